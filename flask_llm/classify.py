@@ -1,0 +1,306 @@
+"""Reads a failure: which of the error classes it is.
+
+A status number or a machine-readable code decides first, the class of a transport error
+next, and wording last: only for a 400, which providers use for everything, for unknown
+exceptions, and for the text of a response with ``success=False``.
+
+Works on attributes and class names, so that no SDK is imported: the anthropic, Google,
+openai, httpx and requests trees all carry what is looked for here.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from .errors import (
+    AuthError,
+    ContentBlockedError,
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ProviderError,
+    QuotaError,
+    TransientError,
+)
+
+TIMEOUT = "timeout"
+CONNECTION = "connection error"
+MALFORMED = "malformed answer"
+
+_BY_STATUS: dict[int, type[ProviderError]] = {
+    401: AuthError,
+    402: QuotaError,
+    403: AuthError,
+    404: ModelNotFoundError,
+    408: TransientError,
+    413: ContextLengthError,
+    425: TransientError,
+    429: QuotaError,
+}
+
+# The providers' own words for a cause, from their API references.
+_BY_CODE: dict[str, type[ProviderError]] = {
+    "API_KEY_INVALID": AuthError,
+    "authentication_error": AuthError,
+    "invalid_api_key": AuthError,
+    "permission_error": AuthError,
+    "billing_error": QuotaError,
+    "insufficient_quota": QuotaError,
+    "rate_limit_error": QuotaError,
+    "rate_limit_exceeded": QuotaError,
+    "RESOURCE_EXHAUSTED": QuotaError,
+    "context_length_exceeded": ContextLengthError,
+    "request_too_large": ContextLengthError,
+    "content_filter": ContentBlockedError,
+    "content_policy_violation": ContentBlockedError,
+    "model_not_found": ModelNotFoundError,
+    "not_found_error": ModelNotFoundError,
+    "api_error": TransientError,
+    "overloaded_error": TransientError,
+    "timeout_error": TransientError,
+}
+
+_TRANSPORT: dict[str, str] = {
+    "APITimeoutError": TIMEOUT,
+    "Timeout": TIMEOUT,
+    "TimeoutError": TIMEOUT,
+    "TimeoutException": TIMEOUT,
+    "APIConnectionError": CONNECTION,
+    "ConnectionError": CONNECTION,
+    "ChunkedEncodingError": CONNECTION,
+    "HTTPException": CONNECTION,  # http.client, under urllib and requests
+    "TooManyRedirects": CONNECTION,
+    "TransportError": CONNECTION,  # httpx and httpx2
+    "gaierror": CONNECTION,
+    "JSONDecodeError": MALFORMED,
+    "ParseError": MALFORMED,  # google.protobuf.json_format
+}
+
+# The request never left: its key or its address is malformed, so no retry can help.
+_NEVER_SENT: dict[str, type[ProviderError]] = {
+    "LocalProtocolError": AuthError,
+    "InvalidHeader": AuthError,
+    "InvalidURL": InvalidRequestError,
+    "UnsupportedProtocol": InvalidRequestError,
+}
+
+
+def _words(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern that matches whole words; `_` and `-` count as spaces."""
+    spaced = pattern.replace(" ", r"[\s_-]+")
+    return re.compile(rf"(?<![a-z0-9])(?:{spaced})(?![a-z0-9])", re.IGNORECASE)
+
+
+_CONTEXT = _words(
+    r"context (?:length|window|limit|size)|maximum context|prompt is too long"
+    r"|input token count|too many (?:input )?tokens|request too large"
+)
+_BLOCKED = _words(r"content (?:filter(?:ing)?|policy|blocked)|blocked by safety")
+_KEY = _words(
+    r"api key (?:not valid|invalid|expired)|(?:invalid|incorrect) (?:x )?api key"
+    r"|unauthori[sz]ed|unauthenticated|authentication|permission denied|forbidden"
+)
+_CREDIT = _words(r"credit balance|billing|usage limits?|spend limit|spending limit")
+_INDICATORS = _words(
+    r"quotas?|rate limit(?:s|ed|ing)?|ratelimit(?:error)?|resource exhausted"
+)
+# A number inside an id ("req-429-7") or a bigger number ("1,429") is no status.
+_STATUS_429 = re.compile(r"(?<![\w.,-])429(?![\w-]|[.,]\d)")
+_MODEL = _words(r"model not found|unknown model|no such model|not found error")
+_TIMEOUT = _words(r"time(?:d )?out|timeouts?|deadline exceeded")
+_CONNECTION = _words(r"connection|connect|network|unreachable|reset by peer")
+_SERVER = _words(
+    r"overloaded|unavailable|internal server error|bad gateway|server error"
+)
+_STATUS_IN_TEXT = re.compile(
+    r"(?:^\W*|\b(?:error|code|status|https?(?:/[\d.]+)?)\W{1,3})([45]\d\d)\b(?![.,]?\d)",
+    re.IGNORECASE,
+)
+
+_Rule = tuple[re.Pattern[str], type[ProviderError], str | None]
+
+# What may hide behind a 400. Only words that name the cause without doubt.
+_IN_A_400: tuple[_Rule, ...] = (
+    (_CONTEXT, ContextLengthError, None),
+    (_BLOCKED, ContentBlockedError, None),
+    (_words(r"api key (?:not valid|invalid|expired)"), AuthError, None),
+    (_CREDIT, QuotaError, None),
+    (_INDICATORS, QuotaError, None),
+)
+
+# What a text without a number may mean; the documented quota indicators come first.
+_IN_A_TEXT: tuple[_Rule, ...] = (
+    (_STATUS_429, QuotaError, None),
+    (_INDICATORS, QuotaError, None),
+    (_CONTEXT, ContextLengthError, None),
+    (_BLOCKED, ContentBlockedError, None),
+    (_KEY, AuthError, None),
+    (_CREDIT, QuotaError, None),
+    (_MODEL, ModelNotFoundError, None),
+    (_TIMEOUT, TransientError, TIMEOUT),
+    (_CONNECTION, TransientError, CONNECTION),
+    (_SERVER, TransientError, "server error"),
+)
+
+
+def from_status(
+    status: int,
+    detail: str = "",
+    *,
+    code: str | None = None,
+    retry_after: float | None = None,
+) -> ProviderError:
+    """Return the error for an HTTP status.
+
+    Args:
+        status: The number; below 400 it means a success that could not be read.
+        detail: The provider's own words.
+        code: Its machine-readable cause, which refines a 400 or 422.
+        retry_after: Seconds after which the provider wants to be asked again.
+    """
+    cls, reason = _BY_STATUS.get(status, InvalidRequestError), None
+    if status in (400, 422):
+        cls = _BY_CODE.get(code or "") or _search(_IN_A_400, detail)[0] or cls
+    elif status >= 500:
+        cls, reason = TransientError, f"server error {status}"
+    elif status < 400:
+        cls, reason = TransientError, MALFORMED
+    elif status == 408:
+        reason = TIMEOUT
+    return cls(detail, reason=reason, status=status, retry_after=retry_after)
+
+
+def from_text(text: str) -> ProviderError:
+    """Return the error that a text without any structure tells of.
+
+    The documented indicators (429, quota, rate limit, resource exhausted) are matched
+    as words: "4290 tokens" is no quota error.
+    """
+    if found := _STATUS_IN_TEXT.search(text):
+        return from_status(int(found[1]), text)
+    cls, reason = _search(_IN_A_TEXT, text)
+    return (cls or ProviderError)(text, reason=reason)
+
+
+def from_exception(
+    exc: BaseException,
+    *,
+    detail: str | None = None,
+    code: str | None = None,
+    retry_after: float | None = None,
+) -> ProviderError:
+    """Return the error for any exception out of a provider.
+
+    Args:
+        exc: A `ProviderError` (returned as it is), an SDK's exception, or any other.
+        detail: The provider's own words, where `str(exc)` is not the best of them.
+        code: The machine-readable cause, where the provider class knows it.
+        retry_after: Seconds to rest, where they are not in a header.
+    """
+    if isinstance(exc, ProviderError):
+        return exc
+    detail = str(exc) if detail is None else detail
+    if (status := status_of(exc)) is not None:
+        if retry_after is None:
+            retry_after = retry_after_of(headers_of(exc))
+        return from_status(status, detail, code=code, retry_after=retry_after)
+    if code in _BY_CODE:
+        return _BY_CODE[code](detail, retry_after=retry_after)
+    return _from_transport(exc, detail) or from_text(detail)
+
+
+def status_of(exc: BaseException) -> int | None:
+    """Return the HTTP status that an exception carries, or None."""
+    response = getattr(exc, "response", None)
+    for owner, name in (
+        (exc, "status_code"),
+        (exc, "code"),
+        (exc, "status"),
+        (response, "status_code"),
+    ):
+        value = getattr(owner, name, None)
+        if isinstance(value, int) and 100 <= value <= 599:
+            return int(value)
+    return None
+
+
+def headers_of(exc: BaseException) -> Mapping[str, str]:
+    """Return the response headers that an exception carries, or an empty mapping."""
+    for owner in (getattr(exc, "response", None), exc):
+        headers: Any = getattr(owner, "headers", None)
+        if hasattr(headers, "get"):
+            return headers  # type: ignore[no-any-return]  # requests, httpx, dict: all map
+    return {}
+
+
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a Retry-After header asks for, or None.
+
+    Reads `retry-after-ms` too, which anthropic and openai send. The header is a number
+    of seconds or a date (RFC 9110, section 10.2.3); what is neither, is past or is
+    negative says nothing.
+    """
+    # A plain dict, as some SDKs keep, does not ignore case.
+    folded = {str(name).lower(): value for name, value in headers.items()}
+    millis = _positive(folded.get("retry-after-ms"))
+    if millis is not None:
+        return millis / 1000
+    value = folded.get("retry-after")
+    return _positive(value) or _seconds_until(value)
+
+
+def _positive(value: str | None) -> float | None:
+    """Return the number of a header if it is above zero and finite."""
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def _seconds_until(date: str | None) -> float | None:
+    """Return the seconds from now until an HTTP date, or None."""
+    try:
+        moment = parsedate_to_datetime(date or "")
+        seconds = moment.timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds > 0 else None
+
+
+def _search(
+    rules: tuple[_Rule, ...], text: str
+) -> tuple[type[ProviderError] | None, str | None]:
+    """Return class and reason of the first rule whose words the text holds."""
+    for pattern, cls, reason in rules:
+        if pattern.search(text):
+            return cls, reason
+    return None, None
+
+
+def _from_transport(exc: BaseException, detail: str) -> ProviderError | None:
+    """Return the error for an exception of an HTTP library, by its class's name."""
+    names = [name for each in _causes(exc) for name in _class_names(each)]
+    for name in names:
+        if name in _NEVER_SENT:
+            # The text holds the header as it is, key included.
+            return _NEVER_SENT[name](reason="key or address is malformed")
+    for name in _class_names(exc):
+        if name in _TRANSPORT:
+            return TransientError(detail, reason=_TRANSPORT[name])
+    return None
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and what it was raised from."""
+    each: BaseException | None = exc
+    while each is not None:
+        yield each
+        each = each.__cause__
+
+
+def _class_names(exc: BaseException) -> list[str]:
+    """Return the names of an exception's classes, its own first."""
+    return [cls.__name__ for cls in type(exc).__mro__]

@@ -1,0 +1,285 @@
+"""Every configuration key, read once, with all faults told at once.
+
+A key is looked up in the app's configuration first and then in the environment, so that
+a `.env` file works; blank means unset.
+"""
+
+import difflib
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from .errors import ConfigurationError
+
+log = logging.getLogger("flask_llm")
+
+T = TypeVar("T")
+Parser = Callable[[Any], T]
+
+PREFIX = "LLM_"
+
+NO_PROVIDERS = "none"
+"""What `LLM_FALLBACK_PROVIDERS` says, where blank would mean the default."""
+
+_FLAGS = {
+    "true": True, "yes": True, "on": True, "1": True,
+    "false": False, "no": False, "off": False, "0": False,
+}  # fmt: skip
+
+_ambient: Callable[[], Mapping[str, Any]] = dict
+
+
+def use_ambient(source: Callable[[], Mapping[str, Any]]) -> None:
+    """Say where an `LLMFactory()` without arguments finds its configuration.
+
+    Called by the Flask extension, so that the layers below need no Flask.
+    """
+    global _ambient  # noqa: PLW0603  # one hook, set once at import
+    _ambient = source
+
+
+def text(value: Any) -> str:
+    """Parse a text."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {type(value).__name__}")
+    return value.strip()
+
+
+def whole(least: int = 0) -> Parser[int]:
+    """Return a parser of whole numbers from `least` up."""
+
+    def parse(value: Any) -> int:
+        plain = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"\d+", plain, re.ASCII):
+            raise ValueError(f"must be a whole number, not {_shown(value)}")
+        if int(plain) < least:
+            raise ValueError(f"must be {least} or more, not {plain}")
+        return int(plain)
+
+    return parse
+
+
+def seconds(*, above_zero: bool = False) -> Parser[float]:
+    """Return a parser of seconds: any finite number that is not negative."""
+
+    def parse(value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or number < 0 or (above_zero and number == 0):
+            least = "above 0" if above_zero else "0 or more"
+            raise ValueError(f"must be seconds, {least}, not {_shown(value)}")
+        return number
+
+    return parse
+
+
+def flag(value: Any) -> bool:
+    """Parse true/false, yes/no, on/off or 1/0, in any case."""
+    parsed = _FLAGS.get(str(value).strip().lower())
+    if parsed is None:
+        raise ValueError(f"must be true or false, not {_shown(value)}")
+    return parsed
+
+
+def entry(value: Any) -> Any:
+    """Parse one chain entry: a name, "name:model", or a provider object as it is."""
+    return value.strip() if isinstance(value, str) else value
+
+
+def names(value: Any) -> tuple[Any, ...]:
+    """Parse the fallbacks: entries separated by commas, or a list of entries."""
+    if isinstance(value, str):
+        value = [] if value.strip() == NO_PROVIDERS else value.split(",")
+    if not isinstance(value, Iterable) or isinstance(value, Mapping):
+        raise ValueError("must be names separated by commas, or a list of them")
+    return tuple(each for each in map(entry, value) if each != "")
+
+
+def url(value: Any) -> str:
+    """Parse an http(s) address. It may hold a password, so no fault repeats it."""
+    if not isinstance(value, str) or not re.match(r"https?://[^\s/]+\S*$", value):
+        raise ValueError("must be an address that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+def url_prefix(value: Any) -> str:
+    """Parse the path under which the blueprint is registered."""
+    if not isinstance(value, str) or not re.fullmatch(r"(/[\w.~-]+)+", value):
+        raise ValueError(f"must be a path such as /llm, not {_shown(value)}")
+    return value
+
+
+def api_key(value: Any) -> str:
+    """Parse a key: stripped, printable ASCII, nothing blank inside.
+
+    An HTTP header cannot carry anything else, and what SDKs make of such a key ranges
+    from "Connection error." to printing it. No fault repeats the value.
+    """
+    if not isinstance(value, str):
+        raise ValueError("must be text; a key that looks like a number needs quotes")
+    key = value.strip()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("holds a space, a line break or a non-ASCII character")
+    return key
+
+
+class Reader:
+    """Looks keys up, parses them, and collects every fault on the way.
+
+    Args:
+        mapping: The app's configuration, or None for the ambient one.
+    """
+
+    def __init__(self, mapping: Mapping[str, Any] | None = None) -> None:
+        self._mapping = _ambient() if mapping is None else mapping
+        self._known: set[str] = set()
+        self.faults: list[str] = []
+
+    def read(self, key: str, parse: Parser[T], default: T) -> T:
+        """Return the parsed value of `key`, or `default` if unset or faulty."""
+        value = self.raw(key)
+        return default if value is None else self.parsed(key, parse, value, default)
+
+    def parsed(self, key: str, parse: Parser[T], value: Any, default: T) -> T:
+        """Return `value` parsed; a fault is noted under `key` and gives `default`."""
+        try:
+            return parse(value)
+        except ValueError as fault:
+            self.faults.append(f"{key} {fault}")
+            return default
+
+    def raw(self, key: str) -> Any:
+        """Return what the app or the environment says of `key`; None if blank."""
+        self._known.add(key)
+        for source in (self._mapping, os.environ):
+            value = source.get(key)
+            if value is not None and not (isinstance(value, str) and not value.strip()):
+                return value
+        return None
+
+    def finish(self, provider_names: Iterable[str]) -> None:
+        """Raise for the faults found, and warn of keys that nobody reads.
+
+        Args:
+            provider_names: Registered providers, whose own keys are known even when
+                they are not in the chain.
+
+        Raises:
+            ConfigurationError: At least one key is wrong.
+        """
+        if self.faults:
+            raise ConfigurationError(self.faults)
+        foreign = tuple(f"{PREFIX}{_key_part(name)}_" for name in provider_names)
+        for key in sorted(self._unread()):
+            if not key.startswith(foreign):
+                self._warn(key)
+
+    def _unread(self) -> set[str]:
+        """Return the LLM_ keys of app and environment that were never looked up."""
+        present = {*map(str, self._mapping), *os.environ}
+        return {key for key in present - self._known if key.startswith(PREFIX)}
+
+    def _warn(self, key: str) -> None:
+        """Warn of an unknown key; the environment serves other programs too."""
+        close = difflib.get_close_matches(key, self._known, n=1)
+        if close:
+            log.warning("Unknown setting %s: did you mean %s?", key, close[0])
+        elif key in self._mapping:
+            log.warning("Unknown setting %s", key)
+
+
+@dataclass(frozen=True, slots=True)
+class LLMConfig:
+    """The settings of one app that concern no single provider.
+
+    Attributes:
+        primary: First chain entry: a name, "name:model", or a provider object.
+        fallbacks: The entries after it.
+        max_retries: The most attempts on one provider for transient errors.
+        retry_delay: Seconds of the first wait; each further one doubles.
+        retry_max_delay: The longest wait in seconds.
+        timeout: Seconds for one attempt.
+        fallback_on_blocked: Whether a refusal is taken to the next provider.
+        url_prefix: Path under which the blueprint is registered.
+    """
+
+    primary: Any = "gemini"
+    fallbacks: tuple[Any, ...] = ("claude",)
+    max_retries: int = 5
+    retry_delay: float = 5.0
+    retry_max_delay: float = 60.0
+    timeout: float = 30.0
+    fallback_on_blocked: bool = False
+    url_prefix: str = "/llm"
+
+    @classmethod
+    def read(cls, reader: Reader) -> "LLMConfig":
+        """Return the settings; what is wrong stays in `reader.faults`."""
+        usual = cls()
+        above_zero = seconds(above_zero=True)
+        return cls(
+            primary=reader.read("LLM_PRIMARY_PROVIDER", entry, usual.primary),
+            fallbacks=reader.read("LLM_FALLBACK_PROVIDERS", names, usual.fallbacks),
+            max_retries=reader.read("LLM_MAX_RETRIES", whole(), usual.max_retries),
+            retry_delay=reader.read("LLM_RETRY_DELAY", seconds(), usual.retry_delay),
+            retry_max_delay=reader.read(
+                "LLM_RETRY_MAX_DELAY", seconds(), usual.retry_max_delay
+            ),
+            timeout=reader.read("LLM_TIMEOUT", above_zero, usual.timeout),
+            fallback_on_blocked=reader.read(
+                "LLM_FALLBACK_ON_BLOCKED", flag, usual.fallback_on_blocked
+            ),
+            url_prefix=reader.read("LLM_URL_PREFIX", url_prefix, usual.url_prefix),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """What one chain entry is configured to be.
+
+    Attributes:
+        name: The provider's name in the registry.
+        entry: The entry as written, "claude" or "claude:claude-haiku-5-5".
+        api_key: The key; empty if there is none.
+        api_key_name: The configuration key that holds it, or should.
+        model: Model to use instead of the provider's default.
+        model_key: The configuration key to change for another model.
+        base_url: Address to use instead of the provider's own.
+        timeout: Seconds for one attempt.
+        options: The provider's own settings that are set, by argument name.
+    """
+
+    name: str
+    entry: str
+    api_key: str = field(default="", repr=False)
+    api_key_name: str = ""
+    model: str | None = None
+    model_key: str = ""
+    base_url: str | None = field(default=None, repr=False)
+    timeout: float = 30.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def setting_key(provider: str, setting: str) -> str:
+    """Return the key of a provider's setting, e.g. LLM_CLAUDE_MODEL."""
+    return f"{PREFIX}{_key_part(provider)}_{setting.upper()}"
+
+
+def default_api_key_name(provider: str) -> str:
+    """Return the key that holds a provider's API key by default."""
+    return f"{_key_part(provider)}_API_KEY"
+
+
+def _key_part(provider: str) -> str:
+    return re.sub(r"\W", "_", provider).upper()
+
+
+def _shown(value: Any) -> str:
+    """Return a value for an error's text, cut in case a key was put there."""
+    return repr(value)[:24]

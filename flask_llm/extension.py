@@ -1,0 +1,71 @@
+"""The Flask extension: the only place where the parts are wired to an app."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, current_app, has_app_context
+from werkzeug.local import LocalProxy
+
+from .config import use_ambient
+from .factory import LLMFactory
+
+_NAME = "llm"
+
+
+class FlaskLLM:
+    """Gives a Flask app its `LLMFactory`, status route and commands.
+
+    The factory is then `app.llm`, and `app.extensions["llm"]`. The extension object
+    keeps nothing about an app: one serves many.
+
+    Args:
+        app: The app, or None to call `init_app` later.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Set an app up from its configuration and the environment.
+
+        Connects to nothing and imports no provider's SDK.
+
+        Args:
+            app: The app.
+
+        Raises:
+            ConfigurationError: Something in the configuration is wrong; the text lists
+                every fault with its key.
+            RuntimeError: The app has been set up already.
+        """
+        if _NAME in app.extensions:
+            raise RuntimeError(
+                "This app already has an extension 'llm'. Call FlaskLLM(app) or"
+                " init_app(app) once; import the FlaskLLM object where you need it."
+            )
+        from .cli import llm_commands
+        from .web import api_bp
+
+        factory = LLMFactory(config=app.config, sender=app)
+        app.register_blueprint(api_bp, url_prefix=factory.config.url_prefix)
+        app.cli.add_command(llm_commands)
+        app.extensions[_NAME] = factory
+        app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
+
+
+def _current_factory() -> LLMFactory:
+    factory = current_app.extensions.get(_NAME)
+    if factory is None:
+        raise RuntimeError("This app has no FlaskLLM yet: call FlaskLLM(app) first.")
+    return factory  # type: ignore[no-any-return]  # app.extensions is untyped
+
+
+def _current_config() -> Mapping[str, Any]:
+    return current_app.config if has_app_context() else {}
+
+
+current_llm: LLMFactory = LocalProxy(_current_factory)  # type: ignore[assignment]  # acts as one
+"""The current app's factory; `current_app.llm` for editors and type checkers."""
+
+use_ambient(_current_config)

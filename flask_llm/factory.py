@@ -1,0 +1,226 @@
+"""The factory: arguments become a request, the chain's outcome becomes a response."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
+
+from .assembly import chain_entries
+from .chain import Chain, Clock
+from .config import LLMConfig, Reader, names
+from .entry import ChainEntry
+from .errors import InvalidRequestError, ProviderError
+from .providers.base import LLMProvider
+from .registry import Registry
+from .retry import RetryPolicy
+from .signals import GenerationFinished, emit, generation_finished
+from .types import LLMResponse, Request
+
+log = logging.getLogger("flask_llm")
+
+
+class LLMFactory:
+    """Answers prompts from the first provider of a chain that can.
+
+    Safe to share: threads never see each other's position in the chain. Nothing is
+    connected before the first call.
+
+    Args:
+        primary_provider: First chain entry: a registered name, "name:model", or an
+            `LLMProvider` object. Default: LLM_PRIMARY_PROVIDER.
+        fallback_providers: The entries after it. Default: LLM_FALLBACK_PROVIDERS.
+        config: Where the keys are looked up before the environment. Default: the
+            current app's configuration inside an app context, else nothing.
+        sender: Sender of the signals. Default: the factory itself.
+        clock: Where time is read and waited for; the module `time` by default.
+
+    Raises:
+        ConfigurationError: Something in the configuration is wrong. A missing key is
+            not: that provider is unavailable.
+
+    Attributes:
+        PROVIDER_REGISTRY: Provider classes by name.
+        config: The settings in force.
+    """
+
+    PROVIDER_REGISTRY: ClassVar[Registry] = Registry()
+
+    def __init__(
+        self,
+        primary_provider: str | LLMProvider | None = None,
+        fallback_providers: Iterable[str | LLMProvider] | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        sender: object = None,
+        clock: Clock = time,
+    ) -> None:
+        reader = Reader(config)
+        self.config = _with_arguments(
+            LLMConfig.read(reader), primary_provider, fallback_providers
+        )
+        entries = chain_entries(reader, self.config, self.PROVIDER_REGISTRY)
+        reader.finish(self.PROVIDER_REGISTRY)
+        self._sender = self if sender is None else sender
+        self._clock = clock
+        self._current = entries[0]
+        self._chain = Chain(
+            entries,
+            sender=self._sender,
+            fallback_on_blocked=self.config.fallback_on_blocked,
+            clock=clock,
+        )
+        log.info("LLMFactory initialized with primary provider: %s", entries[0].name)
+
+    @classmethod
+    def register_provider(cls, name: str, provider_class: type[LLMProvider]) -> None:
+        """Make a provider class known under a name, for every factory made later.
+
+        Args:
+            name: The name used in the configuration.
+            provider_class: A subclass of `LLMProvider`.
+
+        Raises:
+            ValueError: The class does not inherit from `LLMProvider`.
+        """
+        cls.PROVIDER_REGISTRY[name] = provider_class
+
+    def generate_content(
+        self,
+        prompt: str,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+    ) -> LLMResponse:
+        """Answer a prompt; whatever a provider does, this returns a response.
+
+        A quota error moves on to the next provider at once. A transient error is
+        retried on the same provider, with waits that double, before moving on.
+
+        Args:
+            prompt: The text to send.
+            temperature: Randomness, from 0.0 upwards. Models that take none get none,
+                and `metadata["warnings"]` says so.
+            max_tokens: The most tokens that the answer may have.
+            max_retries: The most attempts on one provider for transient errors.
+                Default: LLM_MAX_RETRIES.
+            retry_delay: Seconds of the first wait. Default: LLM_RETRY_DELAY.
+
+        Returns:
+            The answer with ``success=True``, or ``success=False`` and the `error`.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+        """
+        started = self._clock.monotonic()
+        request = Request(prompt, temperature, max_tokens)
+        policy = self._policy(max_retries, retry_delay)
+        response = self._answer(request, policy)
+        response.metadata["latency_s"] = self._clock.monotonic() - started
+        emit(generation_finished, self._sender, GenerationFinished(request, response))
+        return response
+
+    @property
+    def current_provider(self) -> LLMProvider:
+        """The provider that answered last; the primary before that."""
+        return self._current.provider
+
+    def get_provider_status(self, *, detail: bool = False) -> dict[str, Any]:
+        """Return which providers could be asked, without asking any.
+
+        Args:
+            detail: Whether each provider also has a "reason", which says what is
+                missing, or is None.
+
+        Returns:
+            ``{"primary": {"name", "available"}, "fallbacks": [{"name", "available"},
+            …], "current"}``; `current` is the provider that answered last, the primary
+            before that.
+        """
+        primary, *fallbacks = (
+            _status(each, detail=detail) for each in self._chain.entries
+        )
+        return {
+            "primary": primary,
+            "fallbacks": fallbacks,
+            "current": self._current.name,
+        }
+
+    def _policy(
+        self, max_retries: int | None, retry_delay: float | None
+    ) -> RetryPolicy:
+        config = self.config
+        return RetryPolicy(
+            config.max_retries if max_retries is None else max_retries,
+            config.retry_delay if retry_delay is None else retry_delay,
+            config.retry_max_delay,
+        )
+
+    def _answer(self, request: Request, policy: RetryPolicy) -> LLMResponse:
+        """Return the chain's answer, or why there is none."""
+        if request.fault is not None:
+            error = InvalidRequestError(provider=self._chain.entries[0].name)
+            return _failure(f"No provider was asked: {request.fault}", error, [])
+        outcome = self._chain.run(request, policy)
+        attempts = [asdict(each) for each in outcome.attempts]
+        if outcome.entry is None or outcome.response is None:
+            story = outcome.story(detailed=True)
+            return _failure(story, outcome.telling_error(), attempts)
+        self._current = outcome.entry
+        return _success(outcome.entry.name, outcome.response, attempts)
+
+
+def _with_arguments(
+    config: LLMConfig,
+    primary: str | LLMProvider | None,
+    fallbacks: Iterable[str | LLMProvider] | None,
+) -> LLMConfig:
+    """Return the settings with the factory's own arguments in their place."""
+    if primary is not None:
+        config = replace(config, primary=primary)
+    if fallbacks is not None:
+        config = replace(config, fallbacks=names(fallbacks))
+    return config
+
+
+def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return metadata in which every key is there, and nothing is known yet."""
+    unknown = ("model", "usage", "finish_reason", "request_id", "error_kind")
+    return dict.fromkeys(unknown) | {"attempts": attempts, "warnings": []}
+
+
+def _success(
+    provider_name: str, response: LLMResponse, attempts: list[dict[str, Any]]
+) -> LLMResponse:
+    """Return a provider's answer under its name in the chain."""
+    ours = {"attempts": attempts, "error_kind": None}
+    metadata = _metadata(attempts) | response.metadata | ours
+    if metadata["finish_reason"] == "length":
+        metadata["warnings"] = [*metadata["warnings"], "the answer is cut: max_tokens"]
+    return LLMResponse(
+        success=True,
+        content=response.content,
+        provider_name=provider_name,
+        metadata=metadata,
+    )
+
+
+def _failure(
+    text: str, error: ProviderError, attempts: list[dict[str, Any]]
+) -> LLMResponse:
+    """Return the response for a call without an answer."""
+    return LLMResponse(
+        success=False,
+        content="",
+        provider_name=error.provider,
+        error=text,
+        metadata=_metadata(attempts) | {"error_kind": error.kind},
+    )
+
+
+def _status(entry: ChainEntry, *, detail: bool) -> dict[str, Any]:
+    missing = entry.unavailable()
+    status = {"name": entry.name, "available": missing is None}
+    reason = {"reason": missing.summary if missing else None}
+    return status | reason if detail else status

@@ -1,0 +1,177 @@
+"""Gemini, through the `google-generativeai` SDK."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from .. import classify
+from ..errors import BadAnswerError, ContentBlockedError, ProviderError
+from ..types import LLMResponse, Request
+from .base import SdkProvider, not_sent
+
+# Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
+# function call and reasons newer than the SDK (which read 0) leave no usable answer.
+_FINISHED = {1: "stop", 2: "length"}
+_BLOCKED = {3, 4, 7, 8, 9, 11}
+
+# requests keeps ten connections and logs a warning for each one beyond.
+_CONNECTIONS = 100
+
+
+class GeminiProvider(SdkProvider):
+    """Gemini, by Google's Generative Language API with an API key.
+
+    Uses the REST transport: its connections can be patched by gevent, and its errors
+    carry the HTTP headers. Models since 3.6 deprecate `temperature`, and low values
+    can make them loop: it is not sent to those.
+    """
+
+    name = "gemini"
+    module = "google.generativeai"
+    requirement = "google-generativeai"
+    api_key_names = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+    default_model = "gemini-3.8-flash"
+
+    def _connect(self) -> Any:
+        genai = _import_sdk()
+        from google.ai.generativelanguage import GenerativeServiceClient
+
+        service = GenerativeServiceClient(
+            transport="rest",
+            client_options={"api_key": self._api_key, "api_endpoint": self.base_url},
+        )
+        _restrain(service.transport)
+        model = genai.GenerativeModel(self.model)
+        # genai.configure() would be one key for the whole process.
+        model._client = service  # noqa: SLF001  # the package is frozen
+        return model
+
+    def _send(self, client: Any, request: Request) -> Any:
+        config: dict[str, Any] = {"max_output_tokens": request.max_tokens}
+        if _takes_temperature(self.model):
+            config["temperature"] = request.temperature
+        return client.generate_content(
+            request.prompt,
+            generation_config=config,
+            # Without "retry": None a 503 is repeated for ten minutes.
+            request_options={"retry": None, "timeout": self.timeout},
+        )
+
+    def _read(self, answer: Any) -> LLMResponse:
+        candidate = _candidate(answer)
+        # Not `.text`: it raises where there is none, and joins parts with line breaks.
+        text = "".join(part.text for part in candidate.content.parts if part.text)
+        finish = int(candidate.finish_reason)
+        _check(finish, text)
+        dropped = not _takes_temperature(self.model)
+        return LLMResponse(
+            success=True,
+            content=text,
+            provider_name=self.name,
+            metadata={
+                "model": answer._result.model_version or self.model,  # noqa: SLF001  # not on the wrapper
+                "usage": _usage(answer.usage_metadata),
+                "finish_reason": _FINISHED[finish],
+                "warnings": [not_sent("temperature", self.model)] if dropped else [],
+            },
+        )
+
+    def explain(self, exc: Exception) -> ProviderError:
+        """Return the error, with the reason and RetryInfo out of Google's details."""
+        details = [each for each in _details(exc) if isinstance(each, dict)]
+        if not details:
+            return super().explain(exc)
+        reasons = [each["reason"] for each in details if "reason" in each]
+        delays = [each["retryDelay"] for each in details if "retryDelay" in each]
+        error = classify.from_exception(
+            exc,
+            detail=_message(exc),
+            code=reasons[0] if reasons else None,
+        )
+        # RetryInfo is the more exact of the two, and mostly comes without the header.
+        return error.copy(retry_after=_seconds(delays[0])) if delays else error
+
+
+def _import_sdk() -> Any:
+    """Import the SDK without its two import warnings, and without hiding any other."""
+    # For good, not within catch_warnings, which threads must not share.
+    for message in (
+        r"\s*All support for the `google\.generativeai`",
+        r"You are using a Python version .* which Google will stop supporting",
+    ):
+        warnings.filterwarnings("ignore", message=message, category=FutureWarning)
+    import google.generativeai
+
+    return google.generativeai
+
+
+def _restrain(transport: Any) -> None:
+    """Keep the transport from repeating requests and from taking the key astray."""
+    from requests.adapters import HTTPAdapter
+
+    session = transport._session  # noqa: SLF001  # the package is frozen
+    # A 401 would be sent three times, to refresh credentials that an API key has not.
+    session._max_refresh_attempts = 0  # noqa: SLF001  # no argument reaches it
+    # A redirect to another host would carry the key along in x-goog-api-key.
+    session.max_redirects = 0
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+
+
+def _takes_temperature(model: str) -> bool:
+    """Return whether a model is one before Gemini 3.6; an alias means the newest."""
+    version = re.search(r"gemini-(\d+)(?:\.(\d+))?", model)
+    if version:
+        return (int(version[1]), int(version[2] or 0)) < (3, 6)
+    return not model.removeprefix("models/").startswith("gemini-")
+
+
+def _candidate(answer: Any) -> Any:
+    """Return the first candidate, or raise for a blocked prompt or an empty answer."""
+    if answer.candidates:
+        return answer.candidates[0]
+    block = answer.prompt_feedback.block_reason
+    if block:
+        raise ContentBlockedError(reason=f"prompt blocked ({block.name})")
+    raise BadAnswerError(reason="answer without a candidate")
+
+
+def _check(finish: int, text: str) -> None:
+    """Raise unless the candidate is complete, or cut by `max_tokens` with some text."""
+    if finish in _BLOCKED:
+        raise ContentBlockedError(reason="answer blocked by a safety filter")
+    if finish not in _FINISHED:
+        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
+    if not text and _FINISHED[finish] == "length":
+        raise BadAnswerError(
+            reason="thinking used up max_tokens before any text",
+            advice="raise max_tokens",
+        )
+
+
+def _usage(usage: Any) -> dict[str, int] | None:
+    if not usage.total_token_count:
+        return None
+    return {
+        "input_tokens": usage.prompt_token_count,
+        # Hidden thinking is in the total only, and it is paid for as output.
+        "output_tokens": usage.total_token_count - usage.prompt_token_count,
+        "total_tokens": usage.total_token_count,
+    }
+
+
+def _details(exc: Exception) -> Iterator[Any]:
+    details = getattr(exc, "details", None)
+    yield from details if isinstance(details, list) else ()
+
+
+def _message(exc: Exception) -> str:
+    """Return Google's message without the address that the SDK puts before it."""
+    return re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))
+
+
+def _seconds(duration: str) -> float | None:
+    """Return the seconds of a protobuf duration in JSON, such as "37.5s"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)s", duration)
+    return float(found[1]) if found else None

