@@ -1,0 +1,61 @@
+"""Fixtures for every test: a clean environment, a clock that does not wait."""
+
+import os
+
+import pytest
+from flask import Flask
+
+from flask_llm import FlaskLLM, LLMFactory
+from flask_llm.testing import FakeProvider
+
+# What a developer's shell or an SDK may bring along; a test says what it wants.
+_FOREIGN = ("LLM_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "OPENAI_", "FLASK_")
+
+
+class FakeClock:
+    """A clock that is told the time: sleeping only adds to it, and is recorded."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float, /) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture(autouse=True)
+def _registry_as_it_was(monkeypatch):
+    """Undo what a test registers; the built-ins stay."""
+    registry = LLMFactory.PROVIDER_REGISTRY
+    len(registry)  # reads the entry points
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def fake():
+    return FakeProvider("a fake answer")
+
+
+@pytest.fixture
+def app(fake):
+    app = Flask("testapp")
+    app.config |= {"LLM_PRIMARY_PROVIDER": fake, "LLM_FALLBACK_PROVIDERS": []}
+    FlaskLLM(app)
+    return app

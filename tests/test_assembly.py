@@ -1,0 +1,187 @@
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from flask_llm import LLMFactory, LLMProvider, LLMResponse
+from flask_llm.assembly import chain_entries
+from flask_llm.config import LLMConfig, Reader
+from flask_llm.registry import GROUP
+from flask_llm.testing import FakeProvider
+
+REGISTRY = LLMFactory.PROVIDER_REGISTRY
+
+
+class Minimal(LLMProvider):
+    """The three-method contract, as a stranger would write it."""
+
+    def __init__(self, api_key):
+        self.api_key = api_key
+
+    def generate_content(self, prompt, temperature=0.0, max_tokens=1024):
+        return LLMResponse(True, "hi", "minimal")
+
+    def get_provider_name(self):
+        return "minimal"
+
+    def is_available(self):
+        return bool(self.api_key)
+
+
+def build(primary, *fallbacks, **mapping):
+    """Return the entries and the faults."""
+    reader = Reader(mapping)
+    settings = LLMConfig(primary=primary, fallbacks=fallbacks)
+    return chain_entries(reader, settings, REGISTRY), reader.faults
+
+
+def test_entries_keep_their_order_and_their_names():
+    """The entry as written is its name."""
+    entries, faults = build("gemini", "claude:claude-haiku-5-5", "local")
+
+    assert [each.name for each in entries] == [
+        "gemini",
+        "claude:claude-haiku-5-5",
+        "local",
+    ]
+    assert faults == []
+
+
+def test_an_entry_written_twice_is_one_link():
+    """The default fallback may be the chosen primary."""
+    entries, _ = build("claude", "claude", "claude:claude-haiku-5-5", "gemini")
+
+    assert [each.name for each in entries] == [
+        "claude",
+        "claude:claude-haiku-5-5",
+        "gemini",
+    ]
+
+
+def test_an_object_is_a_link_under_its_own_name():
+    """Tests hand in a `FakeProvider` where a name would stand."""
+    fake = FakeProvider(name="mine")
+    ((entry,), _) = build(fake)
+
+    assert entry.name == "mine"
+    assert entry.provider is fake
+
+
+def test_settings_are_read_for_each_provider():
+    """Key, model, address and timeout come from the provider's own keys."""
+    ((entry,), faults) = build(
+        "claude",
+        ANTHROPIC_API_KEY=" sk-1\n",
+        LLM_CLAUDE_MODEL="claude-haiku-5-5",
+        LLM_CLAUDE_BASE_URL="http://127.0.0.1:1/",
+        LLM_CLAUDE_TIMEOUT="7",
+    )
+
+    assert faults == []
+    assert entry.settings.api_key == "sk-1"
+    provider = entry.provider
+    assert (provider.model, provider.base_url, provider.timeout) == (
+        "claude-haiku-5-5",
+        "http://127.0.0.1:1",
+        7.0,
+    )
+
+
+def test_the_model_of_the_entry_wins():
+    """`claude:x` is x, whatever LLM_CLAUDE_MODEL says of plain `claude`."""
+    entries, _ = build("claude", "claude:x", LLM_CLAUDE_MODEL="y")
+
+    assert [each.provider.model for each in entries] == ["y", "x"]
+
+
+def test_the_key_to_change_for_another_model_is_where_it_is_written():
+    """Advice must name the place in which the model stands."""
+    entries, _ = build("gemini:a", "claude:b", "claude")
+
+    assert [each.settings.model_key for each in entries] == [
+        "LLM_PRIMARY_PROVIDER",
+        "LLM_FALLBACK_PROVIDERS",
+        "LLM_CLAUDE_MODEL",
+    ]
+
+
+def test_gemini_takes_either_key():
+    """GEMINI_API_KEY serves where GOOGLE_API_KEY is not set."""
+    ((entry,), _) = build("gemini", GEMINI_API_KEY="sk-2")
+    ((both,), _) = build("gemini", GEMINI_API_KEY="sk-2", GOOGLE_API_KEY="sk-1")
+
+    assert (entry.settings.api_key, both.settings.api_key) == ("sk-2", "sk-1")
+
+
+def test_timeouts_default_to_the_general_one_or_the_provider_s():
+    """LLM_TIMEOUT is for the network; a model in the process is slower."""
+    entries, _ = build("claude", "local")
+
+    assert [each.settings.timeout for each in entries] == [30.0, 120.0]
+
+
+def test_own_settings_of_a_provider_reach_its_init():
+    """What a class lists in `options` is read from LLM_<PROVIDER>_<OPTION>."""
+    ((entry,), faults) = build("local", LLM_LOCAL_CONTEXT="512")
+
+    assert faults == []
+    assert entry.provider.context == 512
+
+
+@pytest.mark.parametrize(
+    ("entries", "mapping", "fault"),
+    [
+        (
+            ("cluade",),
+            {},
+            "LLM_PRIMARY_PROVIDER names no known provider: 'cluade'; did you mean"
+            " 'claude'? (known: claude, gemini, local)",
+        ),
+        (
+            ("gemini", "x"),
+            {},
+            "LLM_FALLBACK_PROVIDERS names no known provider: 'x'"
+            " (known: claude, gemini, local)",
+        ),
+        ((7,), {}, "LLM_PRIMARY_PROVIDER must be a provider's name, not int"),
+        (
+            ("claude",),
+            {"ANTHROPIC_API_KEY": "sk 1"},
+            "ANTHROPIC_API_KEY holds a space, a line break or a non-ASCII character",
+        ),
+        (
+            ("claude",),
+            {"LLM_CLAUDE_TIMEOUT": "x"},
+            "LLM_CLAUDE_TIMEOUT must be seconds, above 0, not 'x'",
+        ),
+        (
+            ("local",),
+            {"LLM_LOCAL_CONTEXT": 10},
+            "LLM_LOCAL_CONTEXT must be 256 or more, not 10",
+        ),
+    ],
+)
+def test_faults_are_told(entries, mapping, fault):
+    """Whatever is wrong with a provider is known at start."""
+    assert build(*entries, **mapping)[1] == [fault]
+
+
+def test_a_provider_of_three_methods_takes_no_model():
+    """Silently ignoring the model of an entry would be a lie."""
+    REGISTRY["minimal"] = Minimal
+    _, faults = build("minimal:gpt")
+
+    assert faults == [
+        "LLM_PRIMARY_PROVIDER asks for 'minimal:gpt', but minimal takes no model"
+    ]
+
+
+def test_a_provider_that_cannot_be_imported_is_told_by_name():
+    """A broken plug-in in the chain is a fault, not a traceback."""
+    len(REGISTRY)
+    REGISTRY._entries["broken"] = EntryPoint("broken", "no_such_module:X", GROUP)
+    _, faults = build("broken")
+
+    assert faults == [
+        "LLM_PRIMARY_PROVIDER names 'broken', which cannot be loaded:"
+        " ModuleNotFoundError: No module named 'no_such_module'"
+    ]

@@ -1,0 +1,251 @@
+import json
+import socket
+import time
+from email.utils import formatdate
+
+import pytest
+
+from flask_llm import classify
+from flask_llm.errors import QuotaError
+
+
+class HTTPError(Exception):
+    """What most SDKs raise: a number, a response with headers."""
+
+    def __init__(self, text="", headers=None, **attributes):
+        super().__init__(text)
+        vars(self).update(attributes)
+        if headers is not None:
+            self.response = type("Response", (), {"headers": headers})()
+
+
+class ReadTimeout(Exception):  # noqa: N818  # httpx's name
+    pass
+
+
+class TimeoutException(ReadTimeout):  # noqa: N818
+    pass
+
+
+class TransportError(Exception):
+    pass
+
+
+class LocalProtocolError(TransportError):
+    pass
+
+
+STATUSES = {
+    302: "transient",
+    400: "invalid_request",
+    401: "auth",
+    402: "quota",
+    403: "auth",
+    404: "model_not_found",
+    405: "invalid_request",
+    408: "transient",
+    409: "invalid_request",
+    413: "context_length",
+    422: "invalid_request",
+    425: "transient",
+    429: "quota",
+    500: "transient",
+    501: "transient",
+    502: "transient",
+    503: "transient",
+    504: "transient",
+    529: "transient",
+    599: "transient",
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES.items())
+def test_the_status_decides(status, kind):
+    """The number says the kind, whatever the words around it."""
+    error = classify.from_status(status, "quota timeout context length")
+    if status not in (400, 422):
+        assert error.kind == kind
+    assert classify.from_status(status).kind == kind
+    assert error.status == status
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        ("context_length_exceeded", "", "context_length"),
+        ("API_KEY_INVALID", "", "auth"),
+        ("content_filter", "", "content_blocked"),
+        (None, "prompt is too long: 210000 tokens > 200000 maximum", "context_length"),
+        (None, "The input token count (9) exceeds the maximum", "context_length"),
+        (None, "maximum context length is 128000 tokens", "context_length"),
+        (None, "Your credit balance is too low to access the API", "quota"),
+        (None, "You have reached your specified API usage limits.", "quota"),
+        (None, "Output blocked by content filtering policy", "content_blocked"),
+        (None, "API key not valid. Please pass a valid API key.", "auth"),
+        (None, "timeout must be below 60", "invalid_request"),
+        ("invalid_request_error", "max_tokens: must be positive", "invalid_request"),
+    ],
+)
+def test_a_400_is_read_more_closely(code, text, kind):
+    """Providers hide bad keys, spent credit and long prompts behind a 400."""
+    assert classify.from_status(400, text, code=code).kind == kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "429",
+        "Error code: 429 - {'error': 'slow down'}",
+        "429 Too Many Requests",
+        "Quota exceeded for metric x",
+        "insufficient_quota",
+        "Rate limit reached for gpt-4",
+        "rate_limit_exceeded",
+        "RateLimitError: slow down",
+        "RESOURCE_EXHAUSTED",
+        "Resource exhausted.",
+        "got status: 429",
+    ],
+)
+def test_documented_quota_indicators(text):
+    """429, quota, rate limit and resource exhausted mean a quota error."""
+    assert classify.from_text(text).kind == "quota"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "used 4290 tokens",
+        "used 1,429 tokens",
+        "took 429.5 ms",
+        "request req-429-77 broke",
+        "request req_429 broke",
+        "id 0429f",
+        "the corporate limited company",
+        "a quotation mark",
+        "resources exhaustedly listed",
+    ],
+)
+def test_indicators_are_matched_as_words(text):
+    """A number inside another, an id, or a longer word is no quota error."""
+    assert classify.from_text(text).kind != "quota"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "reason"),
+    [
+        ("Request timed out.", "transient", "timeout"),
+        ("read timeout=30", "transient", "timeout"),
+        ("Connection error.", "transient", "connection error"),
+        ("[Errno 104] Connection reset by peer", "transient", "connection error"),
+        ("Error code: 503 - overloaded", "transient", "server error 503"),
+        ("HTTP/1.1 502 Bad Gateway", "transient", "server error 502"),
+        ("500 Internal Server Error", "transient", "server error 500"),
+        ("The model is overloaded", "transient", "server error"),
+        ("Error code: 401 - bad key", "auth", "API key rejected"),
+        ("Incorrect API key provided", "auth", "API key rejected"),
+        ("Error code: 404 - gone", "model_not_found", "model not found"),
+        ("Error code: 400 - context_length_exceeded", "context_length", None),
+        ("content_filter", "content_blocked", None),
+        ("something odd", "unknown", "failed"),
+        ("", "unknown", "failed"),
+        ("max_tokens must be at most 500", "unknown", "failed"),
+    ],
+)
+def test_text_of_a_returned_failure(text, kind, reason):
+    """A provider that only returns `str(e)` is understood by its words."""
+    error = classify.from_text(text)
+
+    assert error.kind == kind
+    assert reason is None or error.reason == reason
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"status_code": 503}, {"code": 503}, {"status": 503}],
+    ids=lambda each: next(iter(each)),
+)
+def test_the_number_is_found_wherever_an_sdk_keeps_it(attributes):
+    """Each SDK has its own name for the status."""
+    assert classify.from_exception(HTTPError("quota", **attributes)).status == 503
+
+
+@pytest.mark.parametrize("code", [True, 7, "429", None, 1011])
+def test_other_codes_are_no_status(code):
+    """Only a number of HTTP's range is one."""
+    assert classify.status_of(HTTPError(code=code)) is None
+
+
+@pytest.mark.parametrize(
+    ("exc", "reason"),
+    [
+        (TimeoutError(), "timeout"),
+        (TimeoutException(), "timeout"),
+        (ConnectionRefusedError(), "connection error"),
+        (ConnectionResetError("peer"), "connection error"),
+        (socket.gaierror("name"), "connection error"),
+        (TransportError(), "connection error"),
+        (json.JSONDecodeError("x", "y", 0), "malformed answer"),
+    ],
+)
+def test_transport_errors_go_by_their_class(exc, reason):
+    """Errors without a number are told apart by the names of their classes."""
+    error = classify.from_exception(exc)
+
+    assert (error.kind, error.reason) == ("transient", reason)
+
+
+def test_a_malformed_key_is_not_retried_and_not_repeated():
+    """httpx refuses such a header locally, with the key in the text."""
+    try:
+        raise ConnectionError("Connection error.") from LocalProtocolError(
+            "Illegal header value b'Bearer sk-secret\\n'"
+        )
+    except ConnectionError as exc:
+        error = classify.from_exception(exc)
+
+    assert error.kind == "auth"
+    assert "sk-secret" not in str(error)
+
+
+def test_our_own_errors_pass_through():
+    """A provider that knows better is believed."""
+    error = QuotaError("x")
+
+    assert classify.from_exception(error) is error
+
+
+def test_a_code_without_a_status_is_enough():
+    """Errors inside a stream carry only the machine-readable cause."""
+    error = classify.from_exception(HTTPError("x"), code="overloaded_error")
+
+    assert error.kind == "transient"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "37"}, 37),
+        ({"Retry-After": "1.5"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": formatdate(0, usegmt=True)}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_is_seconds_above_zero(headers, seconds):
+    """Junk, zero, negative and past values say nothing."""
+    error = classify.from_exception(HTTPError(headers=headers, status_code=429))
+
+    assert error.retry_after == seconds
+
+
+def test_retry_after_may_be_a_date():
+    """RFC 9110 allows a date."""
+    date = formatdate(time.time() + 60, usegmt=True)
+
+    assert classify.retry_after_of({"Retry-After": date}) == pytest.approx(60, abs=2)

@@ -1,0 +1,192 @@
+import logging
+
+import pytest
+
+from flask_llm import config
+from flask_llm.config import LLMConfig, ProviderSettings, Reader
+from flask_llm.errors import ConfigurationError
+
+
+def read(**mapping):
+    """Return the settings and the faults."""
+    reader = Reader(mapping)
+    return LLMConfig.read(reader), reader.faults
+
+
+def test_defaults_are_the_documented_ones():
+    """Nothing set means Gemini, then Claude, five attempts, 5 s, 30 s."""
+    settings, faults = read()
+
+    assert settings == LLMConfig(
+        primary="gemini",
+        fallbacks=("claude",),
+        max_retries=5,
+        retry_delay=5.0,
+        retry_max_delay=60.0,
+        timeout=30.0,
+        fallback_on_blocked=False,
+        url_prefix="/llm",
+    )
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "attribute", "parsed"),
+    [
+        ("LLM_PRIMARY_PROVIDER", " claude ", "primary", "claude"),
+        ("LLM_FALLBACK_PROVIDERS", "a, b:c ,", "fallbacks", ("a", "b:c")),
+        ("LLM_FALLBACK_PROVIDERS", ["a", " b "], "fallbacks", ("a", "b")),
+        ("LLM_FALLBACK_PROVIDERS", [], "fallbacks", ()),
+        ("LLM_FALLBACK_PROVIDERS", "none", "fallbacks", ()),
+        ("LLM_MAX_RETRIES", "3", "max_retries", 3),
+        ("LLM_MAX_RETRIES", 0, "max_retries", 0),
+        ("LLM_RETRY_DELAY", "0.5", "retry_delay", 0.5),
+        ("LLM_RETRY_DELAY", 0, "retry_delay", 0.0),
+        ("LLM_RETRY_MAX_DELAY", 30, "retry_max_delay", 30.0),
+        ("LLM_TIMEOUT", "12.5", "timeout", 12.5),
+        ("LLM_FALLBACK_ON_BLOCKED", "True", "fallback_on_blocked", True),
+        ("LLM_FALLBACK_ON_BLOCKED", "off", "fallback_on_blocked", False),
+        ("LLM_FALLBACK_ON_BLOCKED", True, "fallback_on_blocked", True),
+        ("LLM_URL_PREFIX", "/api/v1/llm", "url_prefix", "/api/v1/llm"),
+    ],
+)
+def test_values_are_parsed(key, value, attribute, parsed):
+    """Texts of the environment and objects of a config file mean the same."""
+    settings, faults = read(**{key: value})
+
+    assert faults == []
+    assert getattr(settings, attribute) == parsed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("LLM_FALLBACK_PROVIDERS", 7, "must be names separated by commas"),
+        ("LLM_FALLBACK_PROVIDERS", {"a": 1}, "must be names separated by commas"),
+        ("LLM_MAX_RETRIES", "five", "must be a whole number, not 'five'"),
+        ("LLM_MAX_RETRIES", "2.5", "must be a whole number, not '2.5'"),
+        ("LLM_MAX_RETRIES", -1, "must be a whole number, not -1"),
+        ("LLM_MAX_RETRIES", True, "must be a whole number, not True"),
+        ("LLM_RETRY_DELAY", "-1", "must be seconds, 0 or more, not '-1'"),
+        ("LLM_RETRY_DELAY", "nan", "must be seconds, 0 or more, not 'nan'"),
+        ("LLM_RETRY_DELAY", True, "must be seconds, 0 or more, not True"),
+        ("LLM_TIMEOUT", "inf", "must be seconds, above 0, not 'inf'"),
+        ("LLM_TIMEOUT", 0, "must be seconds, above 0, not 0"),
+        ("LLM_TIMEOUT", [], "must be seconds, above 0, not []"),
+        ("LLM_FALLBACK_ON_BLOCKED", "maybe", "must be true or false, not 'maybe'"),
+        ("LLM_URL_PREFIX", "llm", "must be a path such as /llm, not 'llm'"),
+        ("LLM_URL_PREFIX", "/llm/", "must be a path such as /llm, not '/llm/'"),
+    ],
+)
+def test_faults_name_their_key(key, value, fault):
+    """A wrong value is told by its key and what would be right."""
+    _, faults = read(**{key: value})
+
+    assert len(faults) == 1
+    assert faults[0].startswith(f"{key} {fault}")
+
+
+def test_all_faults_come_at_once():
+    """Nobody likes to mend one fault at a time."""
+    reader = Reader({"LLM_TIMEOUT": "x", "LLM_MAX_RETRIES": "y"})
+    LLMConfig.read(reader)
+
+    with pytest.raises(ConfigurationError) as caught:
+        reader.finish([])
+    assert len(caught.value.faults) == 2
+
+
+def test_the_app_comes_before_the_environment(monkeypatch):
+    """A value in the app's configuration wins."""
+    monkeypatch.setenv("LLM_TIMEOUT", "10")
+
+    assert read(LLM_TIMEOUT=20)[0].timeout == 20
+    assert read()[0].timeout == 10
+
+
+@pytest.mark.parametrize("blank", ["", "  ", None])
+def test_blank_means_unset(monkeypatch, blank):
+    """A line `LLM_TIMEOUT=` in a .env file is no fault."""
+    monkeypatch.setenv("LLM_TIMEOUT", "10")
+
+    assert read(LLM_TIMEOUT=blank)[0].timeout == 10
+    monkeypatch.setenv("LLM_TIMEOUT", " ")
+    assert read(LLM_TIMEOUT=blank)[0].timeout == 30
+
+
+@pytest.mark.parametrize("key", ["sk-1", " sk-1\n"])
+def test_keys_are_stripped(key):
+    """Secret files end with a line break."""
+    assert config.api_key(key) == "sk-1"
+
+
+@pytest.mark.parametrize("key", ["sk 1", "sk-ключ", "sk-\x00", "sk\n1", 12345])
+def test_a_malformed_key_is_a_fault_that_does_not_repeat_it(key):
+    """No SDK gets to see such a key, and no error shows it."""
+    with pytest.raises(ValueError, match="holds a space|needs quotes") as caught:
+        config.api_key(key)
+    assert str(key) not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://me:pw@x", "api.x.com", "http://", "http://me:pw@a b", 7])
+def test_a_base_url_is_http(url):
+    """Anything else is a fault, which does not repeat a password in it."""
+    with pytest.raises(ValueError, match="must be an address that begins") as caught:
+        config.url(url)
+    assert "pw" not in str(caught.value)
+
+
+def test_a_base_url_loses_its_last_slash():
+    """SDKs put their own path behind it."""
+    assert config.url("https://proxy.example/v1/") == "https://proxy.example/v1"
+
+
+def test_a_typo_is_warned_of(caplog, monkeypatch):
+    """An unknown key gets a did-you-mean, in the app's configuration or a .env file."""
+    monkeypatch.setenv("LLM_MAX_RETRY", "3")
+    reader = Reader({"LLM_FALBACK_PROVIDERS": "claude"})
+    LLMConfig.read(reader)
+    reader.finish([])
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "Unknown setting LLM_FALBACK_PROVIDERS: did you mean LLM_FALLBACK_PROVIDERS?",
+        "Unknown setting LLM_MAX_RETRY: did you mean LLM_MAX_RETRIES?",
+    ]
+
+
+def test_an_unlike_key_is_warned_of_only_in_the_app(caplog, monkeypatch):
+    """The environment serves other programs that begin their keys with LLM_ too."""
+    monkeypatch.setenv("LLM_USER_PATH", "x")
+    Reader({"LLM_WHATEVER": "x"}).finish([])
+
+    assert caplog.messages == ["Unknown setting LLM_WHATEVER"]
+
+
+def test_settings_of_providers_outside_the_chain_are_known(caplog):
+    """LLM_CLAUDE_MODEL is no typo while Claude is not in use."""
+    Reader({"LLM_CLAUDE_MODEL": "x", "LLM_MY_OWN_MODEL": "y"}).finish(
+        ["claude", "my-own"]
+    )
+
+    assert caplog.messages == []
+
+
+def test_settings_do_not_show_their_secrets():
+    """A repr in a log or a debugger page holds neither key nor address."""
+    settings = ProviderSettings(
+        "claude", "claude", api_key="sk-secret", base_url="https://me:pw@x"
+    )
+
+    assert "sk-secret" not in repr(settings)
+    assert "pw" not in repr(settings)
+
+
+def test_keys_of_a_provider_follow_its_name():
+    """LLM_<PROVIDER>_<SETTING>, <NAME>_API_KEY, with what no key may hold replaced."""
+    assert config.setting_key("my-own", "base_url") == "LLM_MY_OWN_BASE_URL"
+    assert config.default_api_key_name("openai") == "OPENAI_API_KEY"
+
+
+@pytest.fixture(autouse=True)
+def _log_level(caplog):
+    caplog.set_level(logging.DEBUG, "flask_llm")

@@ -1,0 +1,160 @@
+import pytest
+
+from flask_llm import LLMResponse
+from flask_llm.config import ProviderSettings
+from flask_llm.entry import ChainEntry
+from flask_llm.errors import AuthError, ModelNotFoundError, ProviderError, QuotaError
+from flask_llm.testing import FakeProvider
+from flask_llm.types import Request
+
+SETTINGS = ProviderSettings(
+    "fake",
+    "fake:big",
+    api_key="sk-12345678",
+    api_key_name="FAKE_API_KEY",
+    model_key="LLM_FAKE_MODEL",
+)
+
+
+def entry_of(*script, settings=SETTINGS):
+    return ChainEntry("fake:big", lambda: FakeProvider(*script), settings)
+
+
+def failure(*script, secrets=()):
+    with pytest.raises(ProviderError) as caught:
+        entry_of(*script).ask(Request("hello"), secrets)
+    return caught.value
+
+
+def test_the_request_reaches_the_provider_as_documented():
+    """Prompt, temperature and max_tokens go by their documented names."""
+    fake = FakeProvider()
+    ChainEntry.of(fake).ask(Request("hello", 0.5, 7))
+
+    assert fake.calls == [Request("hello", 0.5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("step", "kind", "reason"),
+    [
+        (RuntimeError("429 slow down"), "quota", "quota exceeded"),
+        (TimeoutError(), "transient", "timeout"),
+        (ValueError("odd"), "unknown", "failed"),
+        (LLMResponse(False, "", "x", "rate limit"), "quota", "quota exceeded"),
+        (LLMResponse(False, "", "x", None), "unknown", "failed"),
+        (LLMResponse(False, "", "x", metadata={"error_kind": "auth"}), "auth", None),
+        (LLMResponse(False, "", "x", metadata={"error_kind": "new"}), "unknown", None),
+        (LLMResponse(True, "", "x"), "bad_answer", "empty answer"),
+        (LLMResponse(True, " \n", "x"), "bad_answer", "empty answer"),
+        (LLMResponse(True, None, "x"), "bad_answer", "empty answer"),
+    ],
+)
+def test_raised_and_returned_failures_count_alike(step, kind, reason):
+    """Whatever a provider does instead of answering becomes one error."""
+    error = failure(step)
+
+    assert error.kind == kind
+    assert reason is None or error.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("returned", "reason"),
+    [
+        (None, "returned NoneType instead of an LLMResponse"),
+        ("hi", "returned str instead of an LLMResponse"),
+        (LLMResponse(True, "hi", "x", None, ["m"]), "metadata is list, no dict"),
+    ],
+)
+def test_another_shape_is_a_bad_answer(returned, reason):
+    """A stranger's provider may return anything at all."""
+    fake = FakeProvider()
+    fake.generate_content = lambda *args, **kwargs: returned
+
+    with pytest.raises(ProviderError, match=reason):
+        ChainEntry.of(fake).ask(Request("hello"))
+
+
+def test_errors_leave_as_copies_under_the_entry_s_name():
+    """A shared exception object is not changed, and nothing hangs on the copy."""
+    original = QuotaError("slow", status=429, retry_after=7.0)
+    error = failure(original)
+
+    assert (error.provider, error.status, error.retry_after) == ("fake:big", 429, 7.0)
+    assert original.provider == ""
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("step", "advice"),
+    [
+        (AuthError(), "check FAKE_API_KEY"),
+        (ModelNotFoundError(), "set LLM_FAKE_MODEL"),
+        (AuthError(advice="ask your admin"), "ask your admin"),
+        (QuotaError(), ""),
+    ],
+)
+def test_advice_names_the_key_to_look_at(step, advice):
+    """A refused key or an unknown model says which setting to change."""
+    assert failure(step).advice == advice
+
+
+def test_an_object_handed_in_has_no_settings_to_advise_on():
+    """Without configuration there is no key to name."""
+    with pytest.raises(AuthError) as caught:
+        ChainEntry.of(FakeProvider(AuthError())).ask(Request("hello"))
+    assert caught.value.advice == ""
+
+
+def test_what_a_provider_says_is_made_presentable():
+    """One line, no known key, and not a whole web page."""
+    page = "key sk-12345678 \r\n ERROR forged line\n" + "x" * 1000
+    error = failure(QuotaError(page, reason="bad\nkey sk-12345678"), secrets=["sk-12345678"])
+
+    assert error.detail.startswith("key [redacted] ERROR forged line xxx")
+    assert len(error.detail) == 300
+    assert error.reason == "bad key [redacted]"
+
+
+def test_a_failing_explain_hook_does_no_harm():
+    """A stranger's hook may have a fault of its own."""
+    fake = FakeProvider(TimeoutError())
+    fake.explain = lambda exc: 1 / 0
+
+    with pytest.raises(ProviderError) as caught:
+        ChainEntry.of(fake).ask(Request("hello"))
+    assert caught.value.kind == "transient"
+
+
+def test_interrupts_are_not_swallowed():
+    """Ctrl-C and a worker's exit are no failure of a provider."""
+
+    def interrupt(prompt):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        entry_of(interrupt).ask(Request("hello"))
+
+
+def test_unavailable_says_what_is_missing():
+    """A key that is not set is told by its name; otherwise the provider speaks."""
+    no_key = ProviderSettings("fake", "fake", api_key_name="FAKE_API_KEY")
+    off = FakeProvider(available=False)
+
+    assert ChainEntry.of(FakeProvider()).unavailable() is None
+    assert ChainEntry.of(off).unavailable().summary == "not available"
+    entry = ChainEntry("fake", lambda: off, no_key)
+    assert entry.unavailable().summary == "no API key (set FAKE_API_KEY)"
+
+
+def test_a_provider_that_cannot_be_made_is_unavailable():
+    """A constructor that raises stops no app and no chain; its text may hold a key."""
+
+    def make():
+        raise RuntimeError("key sk-12345678 refused")
+
+    entry = ChainEntry("fake", make, SETTINGS)
+
+    assert entry.unavailable().summary == "cannot be set up: RuntimeError"
+    with pytest.raises(ProviderError):
+        entry.ask(Request("hello"))

@@ -1,0 +1,98 @@
+import logging
+import pickle
+
+import pytest
+
+from flask_llm import errors
+from flask_llm.errors import BY_KIND, ConfigurationError, ProviderError, QuotaError
+
+# Design §5: what follows from each kind.
+TABLE = {
+    "unknown": (False, True),
+    "quota": (False, True),
+    "transient": (True, True),
+    "auth": (False, True),
+    "model_not_found": (False, True),
+    "context_length": (False, True),
+    "invalid_request": (False, True),
+    "content_blocked": (False, False),
+    "bad_answer": (False, True),
+    "unavailable": (False, True),
+}
+
+
+@pytest.mark.parametrize(("kind", "answers"), TABLE.items())
+def test_each_class_answers_for_itself(kind, answers):
+    """The table of the design is what the classes say."""
+    cls = BY_KIND.get(kind, ProviderError)
+
+    assert cls.kind == kind
+    assert (cls.retryable, cls.fallbackable) == answers
+
+
+def test_no_kind_is_missing_from_the_table():
+    """A new class needs a row."""
+    assert {*BY_KIND, ProviderError.kind} == set(TABLE)
+
+
+def test_only_a_refused_key_is_logged_as_an_error():
+    """A wrong key needs a person; everything else is a warning."""
+    severe = [kind for kind, cls in BY_KIND.items() if cls.severity == logging.ERROR]
+
+    assert severe == ["auth"]
+
+
+def test_the_tree_is_drawn_in_the_module():
+    """The drawing at the top of the module names every class of it."""
+    for cls in (ConfigurationError, ProviderError, *BY_KIND.values()):
+        assert cls.__name__ in errors.__doc__
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (QuotaError(), "quota exceeded"),
+        (QuotaError("60 a minute"), "quota exceeded: 60 a minute"),
+        (QuotaError("x", advice="pay"), "quota exceeded (pay): x"),
+        (QuotaError("x", reason=""), "x"),
+    ],
+)
+def test_text_is_reason_advice_and_detail(error, text):
+    """What is ours comes first, the provider's own words last."""
+    assert str(error) == text
+
+
+def test_copy_changes_only_what_it_is_told():
+    """A copy keeps class, status and Retry-After."""
+    error = QuotaError("a", status=429, retry_after=7.0, advice="wait")
+    copy = error.copy(provider="gemini", detail="b")
+
+    assert vars(copy) == vars(error) | {"provider": "gemini", "detail": "b"}
+    assert type(copy) is QuotaError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        QuotaError("a", status=429, retry_after=7.0, provider="gemini"),
+        ConfigurationError(["LLM_TIMEOUT is wrong"]),
+    ],
+)
+def test_errors_survive_pickling(error):
+    """A worker in another process must be able to hand them back."""
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (type(copy), str(copy), vars(copy)) == (
+        type(error),
+        str(error),
+        vars(error),
+    )
+
+
+def test_configuration_error_lists_every_fault():
+    """All faults are seen at once, a line each, and can be read by a program."""
+    error = ConfigurationError(["A is wrong", "B is wrong"])
+
+    assert error.faults == ("A is wrong", "B is wrong")
+    assert str(error).splitlines()[1:] == ["  - A is wrong", "  - B is wrong"]
+    assert isinstance(error, ValueError)

@@ -1,0 +1,115 @@
+import json
+import pickle
+
+import pytest
+
+from flask_llm import LLMResponse
+from flask_llm.errors import ProviderError, QuotaError
+from flask_llm.types import Attempt, Request, Usage
+
+
+def test_response_has_the_documented_fields_in_order():
+    """Code written against the documents may pass all five by position."""
+    response = LLMResponse(True, "hi", "gemini", None, {"model": "m"})
+
+    assert vars(response) == {
+        "success": True,
+        "content": "hi",
+        "provider_name": "gemini",
+        "error": None,
+        "metadata": {"model": "m"},
+    }
+
+
+@pytest.mark.parametrize("given", [{}, {"metadata": None}])
+def test_metadata_is_an_own_dict_and_never_none(given):
+    """Two responses without metadata must not share one dict."""
+    first, second = (LLMResponse(True, "hi", "x", **given) for _ in range(2))
+    first.metadata["model"] = "m"
+
+    assert second.metadata == {}
+
+
+def test_conveniences_read_the_metadata():
+    """`model`, `usage` and `attempts` are typed views of plain data."""
+    attempt = {"provider": "gemini", "outcome": "quota", "latency_s": 0.1}
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    metadata = {"model": "m", "usage": usage, "attempts": [attempt]}
+    response = LLMResponse(True, "hi", "x", metadata=metadata)
+
+    assert response.model == "m"
+    assert response.usage == Usage(3, 4, 7)
+    assert response.attempts == (Attempt("gemini", "quota", 0.1),)
+    assert json.loads(json.dumps(response.metadata)) == metadata
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 3}, "many"])
+def test_usage_is_none_where_the_provider_tells_none(usage):
+    """A stranger's provider may use a shape of its own."""
+    assert LLMResponse(True, "hi", "x", metadata={"usage": usage}).usage is None
+
+
+def test_unwrap_returns_the_text():
+    """A caller who wants an exception on failure gets plain text on success."""
+    assert LLMResponse(True, "hi", "x").unwrap() == "hi"
+
+
+def test_unwrap_raises_the_error_of_its_kind():
+    """The exception's class tells the kind, its text is the response's error."""
+    failed = LLMResponse(False, "", "x", "used up", {"error_kind": "quota"})
+
+    with pytest.raises(QuotaError, match=r"^used up$") as caught:
+        failed.unwrap()
+    assert caught.value.provider == "x"
+
+
+def test_unwrap_of_a_plain_failure_raises_the_base_class():
+    """A response made by a provider of the three-method contract has no kind."""
+    with pytest.raises(ProviderError) as caught:
+        LLMResponse(False, "", "x", "boom").unwrap()
+    assert type(caught.value) is ProviderError
+
+
+def test_response_survives_pickling():
+    """Celery and multiprocessing carry responses across processes."""
+    response = LLMResponse(True, "hi", "x", metadata={"model": "m"})
+
+    assert pickle.loads(pickle.dumps(response)) == response
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((None,), "prompt must be str, not NoneType"),
+        ((b"hi",), "prompt must be str, not bytes"),
+        (("hi", "0"), "temperature must be int or float, not str"),
+        (("hi", True), "temperature must be int or float, not bool"),
+        (("hi", 0.0, 1.5), "max_tokens must be int, not float"),
+        (("hi", 0.0, True), "max_tokens must be int, not bool"),
+    ],
+)
+def test_request_refuses_wrong_types(arguments, text):
+    """A wrong type is the caller's programming error, told by name."""
+    with pytest.raises(TypeError, match=f"^{text}$"):
+        Request(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("hi",), None),
+        (("hi", 2, 2**31 - 1), None),
+        ((" \n",), "prompt is empty"),
+        (("\ud800",), "surrogate"),
+        (("hi", -0.1), "temperature must be 0 or more"),
+        (("hi", float("nan")), "temperature must be 0 or more"),
+        (("hi", float("inf")), "temperature must be 0 or more"),
+        (("hi", 0.0, 0), "max_tokens must be 1 to"),
+        (("hi", 0.0, 2**31), "max_tokens must be 1 to"),
+    ],
+)
+def test_request_knows_values_that_no_provider_takes(arguments, fault):
+    """Such values never reach a provider, and are no exception either."""
+    found = Request(*arguments).fault
+
+    assert found is None if fault is None else fault in found
