@@ -33,6 +33,9 @@ class Registry(MutableMapping[str, ProviderClass]):
     def __delitem__(self, name: str) -> None:
         del self._all()[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()  # the inherited one would import the class
+
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._all()))
 

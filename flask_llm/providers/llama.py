@@ -84,8 +84,10 @@ class Engine:
         params = xllamacpp.CommonParams()
         params.model.path = self.path
         params.n_ctx = self.context
-        params.cpuparams.n_threads = self.threads
-        params.cpuparams_batch.n_threads = self.threads
+        for cpu in (params.cpuparams, params.cpuparams_batch):
+            cpu.n_threads = self.threads
+            # Threads that spin while they wait for each other starve on a busy machine.
+            cpu.poll = 0
         params.verbosity = -1
         # Its loopback port cannot be closed, so nobody gets the key to it.
         params.api_keys = [secrets.token_hex(32)]

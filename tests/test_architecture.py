@@ -1,0 +1,132 @@
+"""Imports point down: the floors of the design, read from the syntax tree."""
+
+import ast
+import subprocess
+import sys
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+import flask_llm
+
+ROOT = Path(flask_llm.__file__).parent
+
+# From the ground up; a module may import those of lower rows, and its package's `base`.
+FLOORS = [
+    ["errors"],
+    ["types"],
+    ["signals", "redact"],
+    ["config", "retry", "classify"],
+    ["providers", "providers.base", "providers.llama"],
+    ["providers.gemini", "providers.claude", "providers.local"],
+    ["registry", "entry"],
+    ["assembly", "chain"],
+    ["factory"],
+    ["extension"],
+    ["", "web", "cli", "testing"],
+]
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+# The extension wires the roof to an app, inside a function.
+ALLOWED_UP = {("extension", "cli"), ("extension", "web")}
+
+MAY_IMPORT_FLASK = {"extension", "web", "cli"}
+SDKS = {"anthropic", "google", "xllamacpp", "openai", "cohere", "ollama", "requests"}
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imports(path):
+    """Yield (imported module, whether at the top) of a file."""
+    tree = ast.parse(path.read_text())
+    top = set(tree.body)
+    package = ".".join(path.relative_to(ROOT.parent).parent.parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            for alias in node.names:
+                dotted = f"{base}.{alias.name}"
+                inner = dotted.removeprefix("flask_llm.")
+                yield dotted if inner in LEVEL else base, node in top
+
+
+ALL = dict(modules())
+
+
+def test_every_module_has_a_floor():
+    """A new file must be placed in the drawing."""
+    assert set(ALL) == set(LEVEL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_imports_point_down(name):
+    """Nothing knows what is built on it."""
+    for imported, _ in imports(ALL[name]):
+        package, _, target = imported.partition(".")
+        if package != "flask_llm":
+            continue
+        assert target in LEVEL, imported
+        if (name, target) not in ALLOWED_UP:
+            assert LEVEL[target] < LEVEL[name], f"{name} → {target}"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_only_the_skin_knows_flask(name):
+    """Chain and factory run without an app."""
+    known = {imported.split(".")[0] for imported, _ in imports(ALL[name])}
+    if name not in MAY_IMPORT_FLASK:
+        assert not known & {"flask", "werkzeug", "click"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_sdks_are_imported_on_first_use(name):
+    """No file imports a provider's SDK at its top, and only providers at all."""
+    for imported, at_top in imports(ALL[name]):
+        if imported.split(".")[0] in SDKS:
+            assert name.startswith("providers."), imported
+            assert not at_top, imported
+
+
+def test_importing_the_package_loads_no_sdk():
+    """Nor does setting an app up with every provider in its chain."""
+    code = f"""if True:
+        import sys
+        import flask
+        from flask_llm import FlaskLLM
+        app = flask.Flask("x")
+        app.config["GOOGLE_API_KEY"] = app.config["ANTHROPIC_API_KEY"] = "k-12345678"
+        app.config["LLM_FALLBACK_PROVIDERS"] = "claude,local"
+        FlaskLLM(app)
+        app.test_client().get("/llm/status")
+        loaded = {SDKS!r} & {{name.split(".")[0] for name in sys.modules}}
+        # `google` may be an empty namespace that looking for its packages made.
+        loaded -= {{"google"}}
+        assert not loaded, loaded
+        assert "google.generativeai" not in sys.modules
+        assert "google.ai" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_exports_are_the_documented_ones():
+    """A name here is a promise."""
+    assert flask_llm.__all__ == [
+        "FlaskLLM",
+        "LLMFactory",
+        "LLMProvider",
+        "LLMResponse",
+        "current_llm",
+    ]
+    for name in flask_llm.__all__:
+        assert hasattr(flask_llm, name)
+
+
+def test_the_package_says_that_it_is_typed():
+    """Type checkers look for the marker."""
+    assert (ROOT / "py.typed").is_file()

@@ -1,0 +1,120 @@
+import gc
+import weakref
+
+import pytest
+from flask import Flask, current_app
+
+from flask_llm import FlaskLLM, LLMFactory, current_llm
+from flask_llm.errors import ConfigurationError
+from flask_llm.testing import FakeProvider
+
+
+def make_app(**config):
+    app = Flask("testapp")
+    app.config |= config
+    return app
+
+
+def test_one_call_sets_an_app_up():
+    """`app.llm` is the factory, and so is `app.extensions["llm"]`."""
+    app = make_app()
+    FlaskLLM(app)
+
+    assert isinstance(app.llm, LLMFactory)
+    assert app.extensions["llm"] is app.llm
+    with app.app_context():
+        assert current_app.llm is app.llm
+        assert current_llm == app.llm
+        assert current_llm.get_provider_status()["current"] == "gemini"
+
+
+def test_app_factories_share_one_extension_object():
+    """The object keeps nothing of an app: each has its own chain and keys."""
+    llm = FlaskLLM()
+    one = make_app(LLM_PRIMARY_PROVIDER=FakeProvider("one"), LLM_FALLBACK_PROVIDERS=[])
+    two = make_app(LLM_PRIMARY_PROVIDER=FakeProvider("two"), LLM_FALLBACK_PROVIDERS=[])
+    llm.init_app(one)
+    llm.init_app(two)
+
+    assert one.llm.generate_content("hello").content == "one"
+    assert two.llm.generate_content("hello").content == "two"
+    assert vars(llm) == {}
+
+
+def test_an_app_can_be_collected():
+    """An extension at module level keeps no app of a test alive."""
+    llm = FlaskLLM()
+    app = make_app()
+    llm.init_app(app)
+    gone = weakref.ref(app)
+    del app
+    gc.collect()
+
+    assert gone() is None
+
+
+def test_a_second_registration_is_refused_with_advice():
+    """Two factories for one app would be a riddle."""
+    app = make_app()
+    FlaskLLM(app)
+
+    with pytest.raises(RuntimeError, match=r"already has an extension 'llm'.*once"):
+        FlaskLLM(app)
+
+
+def test_a_wrong_configuration_fails_at_start_with_every_fault():
+    """One error lists all faults, each with its key, general or a provider's."""
+    app = make_app(
+        LLM_PRIMARY_PROVIDER="gemni",
+        LLM_TIMEOUT="soon",
+        LLM_MAX_RETRIES="-1",
+        LLM_URL_PREFIX="llm/",
+        ANTHROPIC_API_KEY="sk 1",
+        LLM_CLAUDE_BASE_URL="claude.internal",
+    )
+
+    with pytest.raises(ConfigurationError) as caught:
+        FlaskLLM(app)
+    assert [fault.split()[0] for fault in caught.value.faults] == [
+        "LLM_MAX_RETRIES",
+        "LLM_TIMEOUT",
+        "LLM_URL_PREFIX",
+        "LLM_PRIMARY_PROVIDER",
+        "ANTHROPIC_API_KEY",
+        "LLM_CLAUDE_BASE_URL",
+    ]
+    assert "llm" not in app.extensions
+
+
+def test_no_key_is_no_error_at_start():
+    """A developer without keys can still start the app and see what is missing."""
+    app = make_app()
+    FlaskLLM(app)
+
+    status = app.llm.get_provider_status()
+    assert status["primary"] == {"name": "gemini", "available": False}
+
+
+def test_current_llm_without_the_extension_says_what_to_do():
+    """A forgotten `FlaskLLM(app)` is told by name."""
+    with (
+        make_app().app_context(),
+        pytest.raises(RuntimeError, match=r"call FlaskLLM\(app\) first"),
+    ):
+        current_llm.get_provider_status()
+
+
+def test_current_llm_outside_an_app_context_is_flask_s_own_error():
+    """The usual sentence about the application context."""
+    with pytest.raises(RuntimeError, match="Working outside of application context"):
+        current_llm.get_provider_status()
+
+
+def test_starting_an_app_emits_the_documented_line(caplog):
+    """INFO LLMFactory initialized with primary provider: gemini."""
+    caplog.set_level("INFO", "flask_llm")
+    FlaskLLM(make_app())
+
+    assert [(r.levelname, r.name, r.getMessage()) for r in caplog.records] == [
+        ("INFO", "flask_llm", "LLMFactory initialized with primary provider: gemini")
+    ]
