@@ -41,6 +41,7 @@ class Received:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for an ACK
 
     def do_POST(self):
         received = Received(
@@ -124,16 +125,22 @@ def encoded(body: object) -> bytes:
     return (body if isinstance(body, str) else json.dumps(body)).encode()
 
 
-def reply(body: object, status: int = 200, headers: dict[str, str] | None = None):
+def reply(
+    body: object, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
+) -> Answer:
     """Answer properly."""
     content = encoded(body)
     head = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-    return lambda handler, received: handler.send(
-        status, head | (headers or {}), content
-    )
+
+    def answer(handler: Handler, received: Received) -> None:
+        handler.send(status, head | dict(headers), content)
+
+    return answer
 
 
-def echo(build: Callable[[str], object], prompt_of: Callable[[Received], str]):
+def echo(
+    build: Callable[[str], object], prompt_of: Callable[[Received], str]
+) -> Answer:
     """Answer each request with its own prompt, so that mixed-up answers show."""
 
     def answer(handler: Handler, received: Received) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from .. import classify
 from ..config import Parser, ProviderSettings
+from ..config import api_key as checked_key
 from ..errors import ProviderError, TransientError
 from ..redact import redact
 from ..types import LLMResponse, Request
@@ -98,6 +99,9 @@ class SdkProvider(LLMProvider):
         base_url: Address instead of the provider's own.
         timeout: Seconds that the connection may be silent.
 
+    Raises:
+        ValueError: The key holds what no HTTP header can carry.
+
     Attributes:
         name: The provider's identifier.
         module: The module whose presence says that the SDK is installed.
@@ -116,7 +120,7 @@ class SdkProvider(LLMProvider):
         base_url: str | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._api_key = api_key
+        self._api_key = checked_key(api_key) if api_key.strip() else ""
         self.model = model or self.default_model or ""
         self.base_url = base_url
         self.timeout = timeout

@@ -1,5 +1,8 @@
-import os
 import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -136,18 +139,45 @@ def test_installed_does_not_import():
 
 def test_per_process_makes_one_object_for_each_process():
     """A forked child makes its own, and the parent's stays the parent's."""
-    made = PerProcess(object)
-    mine = made.get()
-    assert made.get() is mine
+    code = """if True:
+        import os
+        from flask_llm.providers.base import PerProcess
+        made = PerProcess(object)
+        mine = made.get()
+        child = os.fork()
+        own = made.get() is not mine
+        if child == 0:
+            os._exit(0 if own else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert not own
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writer, b"own" if made.get() is not mine else b"shared")
-        os._exit(0)
-    os.waitpid(child, 0)
 
-    assert os.read(reader, 10) == b"own"
-    assert made.get() is mine
-    os.close(reader)
-    os.close(writer)
+def test_a_race_for_the_first_object_has_one_winner():
+    """Two threads may both make one, but everybody gets the same."""
+    start = threading.Barrier(8)
+
+    def make():
+        start.wait()
+        return object()
+
+    made = PerProcess(make)
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda _: made.get(), range(8)))
+
+    assert len(set(map(id, got))) == 1
+
+
+@pytest.mark.parametrize("key", ["sk 1", "sk-1\nx", "sk-ключ"])
+def test_a_malformed_key_is_refused_at_construction(key):
+    """Used directly, a provider checks its key before an SDK sees it."""
+    with pytest.raises(ValueError, match="holds a space") as caught:
+        toy(key=key)
+    assert key not in str(caught.value)
+
+
+def test_a_key_is_stripped_at_construction():
+    """Secret files end with a line break."""
+    assert toy(key=f" {KEY}\n")._api_key == KEY
+    assert not toy(key=" \n").is_available()

@@ -311,6 +311,13 @@ ANSWERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_certificates(monkeypatch, tmp_path_factory):
+    """Keep each new client from reading the system's certificates, for 40 ms."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
+
+
 @pytest.fixture
 def ask(clock):
     """Ask Claude at an address, through the whole of the factory."""
@@ -376,7 +383,7 @@ def test_request(httpserver, ask):
 
 
 def test_many_tokens(httpserver, ask):
-    """More max_tokens than the SDK would send without streaming are sent all the same."""
+    """More max_tokens than the SDK by itself would send without streaming are sent."""
     wire.serve(httpserver, Row(200, message(), "", ""))
     assert ask(httpserver.url_for(""), max_tokens=64_000).success
     ((request, _),) = httpserver.log
@@ -534,7 +541,7 @@ def test_malformed_key(echo):
 
 
 def test_two_keys(echo):
-    """Providers with different keys, used in turn by many threads, never mix them up."""
+    """Providers with different keys, used by many threads in turn, never mix them."""
     keys = ["sk-ant-key-of-the-first", "sk-ant-key-of-the-second"]
     providers = {key: ClaudeProvider(key, base_url=echo.url) for key in keys}
     prompts = [f"{key} {number}" for number in range(20) for key in keys]

@@ -1,0 +1,130 @@
+"""README and .env.example say what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dotenv import dotenv_values
+
+from flask_llm import LLMFactory
+from flask_llm.config import LLMConfig, Reader, setting_key
+from flask_llm.testing import FakeProvider
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def documented_keys(text):
+    return set(re.findall(r"\b(?:LLM_[A-Z_]+[A-Z]|[A-Z]+_API_KEY)\b", text))
+
+
+def read_keys():
+    """Every key that a chain of all built-in providers looks up."""
+    reader = Reader({})
+    LLMConfig.read(reader)
+    LLMFactory("gemini", ["claude", "local"], config=(seen := Seen()))
+    return {*reader._known, *seen.asked}
+
+
+class Seen(dict):
+    """A configuration that notes what is looked up in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = set()
+
+    def get(self, key, default=None):
+        self.asked.add(key)
+        return default
+
+
+# Nothing listens there, or nothing can be chosen: the address of a model in the process.
+MEANINGLESS = {"LLM_LOCAL_BASE_URL"}
+
+
+@pytest.mark.parametrize("text", [README, EXAMPLE], ids=["README", ".env.example"])
+def test_every_key_is_documented_and_no_other(text):
+    """A key that is read stands in the text, and a key in the text is read."""
+    known = read_keys() - MEANINGLESS
+    found = documented_keys(text)
+    if text is README:
+        # The table has a row for LLM_<PROVIDER>_MODEL and its like.
+        generic = {
+            setting_key(name, setting)
+            for name in ("gemini", "claude", "local")
+            for setting in ("model", "base_url", "timeout")
+        }
+        assert known - generic <= found
+        # Keys of the provider that the README adds as an example.
+        found = {key for key in found if "OPENAI" not in key}
+    else:
+        assert known <= found
+    assert found <= known
+
+
+def test_the_example_is_a_valid_configuration(tmp_path):
+    """Copied and uncommented, it starts: every value shown is the default."""
+    uncommented = re.sub(r"(?m)^#(?=[A-Z])", "", EXAMPLE)
+    (tmp_path / ".env").write_text(uncommented)
+    values = dotenv_values(tmp_path / ".env")
+    values |= {"LLM_LOCAL_MODEL": str(tmp_path / ".env")}
+    factory = LLMFactory(config=values)
+
+    assert factory.config == LLMConfig()
+
+
+def python_blocks():
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_app_of_the_readme_runs(tmp_path):
+    """The twelve lines, word for word, as a file of their own, without any key."""
+    app = next(block for block in python_blocks() if "Flask(__name__)" in block)
+    (tmp_path / "app.py").write_text(app)
+    code = (
+        "from app import app\n"
+        "client = app.test_client()\n"
+        "print(client.get('/llm/status').status_code)\n"
+        "answer = client.post('/classify', data={'mail': 'I want my money back'})\n"
+        "print(answer.status_code, answer.get_data(as_text=True))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    first, second = done.stdout.strip().split("\n")
+    assert first == "200"
+    assert second.startswith("503 ")
+    assert "set GOOGLE_API_KEY" in second
+    assert len([line for line in app.splitlines() if line.strip()]) == 12
+
+
+def test_the_provider_of_the_readme_works():
+    """The class that the README shows is a complete provider."""
+    block = next(block for block in python_blocks() if "(LLMProvider)" in block)
+    scope: dict = {}
+    exec(block, scope)  # noqa: S102
+    (name,) = {*LLMFactory.PROVIDER_REGISTRY} - {"gemini", "claude", "local"}
+    factory = LLMFactory(name, [], config={f"{name.upper()}_API_KEY": "k-12345678"})
+
+    assert factory.get_provider_status()["primary"]["available"]
+
+
+def test_the_test_of_the_readme_passes():
+    """The example of `FakeProvider` is a test that passes."""
+    block = next(block for block in python_blocks() if "FakeProvider" in block)
+    scope: dict = {}
+    exec(block, scope)  # noqa: S102
+    tests = [each for name, each in scope.items() if name.startswith("test_")]
+
+    assert tests
+    for each in tests:
+        each()
+    assert FakeProvider is scope["FakeProvider"]
