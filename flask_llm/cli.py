@@ -9,6 +9,7 @@ import click
 from flask.cli import AppGroup
 
 from .extension import current_llm
+from .signals import RetryScheduled, retry_scheduled
 from .types import LLMResponse
 
 llm_commands = AppGroup("llm", help="Ask language models, and see how they are set up.")
@@ -28,7 +29,9 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
     """
     if prompt == "-":
         prompt = sys.stdin.read()
-    response = current_llm.generate_content(prompt, temperature, max_tokens)
+    # Minutes of silence would look like a hang: the waits may add up to that.
+    with retry_scheduled.connected_to(_tell_wait):
+        response = current_llm.generate_content(prompt, temperature, max_tokens)
     if as_json:
         _print_json(asdict(response))
     else:
@@ -51,6 +54,11 @@ def status(*, as_json: bool) -> None:
     click.echo(f"{'current':<9} {found['current']}")
 
 
+def _tell_wait(sender: object, event: RetryScheduled) -> None:  # noqa: ARG001  # blinker's
+    line = f"{event.provider} {event.reason}, retrying in {event.wait_s:g} s"
+    click.echo(line, err=True)
+
+
 def _print_answer(response: LLMResponse) -> None:
     """Print the text; who answered, or what went wrong, goes to standard error."""
     if not response.success:
@@ -58,12 +66,10 @@ def _print_answer(response: LLMResponse) -> None:
         return
     click.echo(response.content)
     usage = response.usage
-    tokens = f", {usage.input_tokens}+{usage.output_tokens} tokens" if usage else ""
-    seconds = response.metadata["latency_s"]
-    click.echo(
-        f"({response.provider_name}, {response.model}{tokens}, {seconds:.2f} s)",
-        err=True,
-    )
+    tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
+    seconds = f"{response.metadata['latency_s']:.2f} s"
+    known = filter(None, (response.provider_name, response.model, tokens, seconds))
+    click.echo(f"({', '.join(known)})", err=True)
 
 
 def _print_provider(role: str, provider: dict[str, Any]) -> None:

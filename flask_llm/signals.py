@@ -39,12 +39,14 @@ class RetryScheduled:
     Attributes:
         provider: Chain entry.
         kind: Error kind of the failure.
+        reason: The same in a few words.
         failures: Failures of this provider so far in this call.
         wait_s: Seconds to wait first.
     """
 
     provider: str
     kind: str
+    reason: str
     failures: int
     wait_s: float
 

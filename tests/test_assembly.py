@@ -133,14 +133,18 @@ def test_own_settings_of_a_provider_reach_its_init():
         (
             ("cluade",),
             {},
-            "LLM_PRIMARY_PROVIDER names no known provider: 'cluade'; did you mean"
-            " 'claude'? (known: claude, gemini, local)",
+            (
+                "LLM_PRIMARY_PROVIDER names no known provider: 'cluade'; did you mean"
+                " 'claude'? (known: claude, gemini, local)"
+            ),
         ),
         (
             ("gemini", "x"),
             {},
-            "LLM_FALLBACK_PROVIDERS names no known provider: 'x'"
-            " (known: claude, gemini, local)",
+            (
+                "LLM_FALLBACK_PROVIDERS names no known provider: 'x'"
+                " (known: claude, gemini, local)"
+            ),
         ),
         ((7,), {}, "LLM_PRIMARY_PROVIDER must be a provider's name, not int"),
         (
@@ -182,6 +186,8 @@ def test_a_provider_that_cannot_be_imported_is_told_by_name():
     _, faults = build("broken")
 
     assert faults == [
-        "LLM_PRIMARY_PROVIDER names 'broken', which cannot be loaded:"
-        " ModuleNotFoundError: No module named 'no_such_module'"
+        (
+            "LLM_PRIMARY_PROVIDER names 'broken', which cannot be loaded:"
+            " ModuleNotFoundError: No module named 'no_such_module'"
+        )
     ]

@@ -62,7 +62,7 @@ def test_a_quota_error_switches_at_once(clock, caplog):
 
 
 def test_the_primary_is_not_asked_again_in_the_same_call(clock):
-    """While the fallback is retried, the primary rests; the next call begins with it."""
+    """The fallback is retried, the primary is not; the next call begins with it."""
     factory, fakes = chain(
         clock, [QuotaError(), "back"], [TransientError(), TransientError(), "hi"]
     )

@@ -23,7 +23,7 @@ class ReadTimeout(Exception):  # noqa: N818  # httpx's name
     pass
 
 
-class TimeoutException(ReadTimeout):  # noqa: N818
+class TimeoutException(ReadTimeout):
     pass
 
 

@@ -31,6 +31,7 @@ def run():
         app = Flask("testapp")
         app.config["LLM_PRIMARY_PROVIDER"] = fakes[0]
         app.config["LLM_FALLBACK_PROVIDERS"] = fakes[1:]
+        app.config["LLM_RETRY_DELAY"] = 0
         FlaskLLM(app)
         run.fake = fakes[0]
         return app.test_cli_runner().invoke(args=["llm", *args], input=stdin)
@@ -72,6 +73,14 @@ def test_ask_as_json_is_the_whole_response(run):
     assert found["metadata"]["model"] == "fake-1"
 
 
+def test_a_wait_is_told_while_it_lasts(run):
+    """A person at a terminal sees why nothing happens."""
+    result = run("ask", "hello", scripts=[[TimeoutError(), "hi"]])
+
+    assert result.stdout == "hi\n"
+    assert result.stderr.startswith("gemini timeout, retrying in 0 s\n(gemini, 0.0")
+
+
 def test_a_failure_exits_with_1(run):
     """A script can tell, and the reason is on standard error."""
     result = run("ask", "hello", scripts=[[QuotaError()]])
@@ -92,7 +101,10 @@ def test_a_failure_as_json_exits_with_1_too(run):
 def test_status_lists_the_chain_with_what_is_missing():
     """One line for each provider, with the key to set."""
     app = Flask("testapp")
-    app.config |= {"ANTHROPIC_API_KEY": "k-12345678", "LLM_FALLBACK_PROVIDERS": "claude"}
+    app.config |= {
+        "ANTHROPIC_API_KEY": "k-12345678",
+        "LLM_FALLBACK_PROVIDERS": "claude",
+    }
     FlaskLLM(app)
     result = app.test_cli_runner().invoke(args=["llm", "status"])
 

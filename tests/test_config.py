@@ -123,12 +123,14 @@ def test_keys_are_stripped(key):
 @pytest.mark.parametrize("key", ["sk 1", "sk-ключ", "sk-\x00", "sk\n1", 12345])
 def test_a_malformed_key_is_a_fault_that_does_not_repeat_it(key):
     """No SDK gets to see such a key, and no error shows it."""
-    with pytest.raises(ValueError, match="holds a space|needs quotes") as caught:
+    with pytest.raises(ValueError, match=r"holds a space|needs quotes") as caught:
         config.api_key(key)
     assert str(key) not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://me:pw@x", "api.x.com", "http://", "http://me:pw@a b", 7])
+@pytest.mark.parametrize(
+    "url", ["ftp://me:pw@x", "api.x.com", "http://", "http://me:pw@a b", 7]
+)
 def test_a_base_url_is_http(url):
     """Anything else is a fault, which does not repeat a password in it."""
     with pytest.raises(ValueError, match="must be an address that begins") as caught:

@@ -185,9 +185,7 @@ def test_a_provider_that_raises_instead_works_too():
             raise RuntimeError("429 Too Many Requests")
 
     LLMFactory.register_provider("openai", Raising)
-    factory = LLMFactory(
-        "openai", [FakeProvider("hi")], config={"OPENAI_API_KEY": KEY}
-    )
+    factory = LLMFactory("openai", [FakeProvider("hi")], config={"OPENAI_API_KEY": KEY})
 
     assert factory.generate_content("hello").content == "hi"
 
@@ -221,9 +219,7 @@ def test_one_that_speaks_http_itself_works(httpserver: HTTPServer):
             return LLMResponse(True, answer.json()["text"], "plain")
 
     LLMFactory.register_provider("plain", Plain)
-    factory = LLMFactory(
-        "plain", [FakeProvider("hi")], config={"PLAIN_API_KEY": KEY}
-    )
+    factory = LLMFactory("plain", [FakeProvider("hi")], config={"PLAIN_API_KEY": KEY})
     httpserver.expect_ordered_request("/").respond_with_json({"text": "over the wire"})
     httpserver.expect_ordered_request("/").respond_with_data(
         "", status=429, headers={"Retry-After": "7"}

@@ -25,7 +25,8 @@ def read_keys():
     """Every key that a chain of all built-in providers looks up."""
     reader = Reader({})
     LLMConfig.read(reader)
-    LLMFactory("gemini", ["claude", "local"], config=(seen := Seen()))
+    seen = Seen()
+    LLMFactory("gemini", ["claude", "local"], config=seen)
     return {*reader._known, *seen.asked}
 
 
@@ -41,7 +42,7 @@ class Seen(dict):
         return default
 
 
-# Nothing listens there, or nothing can be chosen: the address of a model in the process.
+# A model in the process has no address.
 MEANINGLESS = {"LLM_LOCAL_BASE_URL"}
 
 
@@ -110,7 +111,7 @@ def test_the_provider_of_the_readme_works():
     """The class that the README shows is a complete provider."""
     block = next(block for block in python_blocks() if "(LLMProvider)" in block)
     scope: dict = {}
-    exec(block, scope)  # noqa: S102
+    exec(block, scope)
     (name,) = {*LLMFactory.PROVIDER_REGISTRY} - {"gemini", "claude", "local"}
     factory = LLMFactory(name, [], config={f"{name.upper()}_API_KEY": "k-12345678"})
 
@@ -121,7 +122,7 @@ def test_the_test_of_the_readme_passes():
     """The example of `FakeProvider` is a test that passes."""
     block = next(block for block in python_blocks() if "FakeProvider" in block)
     scope: dict = {}
-    exec(block, scope)  # noqa: S102
+    exec(block, scope)
     tests = [each for name, each in scope.items() if name.startswith("test_")]
 
     assert tests

@@ -109,7 +109,9 @@ def test_an_object_handed_in_has_no_settings_to_advise_on():
 def test_what_a_provider_says_is_made_presentable():
     """One line, no known key, and not a whole web page."""
     page = "key sk-12345678 \r\n ERROR forged line\n" + "x" * 1000
-    error = failure(QuotaError(page, reason="bad\nkey sk-12345678"), secrets=["sk-12345678"])
+    error = failure(
+        QuotaError(page, reason="bad\nkey sk-12345678"), secrets=["sk-12345678"]
+    )
 
     assert error.detail.startswith("key [redacted] ERROR forged line xxx")
     assert len(error.detail) == 300

@@ -25,7 +25,7 @@ CODE = """if True:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_app_starts_50_ms_and_10_mb_later_at_most():
-    """The best of several starts counts: the machine may be busy with something else."""
+    """The best of several starts counts: the machine may be busy otherwise."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     runs = [
         subprocess.run(

@@ -87,7 +87,7 @@ def test_an_sdk_that_stumbles_means_a_malformed_answer(exc):
 
 def test_what_reading_finds_is_kept():
     """A provider's own verdict on an answer passes through."""
-    with pytest.raises(BadAnswerError, match="^empty$"):
+    with pytest.raises(BadAnswerError, match=r"^empty$"):
         fails(BadAnswerError(reason="empty")).generate_content("hello")
 
 

@@ -31,7 +31,7 @@ def provider():
 
 
 def run(code):
-    """Run code in a process of its own; return its output, which must be all there is."""
+    """Run code in a process of its own; return its output, all there may be."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
