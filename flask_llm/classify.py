@@ -71,7 +71,6 @@ _TRANSPORT: dict[str, str] = {
     "ConnectionError": CONNECTION,
     "ChunkedEncodingError": CONNECTION,
     "HTTPException": CONNECTION,  # http.client, under urllib and requests
-    "TooManyRedirects": CONNECTION,
     "TransportError": CONNECTION,  # httpx and httpx2
     "gaierror": CONNECTION,
     "JSONDecodeError": MALFORMED,
@@ -155,7 +154,7 @@ def from_status(
     """Return the error for an HTTP status.
 
     Args:
-        status: The number; below 400 it means a success that could not be read.
+        status: The number; 2xx means a success that could not be read.
         detail: The provider's own words.
         code: Its machine-readable cause, which refines a 400 or 422.
         retry_after: Seconds after which the provider wants to be asked again.
@@ -165,8 +164,10 @@ def from_status(
         cls = _BY_CODE.get(code or "") or _search(_IN_A_400, detail)[0] or cls
     elif status >= 500:
         cls, reason = TransientError, f"server error {status}"
-    elif status < 400:
+    elif status < 300:
         cls, reason = TransientError, MALFORMED
+    elif status < 400:
+        reason = f"redirected ({status})"  # not followed: it could take the key astray
     elif status == 408:
         reason = TIMEOUT
     return cls(detail, reason=reason, status=status, retry_after=retry_after)
@@ -202,6 +203,7 @@ def from_exception(
     if isinstance(exc, ProviderError):
         return exc
     detail = str(exc) if detail is None else detail
+    code = code if isinstance(code, str) else None  # out of whatever the server sent
     if (status := status_of(exc)) is not None:
         if retry_after is None:
             retry_after = retry_after_of(headers_of(exc))

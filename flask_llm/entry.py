@@ -12,7 +12,7 @@ from .errors import (
     ProviderError,
     UnavailableError,
 )
-from .providers.base import LLMProvider, PerProcess
+from .providers.base import LLMProvider, PerProcess, explained
 from .redact import redact
 from .types import LLMResponse, Request
 
@@ -97,16 +97,10 @@ class ChainEntry:
             )
             fault = _fault(response)
         except Exception as exc:  # noqa: BLE001  # the promise: never raises for a provider
-            fault = self._explained(exc)
+            fault = explained(self.provider, exc)
         if fault is None:
             return response
         raise self._presentable(fault, secrets)
-
-    def _explained(self, exc: Exception) -> ProviderError:
-        try:
-            return self.provider.explain(exc)
-        except Exception:  # noqa: BLE001  # a stranger's hook may fail as well
-            return classify.from_exception(exc)
 
     def _presentable(
         self, error: ProviderError, secrets: tuple[str, ...]

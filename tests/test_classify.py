@@ -36,7 +36,8 @@ class LocalProtocolError(TransportError):
 
 
 STATUSES = {
-    302: "transient",
+    302: "invalid_request",
+    204: "transient",
     400: "invalid_request",
     401: "auth",
     402: "quota",

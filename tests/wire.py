@@ -57,6 +57,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
+        if not self.server.keep_alive:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -70,6 +72,11 @@ Answer = Callable[[Handler, Received], None]
 class Stub(ThreadingTCPServer):
     """A server on loopback with a thread per connection; answers as told, or badly.
 
+    Args:
+        answer: Answers each request.
+        keep_alive: Whether clients may use a connection again. The SDKs leave an idle
+            one to the garbage collector, and anthropic's sometimes warns of it then.
+
     Attributes:
         received: Every request that arrived, in order.
     """
@@ -77,19 +84,16 @@ class Stub(ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, *, keep_alive: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer = answer
+        self.keep_alive = keep_alive
         self.received: list[Received] = []
         self._open: list[socket.socket] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
-
-    @property
-    def connections(self) -> int:
-        return len({each.connection for each in self.received})
 
     def get_request(self):
         connection, address = super().get_request()

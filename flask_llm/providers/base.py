@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from .. import classify
 from ..config import Parser, ProviderSettings
 from ..config import api_key as checked_key
-from ..errors import ProviderError, TransientError
+from ..errors import ProviderError, TransientError, UnavailableError
 from ..redact import redact
 from ..types import LLMResponse, Request
 
@@ -124,7 +124,7 @@ class SdkProvider(LLMProvider):
         self.model = model or self.default_model or ""
         self.base_url = base_url
         self.timeout = timeout
-        self._client = PerProcess(self._connect)
+        self._client = PerProcess(self._connect_if_available)
 
     @classmethod
     def from_config(cls, settings: ProviderSettings) -> Self:
@@ -157,7 +157,7 @@ class SdkProvider(LLMProvider):
         try:
             return self._read(self._send(self._client.get(), request))
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their own trees
-            error = self.explain(exc)
+            error = explained(self, exc)
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
         detail = redact(error.detail, [self._api_key])
@@ -184,6 +184,12 @@ class SdkProvider(LLMProvider):
             return TransientError(type(exc).__name__, reason=classify.MALFORMED)
         return error
 
+    def _connect_if_available(self) -> Any:
+        """Connect, unless there is no key: some SDKs would look for one elsewhere."""
+        if not self.is_available():
+            raise UnavailableError(reason=self.unavailable_reason())
+        return self._connect()
+
     @abstractmethod
     def _connect(self) -> Any:
         """Return the SDK's client, its own retries switched off. Opens nothing yet."""
@@ -199,6 +205,14 @@ class SdkProvider(LLMProvider):
         Raises:
             ProviderError: The answer is none that a caller can be given.
         """
+
+
+def explained(provider: LLMProvider, exc: Exception) -> ProviderError:
+    """Return what a provider makes of an exception, even if its own hook fails."""
+    try:
+        return provider.explain(exc)
+    except Exception:  # noqa: BLE001  # whatever a server sent may trip a hook
+        return classify.from_exception(exc)
 
 
 _STUMBLES = (ValueError, TypeError, AttributeError, LookupError, StopIteration)

@@ -31,10 +31,12 @@ class ClaudeProvider(SdkProvider):
     default_model = "claude-sonnet-5-5"
 
     def _connect(self) -> Any:
-        from anthropic import Anthropic
+        from anthropic import Anthropic, DefaultHttpxClient
 
         return Anthropic(
             api_key=self._api_key,
+            # A redirect would take the prompt to another host.
+            http_client=DefaultHttpxClient(follow_redirects=False),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.
             base_url=self.base_url or "https://api.anthropic.com",
             timeout=self.timeout,

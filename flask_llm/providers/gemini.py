@@ -1,8 +1,8 @@
 """Gemini, through the `google-generativeai` SDK."""
 
+import json
 import re
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 from .. import classify
@@ -39,7 +39,12 @@ class GeminiProvider(SdkProvider):
 
         service = GenerativeServiceClient(
             transport="rest",
-            client_options={"api_key": self._api_key, "api_endpoint": self.base_url},
+            client_options={
+                "api_key": self._api_key,
+                "api_endpoint": self.base_url,
+                # Else GOOGLE_CLOUD_UNIVERSE_DOMAIN would decide where the key goes.
+                "universe_domain": "googleapis.com",
+            },
         )
         _restrain(service.transport)
         model = genai.GenerativeModel(self.model)
@@ -79,18 +84,15 @@ class GeminiProvider(SdkProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the reason and RetryInfo out of Google's details."""
-        details = [each for each in _details(exc) if isinstance(each, dict)]
-        if not details:
+        if classify.status_of(exc) is None:
             return super().explain(exc)
-        reasons = [each["reason"] for each in details if "reason" in each]
-        delays = [each["retryDelay"] for each in details if "retryDelay" in each]
-        error = classify.from_exception(
+        return classify.from_exception(
             exc,
             detail=_message(exc),
-            code=reasons[0] if reasons else None,
+            code=_detail(exc, "reason"),
+            # RetryInfo mostly comes without a Retry-After header, and is more exact.
+            retry_after=_seconds(_detail(exc, "retryDelay")),
         )
-        # RetryInfo is the more exact of the two, and mostly comes without the header.
-        return error.copy(retry_after=_seconds(delays[0])) if delays else error
 
 
 def _import_sdk() -> Any:
@@ -98,7 +100,7 @@ def _import_sdk() -> Any:
     # For good, not within catch_warnings, which threads must not share.
     for message in (
         r"\s*All support for the `google\.generativeai`",
-        r"You are using a Python version .* which Google will stop supporting",
+        r"You are using a (non-supported )?Python version .*",
     ):
         warnings.filterwarnings("ignore", message=message, category=FutureWarning)
     import google.generativeai
@@ -115,8 +117,27 @@ def _restrain(transport: Any) -> None:
     session._max_refresh_attempts = 0  # noqa: SLF001  # no argument reaches it
     # A redirect to another host would carry the key along in x-goog-api-key.
     session.max_redirects = 0
+    session.hooks["response"].append(_make_readable)
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+
+
+def _make_readable(response: Any, **_: Any) -> None:
+    """Give the SDK an error body of the shape it expects; else it loses the status.
+
+    Google's own streams, gateways and proxies send lists, texts and other objects.
+    """
+    if response.ok:
+        return
+    try:
+        body = response.json()
+    except ValueError:  # no JSON, which the SDK can take
+        return
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
+        body = {"error": {"message": str(body)}}
+    response._content = json.dumps(body).encode()  # noqa: SLF001  # requests has no setter
 
 
 def _takes_temperature(model: str) -> bool:
@@ -161,9 +182,13 @@ def _usage(usage: Any) -> dict[str, int] | None:
     }
 
 
-def _details(exc: Exception) -> Iterator[Any]:
+def _detail(exc: Exception, name: str) -> str | None:
+    """Return a text out of the list of details that Google puts into its errors."""
     details = getattr(exc, "details", None)
-    yield from details if isinstance(details, list) else ()
+    for each in details if isinstance(details, list) else ():
+        if isinstance(each, dict) and isinstance(each.get(name), str):
+            return str(each[name])
+    return None
 
 
 def _message(exc: Exception) -> str:
@@ -171,7 +196,7 @@ def _message(exc: Exception) -> str:
     return re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))
 
 
-def _seconds(duration: str) -> float | None:
+def _seconds(duration: str | None) -> float | None:
     """Return the seconds of a protobuf duration in JSON, such as "37.5s"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)s", duration)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)s", duration or "")
     return float(found[1]) if found else None

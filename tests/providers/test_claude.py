@@ -9,7 +9,7 @@ import wire
 from wire import Row, anthropic_error, message
 
 from flask_llm import LLMFactory
-from flask_llm.errors import AuthError, ProviderError
+from flask_llm.errors import ProviderError
 from flask_llm.providers.claude import ClaudeProvider
 
 KEY = "sk-ant-api03-a-made-up-key"
@@ -531,13 +531,18 @@ def test_password_of_base_url(httpserver):
     assert "hunter22" not in f"{caught.value} {caught.value!r}"
 
 
-def test_malformed_key(echo):
-    """A key that no header can carry is refused as one, unsent and unprinted."""
-    with pytest.raises(AuthError, match="malformed") as caught:
-        ClaudeProvider(f"{KEY}\n", base_url=echo.url).generate_content(wire.PROMPT)
+def test_malformed_key():
+    """A key that no header can carry is refused at once, and not repeated."""
+    with pytest.raises(ValueError, match="line break") as caught:
+        ClaudeProvider(f"{KEY}\n{KEY}")
     assert KEY not in f"{caught.value} {caught.value!r}"
-    assert caught.value.__context__ is None
-    assert echo.received == []
+
+
+def test_key_from_a_file(echo):
+    """A key with the line end of a secret file is used without it."""
+    provider = ClaudeProvider(f"{KEY}\n", base_url=echo.url)
+    assert provider.generate_content("hi").content == "echo: hi"
+    assert echo.received[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 def test_two_keys(echo):
@@ -568,11 +573,13 @@ def test_many_threads(caplog):
     assert "pool is full" not in caplog.text
 
 
-def test_fork(echo):
+def test_fork():
     """A child process never uses its parent's connection; both get their answers."""
-    wire.fork_with(ClaudeProvider, echo.url)
+    echo = wire.echo(message, wire.message_prompt)
+    with wire.Stub(echo, keep_alive=True) as stub:
+        wire.fork_with(ClaudeProvider, stub.url)
     connections = {"parent": set(), "child": set()}
-    for each in echo.received:
+    for each in stub.received:
         connections[wire.message_prompt(each).split()[0]].add(each.connection)
     assert [len(each) for each in connections.values()] == [1, 1]  # kept alive
     assert connections["parent"].isdisjoint(connections["child"])
