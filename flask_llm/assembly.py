@@ -8,14 +8,11 @@ from .config import (
     LLMConfig,
     ProviderSettings,
     Reader,
-    api_key,
     default_api_key_name,
-    seconds,
     setting_key,
-    text,
-    url,
 )
 from .entry import ChainEntry
+from .parsers import api_key, seconds, text, url
 from .providers.base import LLMProvider
 
 Registry = Mapping[str, type[LLMProvider]]

@@ -8,12 +8,12 @@ Works on attributes and class names, so that no SDK is imported: the anthropic, 
 openai, httpx and requests trees all carry what is looked for here.
 """
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from . import wording
 from .errors import (
     AuthError,
     ContentBlockedError,
@@ -24,9 +24,8 @@ from .errors import (
     QuotaError,
     TransientError,
 )
+from .wording import CONNECTION, TIMEOUT
 
-TIMEOUT = "timeout"
-CONNECTION = "connection error"
 MALFORMED = "malformed answer"
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
@@ -86,64 +85,6 @@ _NEVER_SENT: dict[str, type[ProviderError]] = {
 }
 
 
-def _words(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern that matches whole words; `_` and `-` count as spaces."""
-    spaced = pattern.replace(" ", r"[\s_-]+")
-    return re.compile(rf"(?<![a-z0-9])(?:{spaced})(?![a-z0-9])", re.IGNORECASE)
-
-
-_CONTEXT = _words(
-    r"context (?:length|window|limit|size)|maximum context|prompt is too long"
-    r"|input token count|too many (?:input )?tokens|request too large"
-)
-_BLOCKED = _words(r"content (?:filter(?:ing)?|policy|blocked)|blocked by safety")
-_KEY = _words(
-    r"api key (?:not valid|invalid|expired)|(?:invalid|incorrect) (?:x )?api key"
-    r"|unauthori[sz]ed|unauthenticated|authentication|permission denied|forbidden"
-)
-_CREDIT = _words(r"credit balance|billing|usage limits?|spend limit|spending limit")
-_INDICATORS = _words(
-    r"quotas?|rate limit(?:s|ed|ing)?|ratelimit(?:error)?|resource exhausted"
-)
-# A number inside an id ("req-429-7") or a bigger number ("1,429") is no status.
-_STATUS_429 = re.compile(r"(?<![\w.,-])429(?![\w-]|[.,]\d)")
-_MODEL = _words(r"model not found|unknown model|no such model|not found error")
-_TIMEOUT = _words(r"time(?:d )?out|timeouts?|deadline exceeded")
-_CONNECTION = _words(r"connection|connect|network|unreachable|reset by peer")
-_SERVER = _words(
-    r"overloaded|unavailable|internal server error|bad gateway|server error"
-)
-_STATUS_IN_TEXT = re.compile(
-    r"(?:^\W*|\b(?:error|code|status|https?(?:/[\d.]+)?)\W{1,3})([45]\d\d)\b(?![.,]?\d)",
-    re.IGNORECASE,
-)
-
-_Rule = tuple[re.Pattern[str], type[ProviderError], str | None]
-
-# What may hide behind a 400. Only words that name the cause without doubt.
-_IN_A_400: tuple[_Rule, ...] = (
-    (_CONTEXT, ContextLengthError, None),
-    (_BLOCKED, ContentBlockedError, None),
-    (_words(r"api key (?:not valid|invalid|expired)"), AuthError, None),
-    (_CREDIT, QuotaError, None),
-    (_INDICATORS, QuotaError, None),
-)
-
-# What a text without a number may mean; the documented quota indicators come first.
-_IN_A_TEXT: tuple[_Rule, ...] = (
-    (_STATUS_429, QuotaError, None),
-    (_INDICATORS, QuotaError, None),
-    (_CONTEXT, ContextLengthError, None),
-    (_BLOCKED, ContentBlockedError, None),
-    (_KEY, AuthError, None),
-    (_CREDIT, QuotaError, None),
-    (_MODEL, ModelNotFoundError, None),
-    (_TIMEOUT, TransientError, TIMEOUT),
-    (_CONNECTION, TransientError, CONNECTION),
-    (_SERVER, TransientError, "server error"),
-)
-
-
 def from_status(
     status: int,
     detail: str = "",
@@ -161,7 +102,7 @@ def from_status(
     """
     cls, reason = _BY_STATUS.get(status, InvalidRequestError), None
     if status in (400, 422):
-        cls = _BY_CODE.get(code or "") or _search(_IN_A_400, detail)[0] or cls
+        cls = _BY_CODE.get(code or "") or wording.cause_of_400(detail) or cls
     elif status >= 500:
         cls, reason = TransientError, f"server error {status}"
     elif status < 300:
@@ -179,10 +120,11 @@ def from_text(text: str) -> ProviderError:
     The documented indicators (429, quota, rate limit, resource exhausted) are matched
     as words: "4290 tokens" is no quota error.
     """
-    if found := _STATUS_IN_TEXT.search(text):
-        return from_status(int(found[1]), text)
-    cls, reason = _search(_IN_A_TEXT, text)
-    return (cls or ProviderError)(text, reason=reason)
+    status = wording.status_in(text)
+    if status is not None:
+        return from_status(status, text)
+    cls, reason = wording.cause_of(text)
+    return cls(text, reason=reason)
 
 
 def from_exception(
@@ -270,16 +212,6 @@ def _seconds_until(date: str | None) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if seconds > 0 else None
-
-
-def _search(
-    rules: tuple[_Rule, ...], text: str
-) -> tuple[type[ProviderError] | None, str | None]:
-    """Return class and reason of the first rule whose words the text holds."""
-    for pattern, cls, reason in rules:
-        if pattern.search(text):
-            return cls, reason
-    return None, None
 
 
 def _from_transport(exc: BaseException, detail: str) -> ProviderError | None:

@@ -12,7 +12,8 @@ from .errors import (
     ProviderError,
     UnavailableError,
 )
-from .providers.base import LLMProvider, PerProcess, explained
+from .process import PerProcess
+from .providers.base import LLMProvider, explained
 from .redact import redact
 from .types import LLMResponse, Request
 

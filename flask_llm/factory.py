@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from .assembly import chain_entries
 from .chain import Chain, Clock
-from .config import LLMConfig, Reader, names
+from .config import LLMConfig, Reader
 from .entry import ChainEntry
 from .errors import InvalidRequestError, ProviderError
+from .parsers import names
 from .providers.base import LLMProvider
 from .registry import Registry
 from .retry import RetryPolicy

@@ -5,7 +5,7 @@ from typing import Any
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..types import LLMResponse, Request
-from .base import SdkProvider, not_sent
+from .sdk import SdkProvider, not_sent
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {

@@ -8,7 +8,7 @@ from typing import Any
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError
 from ..types import LLMResponse, Request
-from .base import SdkProvider, not_sent
+from .sdk import SdkProvider, not_sent
 
 # Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
 # function call and reasons newer than the SDK (which read 0) leave no usable answer.

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from .. import classify
-from ..config import whole
 from ..errors import (
     BadAnswerError,
     ContextLengthError,
     ProviderError,
     TransientError,
 )
+from ..parsers import whole
 from ..types import LLMResponse, Request
-from .base import SdkProvider, installed
+from ..wording import TIMEOUT
 from .llama import Engine, engine
+from .sdk import SdkProvider, installed
 
 # More threads help one generation little, and every worker of the machine takes them.
 _MOST_THREADS = 4
@@ -138,7 +139,7 @@ class _Answer:
             return _error(self.error)
         if self.timed_out:
             return TransientError(
-                reason=classify.TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT"
+                reason=TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT"
             )
         if not self.finish_reason:
             return BadAnswerError(reason="incomplete answer")

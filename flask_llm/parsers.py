@@ -1,0 +1,116 @@
+"""Parsers of configuration values: strict, and with faults that say what is right.
+
+Each takes what the app's configuration or the environment holds and returns the value,
+or raises ValueError with the second half of a sentence that begins with the key.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Parser = Callable[[Any], T]
+
+NO_PROVIDERS = "none"
+"""What `LLM_FALLBACK_PROVIDERS` says, where blank would mean the default."""
+
+_FLAGS = {
+    "true": True, "yes": True, "on": True, "1": True,
+    "false": False, "no": False, "off": False, "0": False,
+}  # fmt: skip
+
+
+def text(value: Any) -> str:
+    """Parse a text, or a path as its text."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {type(value).__name__}")
+    return value.strip()
+
+
+def whole(least: int = 0) -> Parser[int]:
+    """Return a parser of whole numbers from `least` up."""
+
+    def parse(value: Any) -> int:
+        plain = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"\d+", plain, re.ASCII):
+            raise ValueError(f"must be a whole number, not {_shown(value)}")
+        if int(plain) < least:
+            raise ValueError(f"must be {least} or more, not {plain}")
+        return int(plain)
+
+    return parse
+
+
+def seconds(*, above_zero: bool = False) -> Parser[float]:
+    """Return a parser of seconds: any finite number that is not negative."""
+
+    def parse(value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or number < 0 or (above_zero and number == 0):
+            least = "above 0" if above_zero else "0 or more"
+            raise ValueError(f"must be seconds, {least}, not {_shown(value)}")
+        return number
+
+    return parse
+
+
+def flag(value: Any) -> bool:
+    """Parse true/false, yes/no, on/off or 1/0, in any case."""
+    parsed = _FLAGS.get(str(value).strip().lower())
+    if parsed is None:
+        raise ValueError(f"must be true or false, not {_shown(value)}")
+    return parsed
+
+
+def entry(value: Any) -> Any:
+    """Parse one chain entry: a name, "name:model", or a provider object as it is."""
+    return value.strip() if isinstance(value, str) else value
+
+
+def names(value: Any) -> tuple[Any, ...]:
+    """Parse the fallbacks: entries separated by commas, or a list of entries."""
+    if isinstance(value, str):
+        value = [] if value.strip() == NO_PROVIDERS else value.split(",")
+    if not isinstance(value, Iterable) or isinstance(value, Mapping):
+        raise ValueError("must be names separated by commas, or a list of them")
+    return tuple(each for each in map(entry, value) if each != "")
+
+
+def url(value: Any) -> str:
+    """Parse an http(s) address. It may hold a password, so no fault repeats it."""
+    if not re.fullmatch(r"https?://[^\s/]+\S*", address := str(value).strip()):
+        raise ValueError("must be an address that begins with http:// or https://")
+    return address.rstrip("/")
+
+
+def url_prefix(value: Any) -> str:
+    """Parse the path under which the blueprint is registered."""
+    if not re.fullmatch(r"(/[\w.~-]+)+", path := str(value).strip()):
+        raise ValueError(f"must be a path such as /llm, not {_shown(value)}")
+    return path
+
+
+def api_key(value: Any) -> str:
+    """Parse a key: stripped, printable ASCII, nothing blank inside.
+
+    An HTTP header cannot carry anything else, and what SDKs make of such a key ranges
+    from "Connection error." to printing it. No fault repeats the value.
+    """
+    if not isinstance(value, str):
+        raise ValueError("must be text; a key that looks like a number needs quotes")
+    key = value.strip()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("holds a space, a line break or a non-ASCII character")
+    return key
+
+
+def _shown(value: Any) -> str:
+    """Return a value for an error's text, cut in case a key was put there."""
+    return repr(value)[:24]

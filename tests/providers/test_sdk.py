@@ -1,0 +1,136 @@
+import pickle
+
+import pytest
+
+from flask_llm import LLMResponse
+from flask_llm.config import ProviderSettings
+from flask_llm.errors import BadAnswerError, ProviderError, QuotaError
+from flask_llm.providers.sdk import SdkProvider, installed
+
+KEY = "sk-canary-12345678"
+
+
+class Toy(SdkProvider):
+    """An SDK provider whose SDK is a function."""
+
+    name = "toy"
+    module = "json"
+    requirement = "toy-sdk"
+    default_model = "toy-1"
+    step = staticmethod(lambda request: request.prompt.upper())
+
+    def _connect(self):
+        return object()
+
+    def _send(self, client, request):
+        return self.step(request)
+
+    def _read(self, answer):
+        return LLMResponse(True, answer, self.name)
+
+
+def toy(step=None, key=KEY, **attributes):
+    overrides = {"step": staticmethod(step)} if step else {}
+    return type("Toy", (Toy,), overrides | attributes)(key)
+
+
+def fails(exc):
+    def step(request):
+        raise exc
+
+    return toy(step)
+
+
+def test_an_sdk_provider_answers():
+    """Translate, call, translate back."""
+    assert toy().generate_content("hello").content == "HELLO"
+
+
+def test_an_sdk_exception_never_leaves():
+    """Ours comes out instead, alone: the SDK's holds the request, and so the key."""
+    with pytest.raises(QuotaError) as caught:
+        fails(RuntimeError(f"429 for key {KEY}")).generate_content("hello")
+    error = caught.value
+
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert error.provider == "toy"
+    for text in (str(error), repr(error), repr(vars(error))):
+        assert KEY not in text
+    assert KEY.encode() not in pickle.dumps(error)
+
+
+@pytest.mark.parametrize(
+    "exc", [ValueError("x"), TypeError("x"), AttributeError("x"), KeyError("x")]
+)
+def test_an_sdk_that_stumbles_means_a_malformed_answer(exc):
+    """SDKs fail far outside their own trees when an answer has an odd shape."""
+    with pytest.raises(ProviderError) as caught:
+        fails(exc).generate_content("hello")
+
+    assert (caught.value.kind, caught.value.reason) == ("transient", "malformed answer")
+
+
+def test_what_reading_finds_is_kept():
+    """A provider's own verdict on an answer passes through."""
+    with pytest.raises(BadAnswerError, match=r"^empty$"):
+        fails(BadAnswerError(reason="empty")).generate_content("hello")
+
+
+def test_wrong_types_are_the_caller_s_error():
+    """Used directly, a provider refuses what the factory refuses."""
+    with pytest.raises(TypeError, match="prompt must be str"):
+        toy().generate_content(7)
+
+
+@pytest.mark.parametrize(
+    ("provider", "available", "reason"),
+    [
+        (toy(), True, None),
+        (toy(key=""), False, "no API key"),
+        (toy(key="", needs_key=False), True, None),
+        (
+            toy(module="no_such_sdk"),
+            False,
+            "no_such_sdk is not installed: pip install toy-sdk",
+        ),
+        (toy(module="no_such.sdk"), False, None),
+    ],
+)
+def test_availability_is_package_and_key(provider, available, reason):
+    """Both must be there; what is missing is told, with the line to install it."""
+    assert provider.is_available() is available
+    if reason:
+        assert provider.unavailable_reason() == reason
+
+
+def test_settings_reach_the_init():
+    """`from_config` passes key, model, address and timeout on."""
+    provider = Toy.from_config(
+        ProviderSettings("toy", "toy", KEY, base_url="http://x", timeout=7.0)
+    )
+
+    assert (provider.model, provider.base_url, provider.timeout) == (
+        "toy-1",
+        "http://x",
+        7.0,
+    )
+
+
+def test_installed_does_not_import():
+    """Looking is cheap, importing an SDK is not."""
+    assert installed("json")
+    assert not installed("no_such_package_at_all")
+
+
+@pytest.mark.parametrize("key", ["sk 1", "sk-1\nx", "sk-ключ"])
+def test_a_malformed_key_is_refused_at_construction(key):
+    """Used directly, a provider checks its key before an SDK sees it."""
+    with pytest.raises(ValueError, match="holds a space") as caught:
+        toy(key=key)
+    assert key not in str(caught.value)
+
+
+def test_a_key_is_stripped_at_construction():
+    """Secret files end with a line break."""
+    assert toy(key=f" {KEY}\n")._api_key == KEY
+    assert not toy(key=" \n").is_available()

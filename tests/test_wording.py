@@ -1,0 +1,72 @@
+import pytest
+
+from flask_llm import classify
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "429",
+        "Error code: 429 - {'error': 'slow down'}",
+        "429 Too Many Requests",
+        "Quota exceeded for metric x",
+        "insufficient_quota",
+        "Rate limit reached for gpt-4",
+        "rate_limit_exceeded",
+        "RateLimitError: slow down",
+        "RESOURCE_EXHAUSTED",
+        "Resource exhausted.",
+        "got status: 429",
+    ],
+)
+def test_documented_quota_indicators(text):
+    """429, quota, rate limit and resource exhausted mean a quota error."""
+    assert classify.from_text(text).kind == "quota"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "used 4290 tokens",
+        "used 1,429 tokens",
+        "took 429.5 ms",
+        "request req-429-77 broke",
+        "request req_429 broke",
+        "id 0429f",
+        "the corporate limited company",
+        "a quotation mark",
+        "resources exhaustedly listed",
+    ],
+)
+def test_indicators_are_matched_as_words(text):
+    """A number inside another, an id, or a longer word is no quota error."""
+    assert classify.from_text(text).kind != "quota"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "reason"),
+    [
+        ("Request timed out.", "transient", "timeout"),
+        ("read timeout=30", "transient", "timeout"),
+        ("Connection error.", "transient", "connection error"),
+        ("[Errno 104] Connection reset by peer", "transient", "connection error"),
+        ("Error code: 503 - overloaded", "transient", "server error 503"),
+        ("HTTP/1.1 502 Bad Gateway", "transient", "server error 502"),
+        ("500 Internal Server Error", "transient", "server error 500"),
+        ("The model is overloaded", "transient", "server error"),
+        ("Error code: 401 - bad key", "auth", "API key rejected"),
+        ("Incorrect API key provided", "auth", "API key rejected"),
+        ("Error code: 404 - gone", "model_not_found", "model not found"),
+        ("Error code: 400 - context_length_exceeded", "context_length", None),
+        ("content_filter", "content_blocked", None),
+        ("something odd", "unknown", "failed"),
+        ("", "unknown", "failed"),
+        ("max_tokens must be at most 500", "unknown", "failed"),
+    ],
+)
+def test_text_of_a_returned_failure(text, kind, reason):
+    """A provider that only returns `str(e)` is understood by its words."""
+    error = classify.from_text(text)
+
+    assert error.kind == kind
+    assert reason is None or error.reason == reason
