@@ -1,7 +1,9 @@
 """Makes the links of the chain out of the configuration."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import chain, count
 from typing import Any
 
 from .config import (
@@ -12,14 +14,21 @@ from .config import (
     setting_key,
 )
 from .entry import ChainEntry
-from .parsers import api_key, seconds, text, url
+from .parsers import api_key, seconds, shown, text, url
 from .providers.base import LLMProvider
 
 Registry = Mapping[str, type[LLMProvider]]
 
 
+Written = tuple[str, Any]
+"""A chain entry, with the key or argument in which it is written before it."""
+
+
 def chain_entries(
-    reader: Reader, config: LLMConfig, registry: Registry
+    reader: Reader,
+    config: LLMConfig,
+    registry: Registry,
+    written: Iterable[Written],
 ) -> list[ChainEntry]:
     """Return the chain of an app, each entry once; faults stay with the reader.
 
@@ -27,28 +36,31 @@ def chain_entries(
         reader: Where the keys are looked up.
         config: The app's general settings.
         registry: The known provider classes.
+        written: The entries in order.
     """
-    entries: dict[str, ChainEntry] = {}
-    for source, written in _written(config):
-        entry = _entry(reader, config, registry, source, written)
-        if entry is not None:
-            entries.setdefault(entry.name, entry)
+    entries: dict[object, ChainEntry] = {}
+    for source, each in written:
+        if each in entries:
+            continue
+        if isinstance(each, LLMProvider):
+            entries[each] = ChainEntry.of(each, _free_name(each, entries))
+        elif entry := _configured(reader, config, registry, source, each):
+            entries[each] = entry
     return list(entries.values())
 
 
-def _written(config: LLMConfig) -> Iterator[tuple[str, Any]]:
-    """Yield each entry with the configuration key that it stands in."""
-    yield "LLM_PRIMARY_PROVIDER", config.primary
-    for each in config.fallbacks:
-        yield "LLM_FALLBACK_PROVIDERS", each
+def _free_name(provider: LLMProvider, entries: Mapping[object, ChainEntry]) -> str:
+    """Return a provider object's name, numbered if another has it already."""
+    name = provider.get_provider_name()
+    taken = {entry.name for entry in entries.values()}
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in taken)
 
 
-def _entry(
+def _configured(
     reader: Reader, config: LLMConfig, registry: Registry, source: str, written: Any
 ) -> ChainEntry | None:
-    """Return one link, or None if what is written is a fault."""
-    if isinstance(written, LLMProvider):
-        return ChainEntry.of(written)
+    """Return the link that a name stands for, or None if it is a fault."""
     try:
         provider_class = _provider_class(registry, written)
     except ValueError as fault:
@@ -67,7 +79,9 @@ def _provider_class(registry: Registry, written: Any) -> type[LLMProvider]:
         close = difflib.get_close_matches(name, registry, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         known = ", ".join(registry)
-        raise ValueError(f"names no known provider: {name!r}{hint} (known: {known})")
+        raise ValueError(
+            f"names no known provider: {shown(name)}{hint} (known: {known})"
+        )
     try:
         return registry[name]
     except Exception as exc:
@@ -93,24 +107,38 @@ def read_settings(
         provider_class: The class that states what it needs.
     """
     name, _, model = entry.partition(":")
-    own_model_key = setting_key(name, "model")
-    timeout = provider_class.default_timeout or config.timeout
     key_name, key = _api_key(reader, name, provider_class)
-    takes_model = provider_class.default_model is not None
-    if model and not takes_model:
+    basic = ProviderSettings(name, entry, key, key_name)
+    if provider_class.default_model is not None:
+        return _with_model(reader, config, source, model, provider_class, basic)
+    if model:
         reader.faults.append(f"{source} asks for {entry!r}, but {name} takes no model")
-    return ProviderSettings(
-        name=name,
-        entry=entry,
-        api_key=key,
-        api_key_name=key_name,
-        model=model or reader.read(own_model_key, text, None),
-        model_key=(source if model else own_model_key) if takes_model else "",
-        base_url=reader.read(setting_key(name, "base_url"), url, None),
-        timeout=reader.read(
-            setting_key(name, "timeout"), seconds(above_zero=True), timeout
-        ),
-        options=_options(reader, name, provider_class),
+    return basic
+
+
+def _with_model(
+    reader: Reader,
+    config: LLMConfig,
+    source: str,
+    model: str,
+    provider_class: type[LLMProvider],
+    basic: ProviderSettings,
+) -> ProviderSettings:
+    """Add what only a provider with a choice of models is configured by."""
+    keys = {
+        setting: setting_key(basic.name, setting)
+        for setting in ("model", "base_url", "timeout")
+    }
+    timeout = provider_class.default_timeout or config.timeout
+    configured_model = reader.read(keys["model"], text, None)
+    return replace(
+        basic,
+        model=model or configured_model,
+        model_key=source if model else keys["model"],
+        base_url=reader.read(keys["base_url"], url, None),
+        base_url_key=keys["base_url"],
+        timeout=reader.read(keys["timeout"], seconds(above_zero=True), timeout),
+        options=_options(reader, basic.name, provider_class),
     )
 
 
@@ -118,13 +146,11 @@ def _api_key(
     reader: Reader, name: str, provider_class: type[LLMProvider]
 ) -> tuple[str, str]:
     """Return the name of the API key's setting, and the key or an empty text."""
-    key_names = provider_class.api_key_names or (default_api_key_name(name),)
     if not provider_class.needs_key:
         return "", ""
-    for key_name in key_names:
-        if reader.raw(key_name) is not None:
-            return key_name, reader.read(key_name, api_key, "")
-    return key_names[0], ""
+    names = provider_class.api_key_names or (default_api_key_name(name),)
+    found, value = reader.first(names)
+    return found, "" if value is None else reader.parsed(found, api_key, value, "")
 
 
 def _options(

@@ -130,7 +130,8 @@ class Chain:
             if error is None:
                 yield entry
                 continue
-            log.debug("Skipping %s: %s", entry.name, error)
+            level = logging.WARNING if entry.is_news(error) else logging.DEBUG
+            log.log(level, "%s skipped: %s", entry.name, error)
             outcome.errors.append(error)
             outcome.attempts.append(_attempt(entry, 0.0, error))
 

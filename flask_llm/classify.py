@@ -23,10 +23,11 @@ from .errors import (
     ProviderError,
     QuotaError,
     TransientError,
+    text_of,
 )
-from .wording import CONNECTION, TIMEOUT
+from .wording import CONNECTION, MALFORMED, TIMEOUT
 
-MALFORMED = "malformed answer"
+_DEEPEST = 5
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: AuthError,
@@ -41,7 +42,7 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
 
 # The providers' own words for a cause, from their API references.
 _BY_CODE: dict[str, type[ProviderError]] = {
-    "API_KEY_INVALID": AuthError,
+    "api_key_invalid": AuthError,
     "authentication_error": AuthError,
     "invalid_api_key": AuthError,
     "permission_error": AuthError,
@@ -49,7 +50,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "insufficient_quota": QuotaError,
     "rate_limit_error": QuotaError,
     "rate_limit_exceeded": QuotaError,
-    "RESOURCE_EXHAUSTED": QuotaError,
+    "resource_exhausted": QuotaError,
     "context_length_exceeded": ContextLengthError,
     "request_too_large": ContextLengthError,
     "content_filter": ContentBlockedError,
@@ -89,7 +90,7 @@ def from_status(
     status: int,
     detail: str = "",
     *,
-    code: str | None = None,
+    code: object = None,
     retry_after: float | None = None,
 ) -> ProviderError:
     """Return the error for an HTTP status.
@@ -97,12 +98,12 @@ def from_status(
     Args:
         status: The number; 2xx means a success that could not be read.
         detail: The provider's own words.
-        code: Its machine-readable cause, which refines a 400 or 422.
+        code: Its machine-readable cause, which refines a 400, 403 or 422.
         retry_after: Seconds after which the provider wants to be asked again.
     """
     cls, reason = _BY_STATUS.get(status, InvalidRequestError), None
-    if status in (400, 422):
-        cls = _BY_CODE.get(code or "") or wording.cause_of_400(detail) or cls
+    if status in wording.AMBIGUOUS:
+        cls = _by_code(code) or wording.cause_of_status(status, detail) or cls
     elif status >= 500:
         cls, reason = TransientError, f"server error {status}"
     elif status < 300:
@@ -131,7 +132,7 @@ def from_exception(
     exc: BaseException,
     *,
     detail: str | None = None,
-    code: str | None = None,
+    code: object = None,
     retry_after: float | None = None,
 ) -> ProviderError:
     """Return the error for any exception out of a provider.
@@ -144,15 +145,22 @@ def from_exception(
     """
     if isinstance(exc, ProviderError):
         return exc
-    detail = str(exc) if detail is None else detail
-    code = code if isinstance(code, str) else None  # out of whatever the server sent
+    detail = text_of(exc) if detail is None else detail
     if (status := status_of(exc)) is not None:
         if retry_after is None:
             retry_after = retry_after_of(headers_of(exc))
         return from_status(status, detail, code=code, retry_after=retry_after)
-    if code in _BY_CODE:
-        return _BY_CODE[code](detail, retry_after=retry_after)
-    return _from_transport(exc, detail) or from_text(detail)
+    if cls := _by_code(code):
+        return cls(detail, retry_after=retry_after)
+    error = _from_transport(exc, detail) or from_text(detail)
+    if type(error) is ProviderError:
+        error.reason = f"failed ({type(exc).__name__})"
+    return error
+
+
+def _by_code(code: object) -> type[ProviderError] | None:
+    """Return the class of a machine-readable cause, whatever the server sent as one."""
+    return _BY_CODE.get(code.lower()) if isinstance(code, str) else None
 
 
 def status_of(exc: BaseException) -> int | None:
@@ -230,9 +238,10 @@ def _from_transport(exc: BaseException, detail: str) -> ProviderError | None:
 def _causes(exc: BaseException) -> Iterator[BaseException]:
     """Yield the exception and what it was raised from."""
     each: BaseException | None = exc
-    while each is not None:
-        yield each
-        each = each.__cause__
+    for _ in range(_DEEPEST):  # an exception may be its own cause
+        if each is not None:
+            yield each
+            each = each.__cause__
 
 
 def _class_names(exc: BaseException) -> list[str]:

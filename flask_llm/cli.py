@@ -69,7 +69,7 @@ def _print_answer(response: LLMResponse) -> None:
     tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
     seconds = f"{response.metadata['latency_s']:.2f} s"
     known = filter(None, (response.provider_name, response.model, tokens, seconds))
-    click.echo(f"({', '.join(known)})", err=True)
+    click.echo(f"({', '.join(map(str, known))})", err=True)
 
 
 def _print_provider(role: str, provider: dict[str, Any]) -> None:
@@ -78,4 +78,4 @@ def _print_provider(role: str, provider: dict[str, Any]) -> None:
 
 
 def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))

@@ -60,19 +60,27 @@ class Reader:
 
     def raw(self, key: str) -> Any:
         """Return what the app or the environment says of `key`; None if blank."""
-        self._known.add(key)
+        return self.first((key,))[1]
+
+    def first(self, keys: tuple[str, ...]) -> tuple[str, Any]:
+        """Return the first of several keys that is set, and its value.
+
+        The app's own come before those of the environment. If none is set: the first
+        key and None.
+        """
+        self._known.update(keys)
         for source in (self._mapping, os.environ):
-            value = source.get(key)
-            if value is not None and not (isinstance(value, str) and not value.strip()):
-                return value
-        return None
+            for key in keys:
+                value = source.get(key)
+                if value is not None and str(value).strip():
+                    return key, value
+        return keys[0], None
 
     def finish(self, provider_names: Iterable[str]) -> None:
         """Raise for the faults found, and warn of keys that nobody reads.
 
         Args:
-            provider_names: Registered providers, whose own keys are known even when
-                they are not in the chain.
+            provider_names: Providers outside the chain; their own keys are no typos.
 
         Raises:
             ConfigurationError: At least one key is wrong.
@@ -155,6 +163,7 @@ class ProviderSettings:
         model: Model to use instead of the provider's default.
         model_key: The configuration key to change for another model.
         base_url: Address to use instead of the provider's own.
+        base_url_key: The configuration key that holds it.
         timeout: Seconds for one attempt.
         options: The provider's own settings that are set, by argument name.
     """
@@ -166,6 +175,7 @@ class ProviderSettings:
     model: str | None = None
     model_key: str = ""
     base_url: str | None = field(default=None, repr=False)
+    base_url_key: str = ""
     timeout: float = 30.0
     options: Mapping[str, Any] = field(default_factory=dict)
 

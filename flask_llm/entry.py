@@ -1,6 +1,9 @@
 """One link of the chain: a provider under the name that the configuration gives it."""
 
+import logging
+import traceback
 from collections.abc import Callable
+from typing import TypeVar
 
 from . import classify
 from .config import ProviderSettings
@@ -8,17 +11,26 @@ from .errors import (
     BY_KIND,
     AuthError,
     BadAnswerError,
+    ContentBlockedError,
     ModelNotFoundError,
     ProviderError,
     UnavailableError,
+    text_of,
 )
 from .process import PerProcess
 from .providers.base import LLMProvider, explained
 from .redact import redact
 from .types import LLMResponse, Request
 
+log = logging.getLogger("flask_llm")
+
 # A provider's own words, cut: some put a whole web page into an error.
 _LONGEST_DETAIL = 300
+
+# What providers call an answer that a filter stopped half-way.
+_BLOCKED = {"content_filter", "safety", "refusal"}
+
+E = TypeVar("E", bound=ProviderError)
 
 
 class ChainEntry:
@@ -39,11 +51,12 @@ class ChainEntry:
         self.name = name
         self.settings = settings
         self._provider = PerProcess(make)
+        self._told: str | None = None
 
     @classmethod
-    def of(cls, provider: LLMProvider) -> "ChainEntry":
+    def of(cls, provider: LLMProvider, name: str = "") -> "ChainEntry":
         """Return the entry for a provider object handed in."""
-        return cls(provider.get_provider_name(), lambda: provider)
+        return cls(name or provider.get_provider_name(), lambda: provider)
 
     @classmethod
     def configured(
@@ -62,20 +75,33 @@ class ChainEntry:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The keys that must not appear in any text."""
-        return (self.settings.api_key,) if self.settings else ()
+        if self.settings:
+            return (self.settings.api_key,)
+        # An object handed in keeps its key where the documents' example keeps it.
+        held = vars(self.provider)
+        keys = (held.get("api_key"), held.get("_api_key"))
+        return tuple(key for key in keys if isinstance(key, str))
 
     def unavailable(self) -> UnavailableError | None:
         """Return why the provider cannot be asked at all, or None if it can."""
         try:
             if self.provider.is_available():
                 return None
-            reason, advice = self.provider.unavailable_reason(), ""
+            error = UnavailableError(reason=text_of(self.provider.unavailable_reason()))
         except Exception as exc:  # noqa: BLE001  # a stranger's __init__ may raise anything
-            reason, advice = f"cannot be set up: {type(exc).__name__}", ""
+            why = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
+            error = UnavailableError(reason=why)
         settings = self.settings
         if settings and settings.api_key_name and not settings.api_key:
-            reason, advice = "no API key", f"set {settings.api_key_name}"
-        return UnavailableError(reason=reason, advice=advice, provider=self.name)
+            advice = f"set {settings.api_key_name}"
+            error = UnavailableError(reason="no API key", advice=advice)
+        return self._presentable(error, self.secrets)
+
+    def is_news(self, error: UnavailableError) -> bool:
+        """Return whether this is the first time in this process that it is told."""
+        known = self._told == error.summary
+        self._told = error.summary
+        return not known
 
     def ask(self, request: Request, secrets: tuple[str, ...] = ()) -> LLMResponse:
         """Ask the provider once.
@@ -99,13 +125,18 @@ class ChainEntry:
             fault = _fault(response)
         except Exception as exc:  # noqa: BLE001  # the promise: never raises for a provider
             fault = explained(self.provider, exc)
+            self._trace(exc, secrets)
         if fault is None:
             return response
         raise self._presentable(fault, secrets)
 
-    def _presentable(
-        self, error: ProviderError, secrets: tuple[str, ...]
-    ) -> ProviderError:
+    def _trace(self, exc: Exception, secrets: tuple[str, ...]) -> None:
+        """Leave the traceback of a provider's exception in the log, at DEBUG level."""
+        if log.isEnabledFor(logging.DEBUG):
+            told = redact("".join(traceback.format_exception(exc)), secrets)
+            log.debug("%s raised\n%s", self.name, told)
+
+    def _presentable(self, error: E, secrets: tuple[str, ...]) -> E:
         """Return a copy that may be logged and shown: one line, no key, with advice."""
         return error.copy(
             provider=self.name,
@@ -121,7 +152,9 @@ class ChainEntry:
         if isinstance(error, AuthError) and self.settings.api_key_name:
             return f"check {self.settings.api_key_name}"
         if isinstance(error, ModelNotFoundError) and self.settings.model_key:
-            return f"set {self.settings.model_key}"
+            address = self.settings.base_url_key
+            also = f", or check {address}" if self.settings.base_url else ""
+            return f"set {self.settings.model_key}{also}"
         return ""
 
 
@@ -130,15 +163,21 @@ def _fault(response: object) -> ProviderError | None:
     if not isinstance(response, LLMResponse):
         kind = type(response).__name__
         return BadAnswerError(reason=f"returned {kind} instead of an LLMResponse")
-    # A stranger's provider may fill the fields with anything.
-    content: object = response.content
     metadata: object = response.metadata
     if not isinstance(metadata, dict):
         return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
-    if not response.success:
-        return _returned_error(response)
-    if not isinstance(content, str) or not content.strip():
+    return _content_fault(response) if response.success else _returned_error(response)
+
+
+def _content_fault(response: LLMResponse) -> ProviderError | None:
+    """Return what keeps a response that claims success from being one, or None."""
+    content: object = response.content  # a stranger may put anything there
+    if not isinstance(content, str):
+        return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
+    if not content.strip():
         return BadAnswerError(reason="empty answer")
+    if str(response.metadata.get("finish_reason")).lower() in _BLOCKED:
+        return ContentBlockedError(reason="answer cut by a content filter")
     return None
 
 
@@ -149,7 +188,7 @@ def _returned_error(response: LLMResponse) -> ProviderError:
     return kind(message) if kind else classify.from_text(message)
 
 
-def _line(text: str, secrets: tuple[str, ...]) -> str:
+def _line(text: object, secrets: tuple[str, ...]) -> str:
     """Return a text on one line, without keys and of bearable length."""
-    line = " ".join(redact(text, secrets).split())
+    line = " ".join(redact(text_of(text), secrets).split())
     return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"

@@ -25,6 +25,14 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 
+def text_of(value: object) -> str:
+    """Return `str(value)`, or the name of its type where `__str__` itself fails."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  # it is a stranger's
+        return type(value).__name__
+
+
 class LLMError(Exception):
     """Base of every error of this package."""
 
@@ -65,11 +73,18 @@ class ProviderError(LLMError):
     retryable: ClassVar[bool] = False
     fallbackable: ClassVar[bool] = True
     severity: ClassVar[int] = logging.WARNING
-    default_reason: ClassVar[str] = "failed"
+
+    # On the class, so that a subclass with an __init__ of its own has them too.
+    detail: str = ""
+    reason: str = "failed"
+    advice: str = ""
+    provider: str = ""
+    status: int | None = None
+    retry_after: float | None = None
 
     def __init__(
         self,
-        detail: str = "",
+        detail: object = "",
         *,
         reason: str | None = None,
         advice: str = "",
@@ -77,9 +92,10 @@ class ProviderError(LLMError):
         status: int | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.reason = self.default_reason if reason is None else reason
+        self.detail = text_of(detail)
+        super().__init__(self.detail)
+        if reason is not None:
+            self.reason = reason
         self.advice = advice
         self.provider = provider
         self.status = status
@@ -99,16 +115,18 @@ class ProviderError(LLMError):
         A provider may raise one and the same object in many threads, and its traceback
         holds the provider's variables: what leaves the chain is always a copy.
         """
-        names = ("detail", "reason", "advice", "provider", "status", "retry_after")
-        values = {name: getattr(self, name) for name in names} | changes
-        return type(self)(values.pop("detail"), **values)
+        twin = type(self).__new__(type(self))  # a subclass may have another __init__
+        for name in ("detail", "reason", "advice", "provider", "status", "retry_after"):
+            setattr(twin, name, changes.get(name, getattr(self, name)))
+        twin.args = (twin.detail,)
+        return twin
 
 
 class QuotaError(ProviderError):
     """A rate limit, a used-up quota or an exhausted credit (429, 402)."""
 
     kind = "quota"
-    default_reason = "quota exceeded"
+    reason = "quota exceeded"
 
 
 class TransientError(ProviderError):
@@ -116,7 +134,7 @@ class TransientError(ProviderError):
 
     kind = "transient"
     retryable = True
-    default_reason = "temporary failure"
+    reason = "temporary failure"
 
 
 class AuthError(ProviderError):
@@ -124,28 +142,28 @@ class AuthError(ProviderError):
 
     kind = "auth"
     severity = logging.ERROR
-    default_reason = "API key rejected"
+    reason = "API key rejected"
 
 
 class ModelNotFoundError(ProviderError):
     """The model is unknown to the provider, or retired (404)."""
 
     kind = "model_not_found"
-    default_reason = "model not found"
+    reason = "model not found"
 
 
 class ContextLengthError(ProviderError):
     """The prompt does not fit into the model's context."""
 
     kind = "context_length"
-    default_reason = "prompt too long"
+    reason = "prompt too long"
 
 
 class InvalidRequestError(ProviderError):
     """The provider refuses the request as it is (any other 4xx)."""
 
     kind = "invalid_request"
-    default_reason = "request rejected"
+    reason = "request rejected"
 
 
 class ContentBlockedError(ProviderError):
@@ -157,21 +175,21 @@ class ContentBlockedError(ProviderError):
 
     kind = "content_blocked"
     fallbackable = False
-    default_reason = "content blocked"
+    reason = "content blocked"
 
 
 class BadAnswerError(ProviderError):
     """An answer came, but holds no usable text."""
 
     kind = "bad_answer"
-    default_reason = "no usable answer"
+    reason = "no usable answer"
 
 
 class UnavailableError(ProviderError):
     """The provider is not set up here: no key, no package, no model file."""
 
     kind = "unavailable"
-    default_reason = "not available"
+    reason = "not available"
 
 
 BY_KIND: dict[str, type[ProviderError]] = {

@@ -3,15 +3,15 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, ClassVar
 
-from .assembly import chain_entries
+from . import parsers
+from .assembly import Written, chain_entries
 from .chain import Chain, Clock
 from .config import LLMConfig, Reader
 from .entry import ChainEntry
 from .errors import InvalidRequestError, ProviderError
-from .parsers import names
 from .providers.base import LLMProvider
 from .registry import Registry
 from .retry import RetryPolicy
@@ -19,6 +19,9 @@ from .signals import GenerationFinished, emit, generation_finished
 from .types import LLMResponse, Request
 
 log = logging.getLogger("flask_llm")
+
+# What providers call an answer that ends because it may not be longer.
+_CUT = {"length", "max_tokens", "max_output_tokens"}
 
 
 class LLMFactory:
@@ -42,7 +45,7 @@ class LLMFactory:
 
     Attributes:
         PROVIDER_REGISTRY: Provider classes by name.
-        config: The settings in force.
+        config: The general settings in force.
     """
 
     PROVIDER_REGISTRY: ClassVar[Registry] = Registry()
@@ -57,11 +60,11 @@ class LLMFactory:
         clock: Clock = time,
     ) -> None:
         reader = Reader(config)
-        self.config = _with_arguments(
-            LLMConfig.read(reader), primary_provider, fallback_providers
-        )
-        entries = chain_entries(reader, self.config, self.PROVIDER_REGISTRY)
-        reader.finish(self.PROVIDER_REGISTRY)
+        self.config = LLMConfig.read(reader)
+        written = _written(reader, self.config, primary_provider, fallback_providers)
+        entries = chain_entries(reader, self.config, self.PROVIDER_REGISTRY, written)
+        in_chain = {each.settings.name for each in entries if each.settings}
+        reader.finish(set(self.PROVIDER_REGISTRY) - in_chain)
         self._sender = self if sender is None else sender
         self._clock = clock
         self._current = entries[0]
@@ -172,17 +175,19 @@ class LLMFactory:
         return _success(outcome.entry.name, outcome.response, attempts)
 
 
-def _with_arguments(
-    config: LLMConfig,
-    primary: str | LLMProvider | None,
-    fallbacks: Iterable[str | LLMProvider] | None,
-) -> LLMConfig:
-    """Return the settings with the factory's own arguments in their place."""
+def _written(
+    reader: Reader, config: LLMConfig, primary: object, fallbacks: object
+) -> list[Written]:
+    """Return the chain as written: an argument where there is one, else the setting."""
+    head, first = "LLM_PRIMARY_PROVIDER", config.primary
     if primary is not None:
-        config = replace(config, primary=primary)
+        head = "primary_provider"
+        first = reader.parsed(head, parsers.entry, primary, first)
+    tail, rest = "LLM_FALLBACK_PROVIDERS", config.fallbacks
     if fallbacks is not None:
-        config = replace(config, fallbacks=names(fallbacks))
-    return config
+        tail = "fallback_providers"
+        rest = reader.parsed(tail, parsers.names, fallbacks, rest)
+    return [(head, first), *((tail, each) for each in rest)]
 
 
 def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -197,8 +202,11 @@ def _success(
     """Return a provider's answer under its name in the chain."""
     ours = {"attempts": attempts, "error_kind": None}
     metadata = _metadata(attempts) | response.metadata | ours
-    if metadata["finish_reason"] == "length":
-        metadata["warnings"] = [*metadata["warnings"], "the answer is cut: max_tokens"]
+    told = metadata["warnings"]
+    metadata["warnings"] = list(told) if isinstance(told, (list, tuple)) else []
+    if str(metadata["finish_reason"]).lower() in _CUT:
+        metadata["finish_reason"] = "length"
+        metadata["warnings"].append("the answer is cut at max_tokens")
     return LLMResponse(
         success=True,
         content=response.content,

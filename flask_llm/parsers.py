@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Parser = Callable[[Any], T]
 
+_DAY = 86_400
+_LONGEST_SHOWN = 16
+
 NO_PROVIDERS = "none"
 """What `LLM_FALLBACK_PROVIDERS` says, where blank would mean the default."""
 
@@ -37,7 +40,7 @@ def whole(least: int = 0) -> Parser[int]:
     def parse(value: Any) -> int:
         plain = str(value).strip()
         if isinstance(value, bool) or not re.fullmatch(r"\d+", plain, re.ASCII):
-            raise ValueError(f"must be a whole number, not {_shown(value)}")
+            raise ValueError(f"must be a whole number, not {shown(value)}")
         if int(plain) < least:
             raise ValueError(f"must be {least} or more, not {plain}")
         return int(plain)
@@ -46,16 +49,18 @@ def whole(least: int = 0) -> Parser[int]:
 
 
 def seconds(*, above_zero: bool = False) -> Parser[float]:
-    """Return a parser of seconds: any finite number that is not negative."""
+    """Return a parser of seconds, up to a day."""
 
     def parse(value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not math.isfinite(number) or number < 0 or (above_zero and number == 0):
-            least = "above 0" if above_zero else "0 or more"
-            raise ValueError(f"must be seconds, {least}, not {_shown(value)}")
+        if not 0 <= number <= _DAY or (above_zero and number == 0):
+            least = "more than 0" if above_zero else "0"
+            raise ValueError(
+                f"must be seconds, from {least} to {_DAY}, not {shown(value)}"
+            )
         return number
 
     return parse
@@ -65,19 +70,24 @@ def flag(value: Any) -> bool:
     """Parse true/false, yes/no, on/off or 1/0, in any case."""
     parsed = _FLAGS.get(str(value).strip().lower())
     if parsed is None:
-        raise ValueError(f"must be true or false, not {_shown(value)}")
+        raise ValueError(f"must be true or false, not {shown(value)}")
     return parsed
 
 
 def entry(value: Any) -> Any:
     """Parse one chain entry: a name, "name:model", or a provider object as it is."""
-    return value.strip() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    name, colon, model = (part.strip() for part in value.partition(":"))
+    if colon and not model:
+        raise ValueError(f"names {shown(value)} without a model behind the colon")
+    return f"{name}{colon}{model}"
 
 
 def names(value: Any) -> tuple[Any, ...]:
     """Parse the fallbacks: entries separated by commas, or a list of entries."""
     if isinstance(value, str):
-        value = [] if value.strip() == NO_PROVIDERS else value.split(",")
+        value = [] if value.strip().lower() == NO_PROVIDERS else value.split(",")
     if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError("must be names separated by commas, or a list of them")
     return tuple(each for each in map(entry, value) if each != "")
@@ -93,7 +103,7 @@ def url(value: Any) -> str:
 def url_prefix(value: Any) -> str:
     """Parse the path under which the blueprint is registered."""
     if not re.fullmatch(r"(/[\w.~-]+)+", path := str(value).strip()):
-        raise ValueError(f"must be a path such as /llm, not {_shown(value)}")
+        raise ValueError(f"must be a path such as /llm, not {shown(value)}")
     return path
 
 
@@ -111,6 +121,9 @@ def api_key(value: Any) -> str:
     return key
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value for an error's text, cut in case a key was put there."""
-    return repr(value)[:24]
+    written = repr(value)
+    if len(written) <= _LONGEST_SHOWN:
+        return written
+    return f"{written[:_LONGEST_SHOWN]}…"

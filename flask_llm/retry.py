@@ -39,5 +39,7 @@ class RetryPolicy:
         """
         if not error.retryable or failures >= self.max_attempts:
             return None
-        doublings = min(failures - 1, _MOST_DOUBLINGS)
-        return max(0.0, min(self.delay * 2.0**doublings, self.max_delay))
+        growth = 2.0 ** min(failures - 1, _MOST_DOUBLINGS)
+        if self.delay > self.max_delay / growth:
+            return self.max_delay
+        return max(0.0, self.delay * growth)

@@ -1,11 +1,11 @@
 """The words of a conversation with a model: what is asked, and what comes back."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BY_KIND, ProviderError
 
+_HOTTEST = 100  # providers' scales end at 1, 2 or 5
 _MOST_TOKENS = 2**31 - 1  # what the providers' wires can carry
 
 
@@ -74,10 +74,10 @@ class Request:
             return "prompt is empty"
         if not _is_unicode(self.prompt):
             return "prompt holds a lone surrogate, which no encoding can carry"
-        if not math.isfinite(self.temperature) or self.temperature < 0:
-            return f"temperature must be 0 or more, not {self.temperature}"
+        if not 0 <= self.temperature <= _HOTTEST:
+            return f"temperature must be from 0 to {_HOTTEST}"
         if not 1 <= self.max_tokens <= _MOST_TOKENS:
-            return f"max_tokens must be 1 to {_MOST_TOKENS}, not {self.max_tokens}"
+            return f"max_tokens must be from 1 to {_MOST_TOKENS}"
         return None
 
 

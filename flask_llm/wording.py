@@ -14,69 +14,143 @@ from .errors import (
 
 TIMEOUT = "timeout"
 CONNECTION = "connection error"
+MALFORMED = "malformed answer"
 
 
-def _words(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern that matches whole words; `_` and `-` count as spaces."""
-    spaced = pattern.replace(" ", r"[\s_-]+")
+def _words(*phrases: str) -> re.Pattern[str]:
+    """Compile phrases that match as whole words; `_` and `-` count as spaces."""
+    spaced = "|".join(phrases).replace(" ", r"[\s_-]+")
     return re.compile(rf"(?<![a-z0-9])(?:{spaced})(?![a-z0-9])", re.IGNORECASE)
 
 
-_CONTEXT = _words(
-    r"context (?:length|window|limit|size)|maximum context|prompt is too long"
-    r"|input token count|too many (?:input )?tokens|request too large"
+# The four indicators of the documents, and what providers say instead.
+_QUOTA = _words(
+    r"quotas?",
+    r"rate limit(?:s|ed|ing)?",
+    r"ratelimit(?:ed)?",
+    r"resource exhausted",
+    r"too many requests",
+    r"throttl(?:ed|ing)(?: exception)?",
 )
-_BLOCKED = _words(r"content (?:filter(?:ing)?|policy|blocked)|blocked by safety")
-_KEY = _words(
-    r"api key (?:not valid|invalid|expired)|(?:invalid|incorrect) (?:x )?api key"
-    r"|unauthori[sz]ed|unauthenticated|authentication|permission denied|forbidden"
-)
-_CREDIT = _words(r"credit balance|billing|usage limits?|spend limit|spending limit")
-_INDICATORS = _words(
-    r"quotas?|rate limit(?:s|ed|ing)?|ratelimit(?:error)?|resource exhausted"
+# "500 tokens" counts something; "500." may end a sentence.
+_NO_COUNT = (
+    r"(?![\w-]|[.,]\d|\s+(?:tokens|words|characters|bytes|requests|ms|seconds)\b)"
 )
 # A number inside an id ("req-429-7") or a bigger number ("1,429") is no status.
-_STATUS_429 = re.compile(r"(?<![\w.,-])429(?![\w-]|[.,]\d)")
-_MODEL = _words(r"model not found|unknown model|no such model|not found error")
-_TIMEOUT = _words(r"time(?:d )?out|timeouts?|deadline exceeded")
-_CONNECTION = _words(r"connection|connect|network|unreachable|reset by peer")
-_SERVER = _words(
-    r"overloaded|unavailable|internal server error|bad gateway|server error"
+_STATUS_429 = re.compile(rf"(?<![\w.,-])429{_NO_COUNT}")
+_CREDIT = _words(
+    r"credit balance",
+    r"insufficient (?:credits?|balance|funds)",
+    r"billing (?:account|hard limit|details|not active|limit)",
+    r"usage limits?",
+    r"spend(?:ing)? limit",
+    r"exceeded your budget",
 )
-_STATUS_IN_TEXT = re.compile(
-    r"(?:^\W*|\b(?:error|code|status|https?(?:/[\d.]+)?)\W{1,3})([45]\d\d)\b(?![.,]?\d)",
+_CONTEXT = _words(
+    r"context (?:length|window|limit|size)",
+    r"maximum context",
+    r"(?:prompt|input) is too long",
+    r"maximum prompt length",
+    r"input token count",
+    r"too many (?:input )?tokens",
+    r"request too large",
+)
+_BLOCKED = _words(
+    r"content (?:filter(?:ing)?|policy|blocked)",
+    r"blocked by safety",
+    r"safety system",
+    r"flagged (?:for safety|as potentially violating)",
+)
+_BAD_KEY = _words(r"api key (?:not valid|invalid|expired)")
+_KEY = _words(
+    r"(?:invalid|incorrect|no|missing) (?:x )?api (?:key|token)",
+    r"api key not found",
+    r"provide an api key",
+    r"unauthori[sz]ed",
+    r"unauthenticated",
+    r"authentication (?:error|failed)",
+    r"permission denied",
+    r"forbidden",
+)
+_MODEL = _words(
+    r"(?:unknown|no such) model",
+    r"model \S{0,80} ?(?:was )?not found",
+    r"model \S{1,80} does not exist",
+    r"model not found",
+)
+_TIMEOUT = _words(r"timed out", r"timeouts?", r"read timeout", r"deadline exceeded")
+_CONNECTION = _words(
+    r"connection (?:error|refused|reset|aborted|closed|failed|lost)",
+    r"(?:failed|unable|cannot|could not) to connect",
+    r"(?:upstream )?connect error",
+    r"network is unreachable",
+    r"(?:host|server) (?:is )?unreachable",
+    r"no route to host",
+    r"broken pipe",
+    r"reset by peer",
+    r"server disconnected",
+    r"name or service not known",
+    r"name resolution",
+    r"eof occurred",
+)
+_MALFORMED = _words(r"expecting value: line \d+")
+_SERVER = _words(
+    r"overloaded",
+    r"(?:service|server|temporarily) (?:is )?(?:currently )?unavailable",
+    r"internal server error",
+    r"bad gateway",
+    r"server error",
+)
+
+# A status is named as one, stands first or behind a class's name, and counts nothing.
+_STATUS = re.compile(
+    r"(?:^\W*|^\w+: |(?:error|code|status|https?(?:/[\d.]+)?)\W{1,3})"
+    rf"(40[0-9]|413|422|42[59]|50[0-4]|52[0-9]){_NO_COUNT}",
     re.IGNORECASE,
 )
+# Some SDKs print the response's headers, whose names speak of rate limits.
+_HEADERS = re.compile(r"headers: \{[^}]*\},?")
+# "ResourceExhausted: …" and "RateLimitError" hold words too.
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-_Rule = tuple[re.Pattern[str], type[ProviderError], str | None]
+_Rules = tuple[tuple[re.Pattern[str], type[ProviderError]], ...]
 
-# What may hide behind a 400. Only words that name the cause without doubt.
-_IN_A_400: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+# What may hide behind a status that providers use for several things. Only words that
+# name the cause without doubt.
+_BEHIND_400: _Rules = (
     (_CONTEXT, ContextLengthError),
     (_BLOCKED, ContentBlockedError),
-    (_words(r"api key (?:not valid|invalid|expired)"), AuthError),
+    (_BAD_KEY, AuthError),
     (_CREDIT, QuotaError),
-    (_INDICATORS, QuotaError),
+    (_QUOTA, QuotaError),
 )
+AMBIGUOUS: dict[int, _Rules] = {
+    400: _BEHIND_400,
+    403: ((_CREDIT, QuotaError), (_QUOTA, QuotaError)),
+    422: _BEHIND_400,
+}
+"""Statuses whose meaning a code or the words may refine."""
 
-# What a text without a number may mean; the documented quota indicators come first.
-_IN_A_TEXT: tuple[_Rule, ...] = (
+# What a text without a number may mean; the documented indicators come first.
+_IN_A_TEXT: tuple[tuple[re.Pattern[str], type[ProviderError], str | None], ...] = (
     (_STATUS_429, QuotaError, None),
-    (_INDICATORS, QuotaError, None),
+    (_QUOTA, QuotaError, None),
     (_CONTEXT, ContextLengthError, None),
     (_BLOCKED, ContentBlockedError, None),
+    (_BAD_KEY, AuthError, None),
     (_KEY, AuthError, None),
     (_CREDIT, QuotaError, None),
     (_MODEL, ModelNotFoundError, None),
     (_TIMEOUT, TransientError, TIMEOUT),
     (_CONNECTION, TransientError, CONNECTION),
+    (_MALFORMED, TransientError, MALFORMED),
     (_SERVER, TransientError, "server error"),
 )
 
 
 def status_in(text: str) -> int | None:
     """Return the HTTP status that a text names as such, or None."""
-    found = _STATUS_IN_TEXT.search(text)
+    found = _STATUS.search(_HEADERS.sub("", text))
     return int(found[1]) if found else None
 
 
@@ -86,12 +160,14 @@ def cause_of(text: str) -> tuple[type[ProviderError], str | None]:
     The documented indicators (429, quota, rate limit, resource exhausted) are matched
     as words: "4290 tokens" is no quota error.
     """
+    spelled = _CAMEL.sub(" ", _HEADERS.sub("", text))
     for pattern, cls, reason in _IN_A_TEXT:
-        if pattern.search(text):
+        if pattern.search(spelled):
             return cls, reason
     return ProviderError, None
 
 
-def cause_of_400(text: str) -> type[ProviderError] | None:
-    """Return the class that the text of a 400 names without doubt, or None."""
-    return next((cls for pattern, cls in _IN_A_400 if pattern.search(text)), None)
+def cause_of_status(status: int, text: str) -> type[ProviderError] | None:
+    """Return what the text of an ambiguous status names without doubt, or None."""
+    rules = AMBIGUOUS[status]
+    return next((cls for pattern, cls in rules if pattern.search(text)), None)

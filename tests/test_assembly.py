@@ -30,8 +30,10 @@ class Minimal(LLMProvider):
 def build(primary, *fallbacks, **mapping):
     """Return the entries and the faults."""
     reader = Reader(mapping)
-    settings = LLMConfig(primary=primary, fallbacks=fallbacks)
-    return chain_entries(reader, settings, REGISTRY), reader.faults
+    written = [("LLM_PRIMARY_PROVIDER", primary)]
+    written += [("LLM_FALLBACK_PROVIDERS", each) for each in fallbacks]
+    entries = chain_entries(reader, LLMConfig(), REGISTRY, written)
+    return entries, reader.faults
 
 
 def test_entries_keep_their_order_and_their_names():
@@ -64,6 +66,31 @@ def test_an_object_is_a_link_under_its_own_name():
 
     assert entry.name == "mine"
     assert entry.provider is fake
+
+
+def test_objects_of_one_name_are_told_apart():
+    """Two objects are two links under two names; one object twice is one."""
+    first, second = FakeProvider(), FakeProvider()
+    entries, _ = build(first, second, first, FakeProvider())
+
+    assert [each.name for each in entries] == ["fake", "fake-2", "fake-3"]
+    assert entries[1].provider is second
+
+
+def test_the_app_s_key_comes_before_the_environment_s(monkeypatch):
+    """Also where a provider has two names for its key."""
+    monkeypatch.setenv("GOOGLE_API_KEY", "k-of-the-shell")
+    ((entry,), _) = build("gemini", GEMINI_API_KEY="k-of-the-app")
+
+    assert entry.settings.api_key == "k-of-the-app"
+
+
+def test_a_key_in_the_wrong_place_is_not_shown():
+    """Somebody will put a key where the provider's name belongs."""
+    _, (fault,) = build("sk-0123456789abcdef0123456789")
+
+    assert "names no known provider: 'sk-0123456789ab…" in fault
+    assert "cdef" not in fault
 
 
 def test_settings_are_read_for_each_provider():
@@ -155,7 +182,7 @@ def test_own_settings_of_a_provider_reach_its_init():
         (
             ("claude",),
             {"LLM_CLAUDE_TIMEOUT": "x"},
-            "LLM_CLAUDE_TIMEOUT must be seconds, above 0, not 'x'",
+            "LLM_CLAUDE_TIMEOUT must be seconds, from more than 0 to 86400, not 'x'",
         ),
         (
             ("local",),

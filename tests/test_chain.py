@@ -196,6 +196,22 @@ def test_an_unavailable_provider_is_skipped_and_told(clock, caplog):
     ]
     assert calls(fakes) == [0, 1]
     assert "Using gemini for content generation" not in caplog.messages
+    assert "gemini skipped: not available" in caplog.messages
+
+
+def test_a_skipped_provider_is_warned_of_once(clock, caplog):
+    """A missing key is seen in the log, and does not fill it; a new reason is news."""
+    factory, fakes = chain(clock, ["back"], ["hi"])
+    fakes[0].available = False
+    for _ in range(3):
+        factory.generate_content("hello")
+    fakes[0].unavailable_reason = lambda: "no model file"
+    factory.generate_content("hello")
+
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "gemini skipped: not available",
+        "gemini skipped: no model file",
+    ]
 
 
 def test_the_switch_names_who_is_asked_next(clock, caplog):

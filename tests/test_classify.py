@@ -7,6 +7,7 @@ import pytest
 
 from flask_llm import classify
 from flask_llm.errors import QuotaError
+from flask_llm.wording import AMBIGUOUS
 
 
 class HTTPError(Exception):
@@ -64,7 +65,7 @@ STATUSES = {
 def test_the_status_decides(status, kind):
     """The number says the kind, whatever the words around it."""
     error = classify.from_status(status, "quota timeout context length")
-    if status not in (400, 422):
+    if status not in AMBIGUOUS:
         assert error.kind == kind
     assert classify.from_status(status).kind == kind
     assert error.status == status
@@ -76,6 +77,7 @@ def test_the_status_decides(status, kind):
         ("context_length_exceeded", "", "context_length"),
         ("API_KEY_INVALID", "", "auth"),
         ("content_filter", "", "content_blocked"),
+        ({"odd": 1}, "", "invalid_request"),
         (None, "prompt is too long: 210000 tokens > 200000 maximum", "context_length"),
         (None, "The input token count (9) exceeds the maximum", "context_length"),
         (None, "maximum context length is 128000 tokens", "context_length"),
@@ -90,6 +92,36 @@ def test_the_status_decides(status, kind):
 def test_a_400_is_read_more_closely(code, text, kind):
     """Providers hide bad keys, spent credit and long prompts behind a 400."""
     assert classify.from_status(400, text, code=code).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        (None, "Your API key was reported as leaked", "auth"),
+        ("RATE_LIMIT_EXCEEDED", "", "quota"),
+        (None, "Quota exceeded for quota metric", "quota"),
+        (None, "The billing account is closed", "quota"),
+        ("permission_error", "context length", "auth"),
+    ],
+)
+def test_a_403_may_be_a_quota(code, text, kind):
+    """Google answers so for some of its limits."""
+    assert classify.from_status(403, text, code=code).kind == kind
+
+
+def test_an_exception_may_be_its_own_cause():
+    """`raise e from e` must not make the search for causes endless."""
+    exc = ValueError("429")
+    exc.__cause__ = exc
+
+    assert classify.from_exception(exc).kind == "quota"
+
+
+def test_an_unknown_exception_is_told_by_its_class():
+    """A developer's bug must be seen in the one line that the log has."""
+    assert str(classify.from_exception(NotImplementedError())) == (
+        "failed (NotImplementedError)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from flask_llm import LLMResponse
@@ -39,14 +41,20 @@ def test_the_request_reaches_the_provider_as_documented():
     [
         (RuntimeError("429 slow down"), "quota", "quota exceeded"),
         (TimeoutError(), "transient", "timeout"),
-        (ValueError("odd"), "unknown", "failed"),
+        (ValueError("odd"), "unknown", "failed (ValueError)"),
         (LLMResponse(False, "", "x", "rate limit"), "quota", "quota exceeded"),
         (LLMResponse(False, "", "x", None), "unknown", "failed"),
         (LLMResponse(False, "", "x", metadata={"error_kind": "auth"}), "auth", None),
         (LLMResponse(False, "", "x", metadata={"error_kind": "new"}), "unknown", None),
         (LLMResponse(True, "", "x"), "bad_answer", "empty answer"),
         (LLMResponse(True, " \n", "x"), "bad_answer", "empty answer"),
-        (LLMResponse(True, None, "x"), "bad_answer", "empty answer"),
+        (LLMResponse(True, None, "x"), "bad_answer", "content is NoneType, no text"),
+        (LLMResponse(True, {"a": 1}, "x"), "bad_answer", "content is dict, no text"),
+        (
+            LLMResponse(True, "half", "x", None, {"finish_reason": "content_filter"}),
+            "content_blocked",
+            "answer cut by a content filter",
+        ),
     ],
 )
 def test_raised_and_returned_failures_count_alike(step, kind, reason):
@@ -128,6 +136,78 @@ def test_a_failing_explain_hook_does_no_harm():
     assert caught.value.kind == "transient"
 
 
+class OwnInitError(QuotaError):
+    def __init__(self, message, wait):
+        self.wait = wait
+
+
+class NoText(Exception):  # noqa: N818
+    def __str__(self):
+        return {"no": "text"}  # noqa: PLE0307  # that is the fault
+
+
+class NoResponse(Exception):  # noqa: N818
+    @property
+    def response(self):
+        raise RuntimeError("stream closed")
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (QuotaError(ValueError("nested")), "quota"),
+        (QuotaError(None), "quota"),
+        (QuotaError({"a": 1}), "quota"),
+        (OwnInitError("slow", 7), "quota"),
+        (NoText(), "unknown"),
+        (NoResponse("x"), "unknown"),
+        (LLMResponse(False, "", "x", {"a": 1}), "unknown"),
+    ],
+)
+def test_no_exception_is_too_odd(step, kind):
+    """Whatever a stranger raises becomes an error of ours, never an exception."""
+    assert failure(step).kind == kind
+
+
+def test_the_traceback_of_an_unknown_exception_is_in_the_debug_log(caplog):
+    """A developer's own bug can be found, and the key in it cannot."""
+    caplog.set_level("DEBUG", "flask_llm")
+    failure(RuntimeError("key sk-12345678"), secrets=("sk-12345678",))
+
+    assert "Traceback (most recent call last)" in caplog.text
+    assert "RuntimeError: key [redacted]" in caplog.text
+
+
+def test_the_key_of_an_object_handed_in_is_a_secret_too():
+    """It keeps its key where the documents' example keeps it."""
+    fake = FakeProvider()
+    fake.api_key = "sk-12345678"
+
+    assert ChainEntry.of(fake).secrets == ("sk-12345678",)
+
+
+def test_what_unavailable_reason_says_is_made_presentable():
+    """It may be anything, a key included."""
+    fake = FakeProvider(available=False)
+    fake.api_key = "sk-12345678"
+    fake.unavailable_reason = lambda: "no rights\nfor sk-12345678"
+
+    assert ChainEntry.of(fake).unavailable().summary == "no rights for [redacted]"
+    fake.unavailable_reason = lambda: 7
+    assert ChainEntry.of(fake).unavailable().summary == "7"
+
+
+def test_a_base_url_of_one_s_own_may_be_to_blame_for_a_404():
+    """A gateway's wrong path looks like an unknown model."""
+    settings = replace(
+        SETTINGS, base_url="http://gateway", base_url_key="LLM_FAKE_BASE_URL"
+    )
+    with pytest.raises(ModelNotFoundError) as caught:
+        entry_of(ModelNotFoundError(), settings=settings).ask(Request("hello"))
+
+    assert caught.value.advice == "set LLM_FAKE_MODEL, or check LLM_FAKE_BASE_URL"
+
+
 def test_interrupts_are_not_swallowed():
     """Ctrl-C and a worker's exit are no failure of a provider."""
 
@@ -157,4 +237,6 @@ def test_a_provider_that_cannot_be_made_is_unavailable():
 
     entry = ChainEntry("fake", make, SETTINGS)
 
-    assert entry.unavailable().summary == "cannot be set up: RuntimeError"
+    assert entry.unavailable().summary == (
+        "cannot be set up: RuntimeError: key [redacted] refused"
+    )

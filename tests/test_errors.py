@@ -67,7 +67,10 @@ def test_copy_changes_only_what_it_is_told():
     error = QuotaError("a", status=429, retry_after=7.0, advice="wait")
     copy = error.copy(provider="gemini", detail="b")
 
-    assert vars(copy) == vars(error) | {"provider": "gemini", "detail": "b"}
+    changed = {"provider": "gemini", "detail": "b"}
+    for name in ("reason", "advice", "status", "retry_after", "provider", "detail"):
+        assert getattr(copy, name) == changed.get(name, getattr(error, name))
+    assert copy.args == ("b",)
     assert type(copy) is QuotaError
 
 

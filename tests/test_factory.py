@@ -134,15 +134,61 @@ def test_a_cut_answer_says_so():
     response = LLMFactory(FakeProvider(cut), []).generate_content("hello")
 
     assert response.success
-    assert response.metadata["warnings"] == ["the answer is cut: max_tokens"]
+    assert response.metadata["warnings"] == ["the answer is cut at max_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "finish", "warnings"),
+    [
+        ({"finish_reason": "MAX_TOKENS", "warnings": None}, "length", 1),
+        ({"finish_reason": "length", "warnings": "abc"}, "length", 1),
+        ({"finish_reason": "length", "warnings": ["a"]}, "length", 2),
+        ({"finish_reason": "stop", "warnings": ("a",)}, "stop", 1),
+    ],
+)
+def test_a_stranger_s_metadata_is_brought_into_shape(metadata, finish, warnings):
+    """Other words for a cut answer, and warnings that are no list."""
+    answer = LLMResponse(True, "hi", "x", metadata=metadata)
+    found = LLMFactory(FakeProvider(answer), []).generate_content("hello").metadata
+
+    assert found["finish_reason"] == finish
+    assert len(found["warnings"]) == warnings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("gemni",), "primary_provider names no known provider: 'gemni'"),
+        (("gemini", 5), "fallback_providers must be names separated by commas"),
+        (("gemini", FakeProvider()), "fallback_providers must be names separated"),
+        (("gemini", ["x"]), "fallback_providers names no known provider: 'x'"),
+        (("claude:",), "primary_provider names 'claude:' without a model"),
+    ],
+)
+def test_a_wrong_argument_is_told_by_its_name(arguments, fault):
+    """The error names the argument, not a setting that nobody made."""
+    with pytest.raises(ConfigurationError) as caught:
+        LLMFactory(*arguments)
+
+    assert len(caught.value.faults) == 1
+    assert caught.value.faults[0].startswith(fault)
+
+
+def test_a_typo_in_a_provider_s_setting_is_warned_of(caplog):
+    """Of a provider in the chain; those of others may be there for another app."""
+    LLMFactory("gemini", [], config={"LLM_GEMINI_MODLE": "x", "LLM_CLAUDE_MODLE": "y"})
+
+    assert caplog.messages == [
+        "Unknown setting LLM_GEMINI_MODLE: did you mean LLM_GEMINI_MODEL?"
+    ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
         ({"prompt": " "}, "prompt is empty"),
-        ({"prompt": "hi", "max_tokens": 0}, "max_tokens must be 1 to"),
-        ({"prompt": "hi", "temperature": -1}, "temperature must be 0 or more"),
+        ({"prompt": "hi", "max_tokens": 0}, "max_tokens must be from 1 to"),
+        ({"prompt": "hi", "temperature": -1}, "temperature must be from 0 to 100"),
     ],
 )
 def test_impossible_values_reach_no_provider(arguments, fault):

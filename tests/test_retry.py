@@ -37,6 +37,12 @@ def test_no_retries_means_a_single_attempt(attempts):
     assert RetryPolicy(max_attempts=attempts).wait(TransientError(), 1) is None
 
 
+def test_a_delay_beyond_the_cap_is_the_cap():
+    """Whatever number a caller passes, `time.sleep` can take the result."""
+    assert RetryPolicy(delay=10**400).wait(TransientError(), 1) == 60
+    assert RetryPolicy(delay=float("inf")).wait(TransientError(), 3) == 60
+
+
 @pytest.mark.parametrize("delay", [0, -3.0, float("nan")])
 def test_a_wait_is_never_negative(delay):
     """`time.sleep` must not raise for what a caller passed."""

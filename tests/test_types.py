@@ -101,11 +101,13 @@ def test_request_refuses_wrong_types(arguments, text):
         (("hi", 2, 2**31 - 1), None),
         ((" \n",), "prompt is empty"),
         (("\ud800",), "surrogate"),
-        (("hi", -0.1), "temperature must be 0 or more"),
-        (("hi", float("nan")), "temperature must be 0 or more"),
-        (("hi", float("inf")), "temperature must be 0 or more"),
-        (("hi", 0.0, 0), "max_tokens must be 1 to"),
-        (("hi", 0.0, 2**31), "max_tokens must be 1 to"),
+        (("hi", -0.1), "temperature must be from 0 to 100"),
+        (("hi", float("nan")), "temperature must be from 0 to 100"),
+        (("hi", 10**400), "temperature must be from 0 to 100"),
+        (("hi", 0.0, 10**5000), "max_tokens must be from 1 to"),
+        (("hi", float("inf")), "temperature must be from 0 to 100"),
+        (("hi", 0.0, 0), "max_tokens must be from 1 to"),
+        (("hi", 0.0, 2**31), "max_tokens must be from 1 to"),
     ],
 )
 def test_request_knows_values_that_no_provider_takes(arguments, fault):

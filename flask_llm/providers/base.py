@@ -1,5 +1,6 @@
 """What a provider is."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -9,6 +10,8 @@ from ..config import ProviderSettings
 from ..errors import ProviderError
 from ..parsers import Parser
 from ..types import LLMResponse
+
+log = logging.getLogger("flask_llm")
 
 
 class LLMProvider(ABC):
@@ -78,7 +81,12 @@ class LLMProvider(ABC):
 
 def explained(provider: LLMProvider, exc: Exception) -> ProviderError:
     """Return what a provider makes of an exception, even if its own hook fails."""
-    try:
-        return provider.explain(exc)
-    except Exception:  # noqa: BLE001  # whatever a server sent may trip a hook
-        return classify.from_exception(exc)
+    for hook in (provider.explain, classify.from_exception):
+        try:
+            error = hook(exc)
+        except Exception as second:  # noqa: BLE001  # a stranger's exception may do anything
+            log.debug("explain() failed with %s", type(second).__name__)
+        else:
+            if isinstance(error, ProviderError):
+                return error
+    return ProviderError(reason=f"failed ({type(exc).__name__})")

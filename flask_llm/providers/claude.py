@@ -5,6 +5,7 @@ from typing import Any
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..types import LLMResponse, Request
+from ..wording import MALFORMED
 from .sdk import SdkProvider, not_sent
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
@@ -54,7 +55,7 @@ class ClaudeProvider(SdkProvider):
         content = getattr(answer, "content", None)
         if not isinstance(content, list):
             # A web page with status 200 comes back as str, other JSON as all None.
-            raise TransientError(reason=classify.MALFORMED)
+            raise TransientError(reason=MALFORMED)
         # Unknown kinds of block arrive as TextBlock too: only the type tells.
         parts = [block.text for block in content if block.type == "text"]
         text = "".join(part for part in parts if part)

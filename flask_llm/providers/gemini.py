@@ -192,8 +192,9 @@ def _detail(exc: Exception, name: str) -> str | None:
 
 
 def _message(exc: Exception) -> str:
-    """Return Google's message without the address that the SDK puts before it."""
-    return re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))
+    """Return Google's message, without the SDK's address; nothing of a proxy's page."""
+    message = re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))
+    return "" if message.lstrip().startswith("<") else message
 
 
 def _seconds(duration: str | None) -> float | None:

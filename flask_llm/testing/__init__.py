@@ -27,9 +27,9 @@ class Delay:
     step: "Step" = "ok"
 
 
-Step = str | LLMResponse | Exception | Callable[[str], str] | Delay
-"""One step of a script: a text or a response to return, an exception to raise, a
-function from prompt to text, or a `Delay` before one of these."""
+Step = str | LLMResponse | Exception | type[Exception] | Callable[[str], str] | Delay
+"""One step of a script: a text or a response to return, an exception (or its class) to
+raise, a function from prompt to text, or a `Delay` before one of these."""
 
 
 class FakeProvider(LLMProvider):
@@ -108,6 +108,8 @@ class FakeProvider(LLMProvider):
             return self._play(step.step, prompt)
         if isinstance(step, Exception):
             raise step
+        if isinstance(step, type):
+            raise step()
         if isinstance(step, LLMResponse):
             return replace(step, metadata=dict(step.metadata))
         text = step if isinstance(step, str) else step(prompt)

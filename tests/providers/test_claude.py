@@ -97,7 +97,7 @@ STATUSES = {
         404,
         anthropic_error("not_found_error", "model: claude-sonnet-4-0"),
         "model_not_found",
-        "model not found (set LLM_CLAUDE_MODEL): model: claude-sonnet-4-0",
+        "(set LLM_CLAUDE_MODEL, or check LLM_CLAUDE_BASE_URL): model: claude-sonn",
     ),
     "408": Row(
         408,
@@ -397,7 +397,7 @@ def test_answers(httpserver, ask, body, content, finish):
     response = ask(httpserver.url_for(""))
     assert response.content == content
     assert response.metadata["finish_reason"] == finish
-    cut = "the answer is cut: max_tokens" in response.metadata["warnings"]
+    cut = "the answer is cut at max_tokens" in response.metadata["warnings"]
     assert cut == (finish == "length")
     assert len(httpserver.log) == 1
 

@@ -112,7 +112,7 @@ STATUSES = {
             " supported for generateContent.",
         ),
         "model_not_found",
-        "model not found (set LLM_GEMINI_MODEL): models/gemini-1.5-flash is not found",
+        "(set LLM_GEMINI_MODEL, or check LLM_GEMINI_BASE_URL): models/gemini-1.5-f",
     ),
     "408": Row(408, "", "transient", "timeout"),
     "409": Row(
@@ -455,7 +455,7 @@ def test_answers(httpserver, ask, body, content, finish):
     response = ask(httpserver.url_for(""), LLM_GEMINI_MODEL=OLD)
     assert response.content == content
     assert response.metadata["finish_reason"] == finish
-    cut = ["the answer is cut: max_tokens"] if finish == "length" else []
+    cut = ["the answer is cut at max_tokens"] if finish == "length" else []
     assert response.metadata["warnings"] == cut
     assert len(httpserver.log) == 1
 

@@ -28,8 +28,9 @@ def test_a_function_answers_from_the_prompt():
 
 def test_an_exception_is_raised():
     """A failure of an SDK."""
-    with pytest.raises(TimeoutError):
-        FakeProvider(TimeoutError()).generate_content("hello")
+    for step in (TimeoutError(), TimeoutError):
+        with pytest.raises(TimeoutError):
+            FakeProvider(step).generate_content("hello")
 
 
 def test_a_response_is_returned_as_a_copy():
