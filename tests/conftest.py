@@ -33,6 +33,7 @@ def _clean_environment(monkeypatch):
         if name.startswith(_FOREIGN) or name.endswith("_API_KEY"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("FLASK_SKIP_DOTENV", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -138,7 +138,7 @@ def test_the_real_command_works_outside_a_request(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "mini", "llm", "status", "--json"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "FLASK_SKIP_DOTENV": ""},
         capture_output=True,
         text=True,
         check=True,
