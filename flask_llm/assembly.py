@@ -40,12 +40,14 @@ def chain_entries(
     """
     entries: dict[object, ChainEntry] = {}
     for source, each in written:
-        if each in entries:
+        # By identity: a provider object need not be hashable.
+        key = each if isinstance(each, str) else id(each)
+        if key in entries:
             continue
         if isinstance(each, LLMProvider):
-            entries[each] = ChainEntry.of(each, _free_name(each, entries))
+            entries[key] = ChainEntry.of(each, _free_name(each, entries))
         elif entry := _configured(reader, config, registry, source, each):
-            entries[each] = entry
+            entries[key] = entry
     return list(entries.values())
 
 

@@ -78,8 +78,7 @@ class ChainEntry:
         if self.settings:
             return (self.settings.api_key,)
         # An object handed in keeps its key where the documents' example keeps it.
-        held = vars(self.provider)
-        keys = (held.get("api_key"), held.get("_api_key"))
+        keys = (getattr(self.provider, n, None) for n in ("api_key", "_api_key"))
         return tuple(key for key in keys if isinstance(key, str))
 
     def unavailable(self) -> UnavailableError | None:

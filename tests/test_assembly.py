@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -75,6 +76,23 @@ def test_objects_of_one_name_are_told_apart():
 
     assert [each.name for each in entries] == ["fake", "fake-2", "fake-3"]
     assert entries[1].provider is second
+
+
+def test_an_object_need_not_be_hashable_nor_have_a_dict():
+    """A dataclass with slots is a provider like any other."""
+
+    @dataclass(slots=True)
+    class Slotted(Minimal):
+        api_key: str
+
+    entries, faults = build(Slotted("k-1"), Slotted("k-1"))
+
+    assert [each.name for each in entries] == ["minimal", "minimal-2"]
+    assert faults == []
+    assert entries[0].secrets == ("k-1",)
+    assert build({"a": 1})[1] == [
+        "LLM_PRIMARY_PROVIDER must be a provider's name, not dict"
+    ]
 
 
 def test_the_app_s_key_comes_before_the_environment_s(monkeypatch):
