@@ -1,6 +1,7 @@
 """Makes the links of the chain out of the configuration."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import chain, count
@@ -78,18 +79,26 @@ def _provider_class(registry: Registry, written: Any) -> type[LLMProvider]:
         raise ValueError(f"must be a provider's name, not {type(written).__name__}")
     name = written.partition(":")[0]
     if name not in registry:
-        close = difflib.get_close_matches(name, registry, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(registry)
-        raise ValueError(
-            f"names no known provider: {shown(name)}{hint} (known: {known})"
-        )
+        raise ValueError(_unknown(name, registry))
     try:
         return registry[name]
     except Exception as exc:
         # A plug-in's import may raise anything.
         why = f"{type(exc).__name__}: {exc}"
         raise ValueError(f"names {name!r}, which cannot be loaded: {why}") from exc
+
+
+def _unknown(name: str, registry: Registry) -> str:
+    """Return what to say of a name that nobody has registered."""
+    if re.search(r"[\s;|\[\]]", name):
+        return f"must be names separated by commas, not {shown(name)}"
+    close = difflib.get_close_matches(name, registry, n=1, cutoff=0.7)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = ", ".join(registry)
+    return (
+        f"names no known provider: {shown(name)}{hint}"
+        f" (known: {known}; register your own before)"
+    )
 
 
 def read_settings(

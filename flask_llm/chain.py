@@ -173,7 +173,7 @@ class Chain:
 
     def _rest(self, error: ProviderError, failures: int, wait: float) -> None:
         """Wait before the same provider is asked again."""
-        log.info("%s %s, retrying in %g s", error.provider, error.summary, wait)
+        log.warning("%s %s, retrying in %g s", error.provider, error.summary, wait)
         event = RetryScheduled(
             error.provider, error.kind, error.summary, failures, wait
         )

@@ -9,7 +9,6 @@ import click
 from flask.cli import AppGroup
 
 from .extension import current_llm
-from .signals import RetryScheduled, retry_scheduled
 from .types import LLMResponse
 
 llm_commands = AppGroup("llm", help="Ask language models, and see how they are set up.")
@@ -29,9 +28,7 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
     """
     if prompt == "-":
         prompt = sys.stdin.read()
-    # Minutes of silence would look like a hang: the waits may add up to that.
-    with retry_scheduled.connected_to(_tell_wait):
-        response = current_llm.generate_content(prompt, temperature, max_tokens)
+    response = current_llm.generate_content(prompt, temperature, max_tokens)
     if as_json:
         _print_json(asdict(response))
     else:
@@ -52,11 +49,6 @@ def status(*, as_json: bool) -> None:
     for fallback in found["fallbacks"]:
         _print_provider("fallback", fallback)
     click.echo(f"{'current':<9} {found['current']}")
-
-
-def _tell_wait(sender: object, event: RetryScheduled) -> None:  # noqa: ARG001  # blinker's
-    line = f"{event.provider} {event.reason}, retrying in {event.wait_s:g} s"
-    click.echo(line, err=True)
 
 
 def _print_answer(response: LLMResponse) -> None:

@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 PREFIX = "LLM_"
 
+# How alike a typo and a key are, from 0 to 1; the models of two providers are less.
+_ALIKE = 0.85
+
 _ambient: Callable[[], Mapping[str, Any]] = dict
 
 
@@ -76,33 +79,37 @@ class Reader:
                     return key, value
         return keys[0], None
 
-    def finish(self, provider_names: Iterable[str]) -> None:
+    def finish(self, in_chain: Iterable[str], others: Iterable[str]) -> None:
         """Raise for the faults found, and warn of keys that nobody reads.
 
         Args:
-            provider_names: Providers outside the chain; their own keys are no typos.
+            in_chain: Providers of the chain, whose keys have all been looked up.
+            others: Further providers; their own keys are no typos.
 
         Raises:
             ConfigurationError: At least one key is wrong.
         """
         if self.faults:
             raise ConfigurationError(self.faults)
-        foreign = tuple(f"{PREFIX}{_key_part(name)}_" for name in provider_names)
+        foreign = tuple(map(_own_prefix, others))
         for key in sorted(self._unread()):
             if not key.startswith(foreign):
-                self._warn(key)
+                self._warn(key, tuple(map(_own_prefix, in_chain)))
 
     def _unread(self) -> set[str]:
         """Return the LLM_ keys of app and environment that were never looked up."""
         present = {*map(str, self._mapping), *os.environ}
         return {key for key in present - self._known if key.startswith(PREFIX)}
 
-    def _warn(self, key: str) -> None:
+    def _warn(self, key: str, prefixes: tuple[str, ...]) -> None:
         """Warn of an unknown key; the environment serves other programs too."""
-        close = difflib.get_close_matches(key, self._known, n=1)
+        own = next((each for each in prefixes if key.startswith(each)), "")
+        # A provider's setting is never meant for another provider.
+        meant = [known for known in self._known if known.startswith(own)]
+        close = difflib.get_close_matches(key, meant, n=1, cutoff=_ALIKE)
         if close:
             log.warning("Unknown setting %s: did you mean %s?", key, close[0])
-        elif key in self._mapping:
+        elif own or key in self._mapping:
             log.warning("Unknown setting %s", key)
 
 
@@ -182,12 +189,17 @@ class ProviderSettings:
 
 def setting_key(provider: str, setting: str) -> str:
     """Return the key of a provider's setting, e.g. LLM_CLAUDE_MODEL."""
-    return f"{PREFIX}{_key_part(provider)}_{setting.upper()}"
+    return f"{_own_prefix(provider)}{setting.upper()}"
 
 
 def default_api_key_name(provider: str) -> str:
     """Return the key that holds a provider's API key by default."""
     return f"{_key_part(provider)}_API_KEY"
+
+
+def _own_prefix(provider: str) -> str:
+    """Return how the keys of a provider's settings begin, e.g. LLM_CLAUDE_."""
+    return f"{PREFIX}{_key_part(provider)}_"
 
 
 def _key_part(provider: str) -> str:

@@ -87,14 +87,20 @@ class ChainEntry:
             if self.provider.is_available():
                 return None
             error = UnavailableError(reason=text_of(self.provider.unavailable_reason()))
+        except TypeError as exc:  # an __init__ of other arguments, whatever the key
+            return self._not_set_up(exc)
         except Exception as exc:  # noqa: BLE001  # a stranger's __init__ may raise anything
-            why = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
-            error = UnavailableError(reason=why)
+            error = self._not_set_up(exc)
         settings = self.settings
         if settings and settings.api_key_name and not settings.api_key:
             advice = f"set {settings.api_key_name}"
             error = UnavailableError(reason="no API key", advice=advice)
         return self._presentable(error, self.secrets)
+
+    def _not_set_up(self, exc: Exception) -> UnavailableError:
+        why = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
+        secrets = self.secrets if self.settings else ()
+        return self._presentable(UnavailableError(reason=why), secrets)
 
     def is_news(self, error: UnavailableError) -> bool:
         """Return whether this is the first time in this process that it is told."""

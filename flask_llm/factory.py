@@ -64,7 +64,7 @@ class LLMFactory:
         written = _written(reader, self.config, primary_provider, fallback_providers)
         entries = chain_entries(reader, self.config, self.PROVIDER_REGISTRY, written)
         in_chain = {each.settings.name for each in entries if each.settings}
-        reader.finish(set(self.PROVIDER_REGISTRY) - in_chain)
+        reader.finish(in_chain, set(self.PROVIDER_REGISTRY) - in_chain)
         self._sender = self if sender is None else sender
         self._clock = clock
         self._current = entries[0]
@@ -85,7 +85,8 @@ class LLMFactory:
             provider_class: A subclass of `LLMProvider`.
 
         Raises:
-            ValueError: The class does not inherit from `LLMProvider`.
+            ValueError: The class does not inherit from `LLMProvider` or is incomplete,
+                or the name could not stand in the configuration.
         """
         cls.PROVIDER_REGISTRY[name] = provider_class
 

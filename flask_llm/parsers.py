@@ -118,6 +118,8 @@ def api_key(value: Any) -> str:
     key = value.strip()
     if not re.fullmatch(r"[!-~]+", key):
         raise ValueError("holds a space, a line break or a non-ASCII character")
+    if key[0] in "\"'" and key[-1] == key[0]:
+        raise ValueError("stands in quotes; write it without them")
     return key
 
 

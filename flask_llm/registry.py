@@ -4,6 +4,7 @@ The providers of this package enter by the door that is open to everybody's: the
 entry-point group `flask_llm.providers`. A class is imported when it is first asked for.
 """
 
+import re
 from collections.abc import Iterator, MutableMapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -28,6 +29,8 @@ class Registry(MutableMapping[str, ProviderClass]):
         return found
 
     def __setitem__(self, name: str, provider_class: ProviderClass) -> None:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ValueError(f"{name!r} is no name: use letters, digits, - _ and .")
         self._all()[name] = checked(provider_class)
 
     def __delitem__(self, name: str) -> None:
@@ -52,8 +55,12 @@ def checked(provider_class: Any) -> ProviderClass:
     """Return the class if it is a provider.
 
     Raises:
-        ValueError: It does not inherit from `LLMProvider`.
+        ValueError: It does not inherit from `LLMProvider`, or lacks one of its methods.
     """
-    if isinstance(provider_class, type) and issubclass(provider_class, LLMProvider):
-        return provider_class
-    raise ValueError("Must inherit from LLMProvider")
+    if not (
+        isinstance(provider_class, type) and issubclass(provider_class, LLMProvider)
+    ):
+        raise ValueError("Must inherit from LLMProvider")
+    if missing := ", ".join(sorted(provider_class.__abstractmethods__)):
+        raise ValueError(f"{provider_class.__name__} must define {missing}")
+    return provider_class

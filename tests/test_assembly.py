@@ -180,7 +180,7 @@ def test_own_settings_of_a_provider_reach_its_init():
             {},
             (
                 "LLM_PRIMARY_PROVIDER names no known provider: 'cluade'; did you mean"
-                " 'claude'? (known: claude, gemini, local)"
+                " 'claude'? (known: claude, gemini, local; register your own before)"
             ),
         ),
         (
@@ -188,8 +188,21 @@ def test_own_settings_of_a_provider_reach_its_init():
             {},
             (
                 "LLM_FALLBACK_PROVIDERS names no known provider: 'x'"
-                " (known: claude, gemini, local)"
+                " (known: claude, gemini, local; register your own before)"
             ),
+        ),
+        (
+            ("gemini;claude",),
+            {},
+            (
+                "LLM_PRIMARY_PROVIDER must be names separated by commas, not"
+                " 'gemini;claude'"
+            ),
+        ),
+        (
+            ("claude",),
+            {"ANTHROPIC_API_KEY": '"sk-1"'},
+            "ANTHROPIC_API_KEY stands in quotes; write it without them",
         ),
         ((7,), {}, "LLM_PRIMARY_PROVIDER must be a provider's name, not int"),
         (

@@ -80,7 +80,13 @@ def test_transient_errors_wait_5_10_20_40_and_then_switch(clock, caplog):
     assert response.provider_name == "claude"
     assert clock.waits == [5, 10, 20, 40]
     assert calls(fakes) == [5, 1]
-    assert "gemini timeout, switching to claude" in caplog.messages
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "gemini timeout, retrying in 5 s",
+        "gemini timeout, retrying in 10 s",
+        "gemini timeout, retrying in 20 s",
+        "gemini timeout, retrying in 40 s",
+        "gemini timeout, switching to claude",
+    ]
     assert response.metadata["latency_s"] == 75
 
 

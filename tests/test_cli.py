@@ -73,14 +73,6 @@ def test_ask_as_json_is_the_whole_response(run):
     assert found["metadata"]["model"] == "fake-1"
 
 
-def test_a_wait_is_told_while_it_lasts(run):
-    """A person at a terminal sees why nothing happens."""
-    result = run("ask", "hello", scripts=[[TimeoutError(), "hi"]])
-
-    assert result.stdout == "hi\n"
-    assert result.stderr.startswith("gemini timeout, retrying in 0 s\n(gemini, 0.0")
-
-
 def test_a_failure_exits_with_1(run):
     """A script can tell, and the reason is on standard error."""
     result = run("ask", "hello", scripts=[[QuotaError()]])

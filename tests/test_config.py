@@ -97,7 +97,7 @@ def test_all_faults_come_at_once():
     LLMConfig.read(reader)
 
     with pytest.raises(ConfigurationError) as caught:
-        reader.finish([])
+        reader.finish([], [])
     assert len(caught.value.faults) == 2
 
 
@@ -124,7 +124,7 @@ def test_a_typo_is_warned_of(caplog, monkeypatch):
     monkeypatch.setenv("LLM_MAX_RETRY", "3")
     reader = Reader({"LLM_FALBACK_PROVIDERS": "claude"})
     LLMConfig.read(reader)
-    reader.finish([])
+    reader.finish([], [])
 
     assert [record.getMessage() for record in caplog.records] == [
         "Unknown setting LLM_FALBACK_PROVIDERS: did you mean LLM_FALLBACK_PROVIDERS?",
@@ -135,15 +135,28 @@ def test_a_typo_is_warned_of(caplog, monkeypatch):
 def test_an_unlike_key_is_warned_of_only_in_the_app(caplog, monkeypatch):
     """The environment serves other programs that begin their keys with LLM_ too."""
     monkeypatch.setenv("LLM_USER_PATH", "x")
-    Reader({"LLM_WHATEVER": "x"}).finish([])
+    Reader({"LLM_WHATEVER": "x"}).finish([], [])
 
     assert caplog.messages == ["Unknown setting LLM_WHATEVER"]
+
+
+def test_a_setting_is_not_taken_for_another_provider_s(caplog):
+    """Advice to set LLM_GEMINI_MODEL instead would misconfigure Gemini."""
+    reader = Reader({"LLM_OPENAI_MODEL": "x", "LLM_SLOW_TIMEOUT": "1"})
+    reader.raw("LLM_GEMINI_MODEL")
+    reader.raw("LLM_TIMEOUT")
+    reader.finish(["slow", "gemini"], [])
+
+    assert caplog.messages == [
+        "Unknown setting LLM_OPENAI_MODEL",
+        "Unknown setting LLM_SLOW_TIMEOUT",
+    ]
 
 
 def test_settings_of_providers_outside_the_chain_are_known(caplog):
     """LLM_CLAUDE_MODEL is no typo while Claude is not in use."""
     Reader({"LLM_CLAUDE_MODEL": "x", "LLM_MY_OWN_MODEL": "y"}).finish(
-        ["claude", "my-own"]
+        [], ["claude", "my-own"]
     )
 
     assert caplog.messages == []

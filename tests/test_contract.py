@@ -206,6 +206,35 @@ def test_a_constructor_that_refuses_an_empty_key_stops_nothing():
     assert factory.get_provider_status()["primary"]["available"] is False
 
 
+def test_one_without_a_key_takes_no_argument():
+    """`needs_key = False`, for a server of one's own."""
+
+    class Keyless(OpenAIProvider):
+        needs_key = False
+
+        def __init__(self):
+            self.api_key = "none needed"
+
+    LLMFactory.register_provider("openai", Keyless)
+    answers("spam")
+
+    assert LLMFactory("openai", []).generate_content("hello").content == "spam"
+
+
+def test_a_wrong_constructor_is_told_as_such():
+    """Not as a missing key: setting one would not help."""
+
+    class Wrong(OpenAIProvider):
+        def __init__(self):
+            self.api_key = "x"
+
+    LLMFactory.register_provider("openai", Wrong)
+    response = LLMFactory("openai", []).generate_content("hello")
+
+    assert "cannot be set up: TypeError" in response.error
+    assert "takes 1 positional argument but 2 were given" in response.error
+
+
 def test_one_that_speaks_http_itself_works(httpserver: HTTPServer):
     """A stranger's provider over real HTTP, with an error from a real response."""
     import requests

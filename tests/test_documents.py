@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from dotenv import dotenv_values
 
 from flask_llm import LLMFactory
 from flask_llm.config import LLMConfig, Reader, setting_key
+from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +83,11 @@ def python_blocks():
     return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+def indented_blocks():
+    found = re.findall(r"  ```python\n(.*?)  ```", README, re.DOTALL)
+    return map(textwrap.dedent, found)
+
+
 def test_the_app_of_the_readme_runs(tmp_path):
     """The twelve lines, word for word, as a file of their own, without any key."""
     app = next(block for block in python_blocks() if "Flask(__name__)" in block)
@@ -116,6 +123,17 @@ def test_the_provider_of_the_readme_works():
     factory = LLMFactory(name, [], config={f"{name.upper()}_API_KEY": "k-12345678"})
 
     assert factory.get_provider_status()["primary"]["available"]
+
+
+def test_the_receiver_of_the_readme_hears(capsys):
+    """The four lines of the signals' example."""
+    block = next(b for b in indented_blocks() if "generation_finished" in b)
+    scope: dict = {}
+    exec(block, scope)
+    LLMFactory(FakeProvider("hi"), []).generate_content("hello")
+    generation_finished.disconnect(scope["count_tokens"])
+
+    assert capsys.readouterr().out == "fake None\n"
 
 
 def test_the_test_of_the_readme_passes():

@@ -48,6 +48,26 @@ def test_only_providers_can_be_registered(wrong):
     assert "wrong" not in REGISTRY
 
 
+def test_an_incomplete_provider_is_refused_by_the_missing_method():
+    """Better at registration than at the first call."""
+
+    class Half(LLMProvider):
+        def get_provider_name(self):
+            return "half"
+
+    with pytest.raises(
+        ValueError, match=r"^Half must define generate_content, is_available$"
+    ):
+        LLMFactory.register_provider("half", Half)
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", "Foo Bar", ""])
+def test_a_name_must_fit_into_the_configuration(name):
+    """A colon, a comma or a space mean something else there."""
+    with pytest.raises(ValueError, match="is no name"):
+        LLMFactory.register_provider(name, FakeProvider)
+
+
 def test_an_entry_point_must_name_a_provider():
     """A plug-in that offers something else is refused when it is asked for."""
     registry = Registry()

@@ -66,9 +66,11 @@ class LLMProvider(ABC):
     def from_config(cls, settings: ProviderSettings) -> Self:
         """Make the provider from its settings; the place for a richer `__init__`.
 
-        Called on first use, once in each process.
+        Called on first use, once in each process. As it is, it passes the key on, or
+        nothing where the class needs none.
         """
-        return cls(settings.api_key)  # type: ignore[call-arg]  # the documented __init__
+        arguments = (settings.api_key,) if cls.needs_key else ()
+        return cls(*arguments)
 
     def unavailable_reason(self) -> str:
         """Return what is missing while `is_available` says False."""

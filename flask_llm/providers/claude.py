@@ -6,7 +6,7 @@ from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
-from .sdk import SdkProvider, not_sent
+from .sdk import SdkProvider, log_temperature_not_sent, temperature_not_sent
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {
@@ -22,7 +22,7 @@ class ClaudeProvider(SdkProvider):
 
     Version 2 of the SDK has no `temperature`, and API version 2026-10-21, which it
     asks for, refuses it for every model. So it is dropped: `metadata["warnings"]` says
-    so in each answer, and the log once.
+    so in each answer, and the log once if a temperature above 0 was asked for.
     """
 
     name = "claude"
@@ -45,6 +45,8 @@ class ClaudeProvider(SdkProvider):
         )
 
     def _send(self, client: Any, request: Request) -> Any:
+        if request.temperature:
+            log_temperature_not_sent(self.model)
         return client.messages.create(
             model=self.model,
             max_tokens=request.max_tokens,
@@ -69,7 +71,7 @@ class ClaudeProvider(SdkProvider):
                 "usage": _usage(answer.usage),
                 "finish_reason": _FINISHED[answer.stop_reason],
                 "request_id": getattr(answer, "_request_id", None),
-                "warnings": [not_sent("temperature", self.model)],
+                "warnings": [temperature_not_sent(self.model)],
             },
         )
 

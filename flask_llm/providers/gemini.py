@@ -8,7 +8,7 @@ from typing import Any
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError
 from ..types import LLMResponse, Request
-from .sdk import SdkProvider, not_sent
+from .sdk import SdkProvider, log_temperature_not_sent, temperature_not_sent
 
 # Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
 # function call and reasons newer than the SDK (which read 0) leave no usable answer.
@@ -56,6 +56,8 @@ class GeminiProvider(SdkProvider):
         config: dict[str, Any] = {"max_output_tokens": request.max_tokens}
         if _takes_temperature(self.model):
             config["temperature"] = request.temperature
+        elif request.temperature:
+            log_temperature_not_sent(self.model)
         return client.generate_content(
             request.prompt,
             generation_config=config,
@@ -78,7 +80,7 @@ class GeminiProvider(SdkProvider):
                 "model": answer._result.model_version or self.model,  # noqa: SLF001  # not on the wrapper
                 "usage": _usage(answer.usage_metadata),
                 "finish_reason": _FINISHED[finish],
-                "warnings": [not_sent("temperature", self.model)] if dropped else [],
+                "warnings": [temperature_not_sent(self.model)] if dropped else [],
             },
         )
 

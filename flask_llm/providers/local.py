@@ -11,7 +11,6 @@ from ..errors import (
     BadAnswerError,
     ContextLengthError,
     ProviderError,
-    TransientError,
 )
 from ..parsers import whole
 from ..types import LLMResponse, Request
@@ -75,7 +74,7 @@ class LocalProvider(SdkProvider):
             return super().unavailable_reason()
         if not self.model:
             return "no model file (set LLM_LOCAL_MODEL to the path of a GGUF file)"
-        return f"model file {Path(self.model).name} not found"
+        return f"model file {Path(self.model).name} not found; is its path absolute?"
 
     def _connect(self) -> Engine:
         return engine(self.model, self.context, self.threads)
@@ -138,7 +137,10 @@ class _Answer:
         if self.error:
             return _error(self.error)
         if self.timed_out:
-            return TransientError(reason=TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT")
+            # Not transient: the same prompt would take as long again.
+            return BadAnswerError(
+                reason=TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT or lower max_tokens"
+            )
         if not self.finish_reason:
             return BadAnswerError(reason="incomplete answer")
         return None

@@ -144,16 +144,18 @@ class SdkProvider(LLMProvider):
         """
 
 
-@cache
-def not_sent(parameter: str, model: str) -> str:
-    """Return the warning that a model does not take a parameter; log it once a model.
+def temperature_not_sent(model: str) -> str:
+    """Return the warning for an answer of a model that takes no temperature."""
+    return f"temperature is not sent to {model}, which takes none"
 
-    Args:
-        parameter: Name of the argument, e.g. "temperature".
-        model: The model that would refuse it, or answer worse.
+
+@cache
+def log_temperature_not_sent(model: str) -> None:
+    """Tell the log, once for each model and process, what the answers' warnings say.
+
+    Only for callers who asked for a temperature: everybody else would wonder why.
     """
-    log.warning("%s is not sent to %s, which takes none", parameter, model)
-    return f"{parameter} is not sent to {model}, which takes none"
+    log.warning("%s", temperature_not_sent(model))
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flask_llm import LLMFactory
-from flask_llm.errors import TransientError, UnavailableError
+from flask_llm.errors import UnavailableError
 from flask_llm.providers import local
 from flask_llm.providers.local import LocalProvider
 
@@ -93,12 +93,15 @@ class TestModel:
         assert "tokens, but the context holds 1024" in response.error
         assert "raise LLM_LOCAL_CONTEXT" in response.error
 
-    def test_a_generation_ends_at_its_timeout(self, provider):
-        """A long answer does not hold its thread longer than it may."""
+    def test_a_generation_ends_at_its_timeout(self, clock):
+        """A long answer holds no thread for ever, and is not tried again in vain."""
         impatient = LocalProvider(context=1024, timeout=0.000001)
+        factory = LLMFactory(impatient, [], clock=clock)
+        response = factory.generate_content("Write a long story.", max_tokens=500)
 
-        with pytest.raises(TransientError, match="timeout"):
-            impatient.generate_content("Write a long story.", max_tokens=500)
+        assert response.metadata["error_kind"] == "bad_answer"
+        assert "timeout (raise LLM_LOCAL_TIMEOUT or lower max_tokens)" in response.error
+        assert len(response.attempts) == 1
 
     def test_a_file_that_is_no_model_is_told(self, tmp_path):
         """A broken download makes the provider fail by name, and the chain moves on."""
@@ -194,8 +197,8 @@ def test_without_the_library_the_pip_line_is_told(monkeypatch):
     ("model", "reason"),
     [
         (None, "no model file (set LLM_LOCAL_MODEL to the path of a GGUF file)"),
-        ("/nowhere/x.gguf", "model file x.gguf not found"),
-        ("~/no-such-model.gguf", "model file no-such-model.gguf not found"),
+        ("/nowhere/x.gguf", "model file x.gguf not found; is its path absolute?"),
+        ("~/no.gguf", "model file no.gguf not found; is its path absolute?"),
     ],
 )
 def test_without_a_file_the_setting_is_told(monkeypatch, model, reason):
