@@ -110,16 +110,14 @@ class Chain:
         entry = next(turns, None)
         while entry is not None:
             log.info("Using %s for content generation", entry.name)
-            try:
-                outcome.response = self._persist(entry, request, policy, outcome)
-            except ProviderError as error:
-                log.debug("%s failed: %s", entry.name, error)
-                outcome.errors.append(error)
-                outcome.stopped = not self._may_switch(error)
-                entry = None if outcome.stopped else self._switch(error, turns)
-            else:
-                outcome.entry = entry
+            answer = self._persist(entry, request, policy, outcome)
+            if isinstance(answer, LLMResponse):
+                outcome.entry, outcome.response = entry, answer
                 return outcome
+            log.debug("%s failed: %s", entry.name, answer)
+            outcome.errors.append(answer)
+            outcome.stopped = not self._may_switch(answer)
+            entry = None if outcome.stopped else self._switch(answer, turns)
         log.error("%s", outcome.story())
         return outcome
 
@@ -141,35 +139,34 @@ class Chain:
         request: Request,
         policy: RetryPolicy,
         outcome: Outcome,
-    ) -> LLMResponse:
+    ) -> LLMResponse | ProviderError:
         """Ask one provider as often as the policy allows."""
         failures = 0
         while True:
-            try:
-                return self._ask(entry, request, outcome)
-            except ProviderError as error:
-                failures += 1
-                wait = policy.wait(error, failures)
-                if wait is None:
-                    raise
-                self._rest(error, failures, wait)
+            answer = self._ask(entry, request, outcome)
+            if isinstance(answer, LLMResponse):
+                return answer
+            failures += 1
+            wait = policy.wait(answer, failures)
+            if wait is None:
+                return answer
+            self._rest(answer, failures, wait)
 
     def _ask(
         self, entry: ChainEntry, request: Request, outcome: Outcome
-    ) -> LLMResponse:
+    ) -> LLMResponse | ProviderError:
         """Ask one provider once, and note how it went."""
         started = self._clock.monotonic()
-        error = None
+        answer: LLMResponse | ProviderError
         try:
-            response = entry.ask(request, self._secrets)
-        except ProviderError as failure:
-            error = failure
-        attempt = _attempt(entry, self._clock.monotonic() - started, error)
+            answer = entry.ask(request, self._secrets)
+        except ProviderError as error:
+            # Its traceback would tie it to this very frame, in a cycle.
+            answer = error.with_traceback(None)
+        attempt = _attempt(entry, self._clock.monotonic() - started, answer)
         outcome.attempts.append(attempt)
         emit(attempt_made, self._sender, AttemptMade(request, attempt))
-        if error is not None:
-            raise error
-        return response
+        return answer
 
     def _rest(self, error: ProviderError, failures: int, wait: float) -> None:
         """Wait before the same provider is asked again."""
@@ -199,9 +196,16 @@ class Chain:
         return following
 
 
-def _attempt(entry: ChainEntry, latency: float, error: ProviderError | None) -> Attempt:
-    if error is None:
+def _attempt(
+    entry: ChainEntry, latency: float, answer: LLMResponse | ProviderError
+) -> Attempt:
+    if isinstance(answer, LLMResponse):
         return Attempt(entry.name, "success", latency)
     return Attempt(
-        entry.name, error.kind, latency, error.summary, error.status, error.retry_after
+        entry.name,
+        answer.kind,
+        latency,
+        answer.summary,
+        answer.status,
+        answer.retry_after,
     )

@@ -133,7 +133,8 @@ class ChainEntry:
             self._trace(exc, secrets)
         if fault is None:
             return response
-        raise self._presentable(fault, secrets)
+        # Its traceback would tie it to this very frame, in a cycle.
+        raise self._presentable(fault.with_traceback(None), secrets)
 
     def _trace(self, exc: Exception, secrets: tuple[str, ...]) -> None:
         """Leave the traceback of a provider's exception in the log, at DEBUG level."""

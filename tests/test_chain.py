@@ -1,3 +1,4 @@
+import gc
 import logging
 
 import pytest
@@ -267,6 +268,19 @@ def test_a_refusal_falls_back_where_the_app_says_so(clock):
     factory, _ = chain(clock, [ContentBlockedError()], ["hi"], config=config)
 
     assert factory.generate_content("hello").content == "hi"
+
+
+def test_a_failed_call_leaves_no_cycle_behind(clock):
+    """An outage must not fill the memory of a worker until the next collection."""
+    factory, _ = chain(clock, [TransientError], [QuotaError], [ValueError])
+    factory.generate_content("hello")
+    gc.collect()
+    gc.disable()
+    try:
+        factory.generate_content("hello")
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_attempts_tell_the_whole_story(clock):

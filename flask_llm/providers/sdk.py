@@ -9,7 +9,12 @@ from typing import Any, ClassVar, Self
 
 from .. import classify
 from ..config import ProviderSettings
-from ..errors import ProviderError, TransientError, UnavailableError
+from ..errors import (
+    InvalidRequestError,
+    ProviderError,
+    TransientError,
+    UnavailableError,
+)
 from ..parsers import api_key as checked_key
 from ..process import PerProcess
 from ..redact import redact
@@ -89,8 +94,11 @@ class SdkProvider(LLMProvider):
 
         Raises:
             ProviderError: There is none; the subclass says why.
+            TypeError: An argument has the wrong type.
         """
         request = Request(prompt, temperature, max_tokens)
+        if request.fault is not None:
+            raise InvalidRequestError(reason=request.fault, provider=self.name)
         try:
             return self._read(self._send(self._client.get(), request))
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their own trees
@@ -98,6 +106,7 @@ class SdkProvider(LLMProvider):
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
         detail = redact(error.detail, [self._api_key])
+        error.__traceback__ = None  # would tie it to this very frame, in a cycle
         raise error.copy(provider=self.name, detail=detail)
 
     def get_provider_name(self) -> str:

@@ -4,7 +4,12 @@ import pytest
 
 from flask_llm import LLMResponse
 from flask_llm.config import ProviderSettings
-from flask_llm.errors import BadAnswerError, ProviderError, QuotaError
+from flask_llm.errors import (
+    BadAnswerError,
+    InvalidRequestError,
+    ProviderError,
+    QuotaError,
+)
 from flask_llm.providers.sdk import SdkProvider, installed, log_temperature_not_sent
 
 KEY = "sk-canary-12345678"
@@ -68,6 +73,12 @@ def test_an_sdk_that_stumbles_means_a_malformed_answer(exc):
         fails(exc).generate_content("hello")
 
     assert (caught.value.kind, caught.value.reason) == ("transient", "malformed answer")
+
+
+def test_an_impossible_request_is_not_sent():
+    """Nor taken for a malformed answer."""
+    with pytest.raises(InvalidRequestError, match="lone surrogate"):
+        fails(AssertionError("sent")).generate_content("\ud800")
 
 
 def test_what_reading_finds_is_kept():
