@@ -8,6 +8,8 @@ from flask import Flask
 from flask_llm import FlaskLLM, LLMFactory
 from flask_llm.testing import FakeProvider
 
+pytest.register_assert_rewrite("wire_contract")
+
 # What a developer's shell or an SDK may bring along; a test says what it wants.
 _FOREIGN = ("LLM_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "OPENAI_", "FLASK_")
 

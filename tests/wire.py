@@ -196,7 +196,7 @@ def hang(handler: Handler, received: Received) -> None:
 
 
 class Row(NamedTuple):
-    """An HTTP answer, and the failure that it must become.
+    """An HTTP answer, and the failure that it must become, if it is none.
 
     Attributes:
         says: A piece of `response.error`.
@@ -205,8 +205,8 @@ class Row(NamedTuple):
 
     status: int
     body: object
-    kind: str
-    says: str
+    kind: str = ""
+    says: str = ""
     headers: Mapping[str, str] = MappingProxyType({})
     told: float | None = None
 
@@ -324,11 +324,6 @@ def anthropic_error(kind: str, text: str, **more) -> dict:
     }
 
 
-def message_prompt(received: Received) -> str:
-    """Return the prompt in a request to the Messages API."""
-    return received.json["messages"][0]["content"]
-
-
 # Google --------------------------------------------------------------------------
 
 
@@ -412,8 +407,3 @@ def exhausted(delay: object = None, quota: str = "PerMinute") -> dict:
         google_detail("QuotaFailure", violations=[violation]),
         *wait,
     )
-
-
-def generated_prompt(received: Received) -> str:
-    """Return the prompt in a request to generateContent."""
-    return received.json["contents"][0]["parts"][0]["text"]

@@ -1,19 +1,11 @@
-import pickle
-import time
-import traceback
-from concurrent.futures import ThreadPoolExecutor
-from email.utils import formatdate
-
 import pytest
 import wire
 from wire import Row, generated, google_detail, google_error
+from wire_contract import WireContract
 
-from flask_llm import LLMFactory
-from flask_llm.errors import ProviderError
 from flask_llm.providers.gemini import GeminiProvider, _import_sdk
 
 KEY = "AIzaSyA-made-up-key-0123456789abcdefgh"
-OLD = "gemini-3.5-flash-lite"  # takes a temperature
 
 STATUSES = {
     "400": Row(
@@ -162,7 +154,6 @@ STATUSES = {
         17.0,
     ),
     "429 per day": Row(429, wire.exhausted(quota="PerDay"), "quota", "quota exceeded"),
-    "429 of a gateway": Row(429, {"error": "slow down"}, "quota", "quota exceeded"),
     "429 empty": Row(429, "", "quota", "quota exceeded"),
     "500": Row(
         500,
@@ -170,7 +161,6 @@ STATUSES = {
         "transient",
         "server error 500: An internal error has occurred.",
     ),
-    "502 web page": Row(502, wire.HTML, "transient", "server error 502"),
     "503": Row(
         503,
         google_error(
@@ -191,7 +181,6 @@ STATUSES = {
         "server error 503: The model is overloaded.",
         told=8.0,
     ),
-    "503 empty": Row(503, "", "transient", "server error 503"),
     "503 list": Row(
         503,
         [google_error(503, "UNAVAILABLE", "The model is overloaded.")],
@@ -209,12 +198,6 @@ STATUSES = {
 
 NO_ANSWERS = {
     "broken JSON": Row(200, '{"candidates": [', "transient", "malformed answer"),
-    "web page as JSON": Row(200, wire.HTML, "transient", "malformed answer"),
-    "web page": Row(
-        200, wire.HTML, "transient", "malformed answer", {"Content-Type": "text/html"}
-    ),
-    "empty body": Row(200, "", "transient", "malformed answer"),
-    "null": Row(200, "null", "transient", "malformed answer"),
     "number": Row(200, "5", "transient", "malformed answer"),
     "list": Row(200, [generated("hi")], "transient", "malformed answer"),
     "candidates of a text": Row(
@@ -308,13 +291,6 @@ NO_ANSWERS = {
     }.items()
 }
 
-FAULTS = {
-    "reset": (wire.reset, "connection error"),
-    "closed": (wire.close, "connection error"),
-    "half a body": (wire.half(generated("hi")), "connection error"),
-    "read timeout": (wire.hang, "timeout"),
-}
-
 ANSWERS = {
     "several parts": (generated("Rayl", "eigh"), "Rayleigh", "stop"),
     "max tokens": (generated("Rayl", finish="MAX_TOKENS"), "Rayl", "length"),
@@ -347,6 +323,34 @@ ANSWERS = {
     ),
 }
 
+KNOWN = {
+    "model": "gemini-3.8-flash-001",
+    # What was thought is paid for as output.
+    "usage": {"input_tokens": 6, "output_tokens": 19, "total_tokens": 25},
+    "request_id": None,
+    "warnings": ["temperature is not sent to gemini-3.8-flash, which takes none"],
+}
+
+NO_USAGE = {
+    str(usage): generated(wire.ANSWER, usageMetadata=usage) for usage in (None, {})
+}
+
+ECHO_OF_KEY = Row(
+    403,
+    google_error(403, "PERMISSION_DENIED", f"{KEY} was reported as leaked"),
+    "auth",
+    "[redacted] was reported as leaked",
+)
+
+LEAKS = {
+    "error": ECHO_OF_KEY.body,
+    "strange details": google_error(
+        403, "X", KEY, google_detail("ErrorInfo", reason=[KEY])
+    ),
+    "strange shape": {"error": KEY},
+    "text": KEY,
+}
+
 # Whether each of them takes a temperature.
 MODELS = {
     "gemini-3.8-flash": False,
@@ -372,310 +376,90 @@ except FutureWarning:
 """
 
 
-@pytest.fixture
-def ask(clock):
-    """Ask Gemini at an address, through the whole of the factory."""
-
-    def ask(url, **settings):
-        config = {
-            "GOOGLE_API_KEY": KEY,
-            "LLM_GEMINI_BASE_URL": url,
-            "LLM_GEMINI_TIMEOUT": 5,
-            "LLM_MAX_RETRIES": 3,
-        }
-        factory = LLMFactory("gemini", [], config=config | settings, clock=clock)
-        return factory.generate_content(wire.PROMPT, temperature=0.25, max_tokens=300)
-
-    return ask
-
-
-@pytest.fixture
-def echo():
-    """Return a server that repeats each prompt."""
-    with wire.Stub(wire.echo(generated, wire.generated_prompt)) as stub:
-        yield stub
-
-
-def test_answer(httpserver, ask, clock):
-    """An answer comes with its text and everything known about it, for one request."""
-    wire.serve(httpserver, Row(200, generated(wire.ANSWER), "", ""))
-    response = ask(httpserver.url_for(""))
-    assert response.success
-    assert response.error is None
-    assert response.content == wire.ANSWER
-    assert response.provider_name == "gemini"
-    assert response.metadata == {
-        "model": "gemini-3.8-flash-001",
-        # What was thought is paid for as output.
-        "usage": {"input_tokens": 6, "output_tokens": 19, "total_tokens": 25},
-        "finish_reason": "stop",
-        "request_id": None,
-        "warnings": ["temperature is not sent to gemini-3.8-flash, which takes none"],
-        "attempts": response.metadata["attempts"],
-        "latency_s": 0.0,
-        "error_kind": None,
-    }
-    assert [each.outcome for each in response.attempts] == ["success"]
-    assert len(httpserver.log) == 1
-    assert clock.waits == []
-
-
-def test_request(httpserver, ask):
-    """The request carries model, prompt, max_tokens and the key, that in a header."""
-    wire.serve(httpserver, Row(200, generated("hi"), "", ""))
-    ask(httpserver.url_for(""))
-    ((request, _),) = httpserver.log
-    assert request.path == "/v1beta/models/gemini-3.8-flash:generateContent"
-    assert request.json == {
-        "contents": [{"role": "user", "parts": [{"text": wire.PROMPT}]}],
-        "generationConfig": {"maxOutputTokens": 300},
-    }
-    assert request.headers["x-goog-api-key"] == KEY
-    assert KEY not in request.url
-
-
-@pytest.mark.parametrize(("model", "takes"), MODELS.items(), ids=MODELS)
-def test_temperature(httpserver, ask, model, takes):
-    """Temperature goes to the models that take it; the others' answers warn of it."""
-    wire.serve(httpserver, Row(200, generated("hi"), "", ""))
-    response = ask(httpserver.url_for(""), LLM_GEMINI_MODEL=model)
-    ((request, _),) = httpserver.log
-    assert f"/models/{model.removeprefix('models/')}:" in request.path
-    assert request.json["generationConfig"].get("temperature") == (
-        0.25 if takes else None
-    )
-    warned = f"temperature is not sent to {model}, which takes none"
-    assert response.metadata["warnings"] == ([] if takes else [warned])
-
-
-@pytest.mark.parametrize(("body", "content", "finish"), ANSWERS.values(), ids=ANSWERS)
-def test_answers(httpserver, ask, body, content, finish):
-    """The text parts of the first candidate make the content; a cut answer says so."""
-    wire.serve(httpserver, Row(200, body, "", ""))
-    response = ask(httpserver.url_for(""), LLM_GEMINI_MODEL=OLD)
-    assert response.content == content
-    assert response.metadata["finish_reason"] == finish
-    cut = ["the answer is cut at max_tokens"] if finish == "length" else []
-    assert response.metadata["warnings"] == cut
-    assert len(httpserver.log) == 1
-
-
-@pytest.mark.parametrize("usage", [None, {}], ids=str)
-def test_usage_unknown(httpserver, ask, usage):
-    """An answer without usage and model is an answer; its model is the one asked."""
-    body = generated("hi", usageMetadata=usage, modelVersion=None)
-    wire.serve(httpserver, Row(200, body, "", ""))
-    response = ask(httpserver.url_for(""))
-    assert response.content == "hi"
-    assert response.usage is None
-    assert response.model == "gemini-3.8-flash"
-
-
-@pytest.mark.parametrize("row", STATUSES.values(), ids=STATUSES)
-def test_status(httpserver, ask, clock, row):
-    """Each error status becomes its kind, and is repeated by nobody but the chain."""
-    wire.serve(httpserver, row)
-    response = ask(httpserver.url_for(""))
-    assert row.says in response.error
-    assert "POST http" not in response.error  # the SDK's prefix
-    story = wire.story(response, clock, len(httpserver.log))
-    assert story == wire.failure(row.kind, row.status, row.told)
-
-
-@pytest.mark.parametrize("row", NO_ANSWERS.values(), ids=NO_ANSWERS)
-def test_no_answer(httpserver, ask, clock, row):
-    """A success status without a usable text is no success."""
-    wire.serve(httpserver, row)
-    response = ask(httpserver.url_for(""))
-    assert row.says in response.error
-    story = wire.story(response, clock, len(httpserver.log))
-    assert story == wire.failure(row.kind)
-
-
-@pytest.mark.parametrize(("answer", "says"), FAULTS.values(), ids=FAULTS)
-def test_fault(ask, clock, answer, says):
-    """Each fault of the connection is transient."""
-    seconds = 0.3 if answer is wire.hang else 5
-    with wire.Stub(answer) as stub:
-        response = ask(stub.url, LLM_GEMINI_TIMEOUT=seconds)
-        assert f"gemini: {says}" in response.error
-        story = wire.story(response, clock, len(stub.received))
-    assert story == wire.failure("transient")
-
-
-def test_refused(ask, clock):
-    """A refused connection is transient."""
-    response = ask(wire.closed_port())
-    assert "gemini: connection error" in response.error
-    # Nobody is there to count.
-    assert wire.story(response, clock, 3) == wire.failure("transient")
-
-
-def test_retry_after_date(httpserver, ask):
-    """A Retry-After that is a date becomes the seconds until then."""
-    headers = {"Retry-After": formatdate(time.time() + 120, usegmt=True)}
-    wire.serve(httpserver, Row(429, wire.exhausted(), "", "", headers))
-    (attempt,) = ask(httpserver.url_for("")).attempts
-    assert attempt.outcome == "quota"
-    assert attempt.retry_after_s == pytest.approx(120, abs=10)
-
-
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_redirect(httpserver, ask, status):
-    """A redirect to another host does not take the key there."""
-    with wire.Stub(wire.reply(generated("hi"))) as other:
-        elsewhere = {"Location": f"{other.url}/v1beta/models/x:generateContent"}
-        wire.serve(httpserver, Row(status, "", "", "", elsewhere))
-        response = ask(httpserver.url_for(""))
-        assert httpserver.log
-        assert all(KEY not in str(each.headers) for each in other.received)
-    assert not response.success
-
-
-def test_answer_after_trouble(httpserver, ask, clock):
-    """A server that recovers is asked no more often than it takes."""
+class TestGemini(WireContract):
+    name = "gemini"
+    provider_class = GeminiProvider
+    key = KEY
+    key_setting = "GOOGLE_API_KEY"
+    key_header = ("x-goog-api-key", "{}")
     path = "/v1beta/models/gemini-3.8-flash:generateContent"
-    overloaded = google_error(503, "UNAVAILABLE", "The model is overloaded.")
-    bad = httpserver.expect_ordered_request(path, method="POST")
-    bad.respond_with_json(overloaded, 503)
-    good = httpserver.expect_ordered_request(path, method="POST")
-    good.respond_with_json(generated("hi"))
-    response = ask(httpserver.url_for(""))
-    assert response.content == "hi"
-    assert [each.outcome for each in response.attempts] == ["transient", "success"]
-    assert len(httpserver.log) == 2
-    assert clock.waits == [5.0]
+    reuse = True
+    known = KNOWN
+    answers = ANSWERS
+    no_usage = NO_USAGE
+    statuses = STATUSES
+    no_answers = NO_ANSWERS
+    trouble = STATUSES["503"]
+    echo_of_key = ECHO_OF_KEY
+    leaks = LEAKS
 
+    @staticmethod
+    def answer(text=wire.ANSWER):
+        return generated(text)
 
-def test_key_in_no_text(httpserver, ask, caplog):
-    """A key that the server repeats is in no response and in no log."""
-    caplog.set_level("DEBUG")
-    echoed = google_error(403, "PERMISSION_DENIED", f"{KEY} was reported as leaked")
-    wire.serve(httpserver, Row(403, echoed, "", ""))
-    response = ask(httpserver.url_for(""))
-    assert "[redacted] was reported as leaked" in response.error
-    assert KEY not in repr(response)
-    assert KEY not in caplog.text
+    @staticmethod
+    def sent_prompt(received):
+        return received.json["contents"][0]["parts"][0]["text"]
 
+    @pytest.fixture
+    def meanwhile(self, monkeypatch):
+        """Set the SDK's own key, which is one for the whole process."""
+        genai = _import_sdk()
+        from google.generativeai import client
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        google_error(403, "PERMISSION_DENIED", f"{KEY} was reported as leaked"),
-        google_error(403, "X", KEY, google_detail("ErrorInfo", reason=[KEY])),
-        {"error": KEY},
-        KEY,
-    ],
-    ids=["error", "strange details", "strange shape", "text"],
-)
-@pytest.mark.parametrize("status", [200, 400, 403, 503])
-def test_error_of_its_own(httpserver, status, body):
-    """Used directly it raises our error only: nothing of it leads to the key."""
-    wire.serve(httpserver, Row(status, body, "", ""))
-    provider = GeminiProvider(KEY, base_url=httpserver.url_for(""))
-    with pytest.raises(ProviderError) as caught:
-        provider.generate_content(wire.PROMPT)
-    error = caught.value
-    assert error.provider == "gemini"
-    assert error.__cause__ is None
-    assert error.__context__ is None
-    assert KEY not in f"{error} {error!r} {vars(error)}"
-    assert KEY not in "".join(traceback.format_exception(error))
-    assert KEY.encode() not in pickle.dumps(error)
-    copy = pickle.loads(pickle.dumps(error))
-    assert (type(copy), vars(copy)) == (type(error), vars(error))
+        monkeypatch.setattr(client, "_client_manager", client._ClientManager())
+        return lambda: genai.configure(
+            api_key="AIza-key-of-the-process", transport="rest"
+        )
 
+    def test_request(self, httpserver, ask):
+        """The request carries model, prompt, max_tokens and, in a header, the key."""
+        wire.serve(httpserver, Row(200, generated("hi")))
+        ask(httpserver.url_for(""))
+        ((request, _),) = httpserver.log
+        assert request.path == "/v1beta/models/gemini-3.8-flash:generateContent"
+        assert request.json == {
+            "contents": [{"role": "user", "parts": [{"text": wire.PROMPT}]}],
+            "generationConfig": {"maxOutputTokens": 300},
+        }
+        assert request.headers["x-goog-api-key"] == KEY
+        assert KEY not in request.url
 
-def test_password_of_base_url(httpserver):
-    """A password in the address is in no error."""
-    wire.serve(httpserver, Row(503, "", "", ""))
-    url = httpserver.url_for("").replace("//", "//proxy:hunter22@")
-    with pytest.raises(ProviderError) as caught:
-        GeminiProvider(KEY, base_url=url).generate_content(wire.PROMPT)
-    assert "hunter22" not in f"{caught.value} {caught.value!r}"
+    @pytest.mark.parametrize(("model", "takes"), MODELS.items(), ids=MODELS)
+    def test_temperature(self, httpserver, ask, model, takes):
+        """Temperature goes to the models that take it; the others' answers warn."""
+        wire.serve(httpserver, Row(200, generated("hi")))
+        response = ask(httpserver.url_for(""), MODEL=model)
+        ((request, _),) = httpserver.log
+        assert f"/models/{model.removeprefix('models/')}:" in request.path
+        assert request.json["generationConfig"].get("temperature") == (
+            0.25 if takes else None
+        )
+        warned = f"temperature is not sent to {model}, which takes none"
+        assert response.metadata["warnings"] == ([] if takes else [warned])
 
+    def test_model_unknown(self, httpserver, ask):
+        """An answer that names no model is of the one asked."""
+        wire.serve(httpserver, Row(200, generated("hi", modelVersion=None)))
+        assert ask(httpserver.url_for("")).model == "gemini-3.8-flash"
 
-def test_malformed_key():
-    """A key that no header can carry is refused at once, and not repeated."""
-    with pytest.raises(ValueError, match="line break") as caught:
-        GeminiProvider(f"{KEY}\n{KEY}")
-    assert KEY not in f"{caught.value} {caught.value!r}"
+    def test_environment(self, monkeypatch, echo):
+        """The SDK's environment variables change neither address nor key."""
+        monkeypatch.setenv("GOOGLE_API_KEY", "AIza-of-the-environment")
+        monkeypatch.setenv("GEMINI_API_KEY", "AIza-of-the-environment")
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+        monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "evil.example")
+        provider = GeminiProvider(KEY, base_url=echo.url)
+        assert provider.generate_content("hi").content == "echo: hi"
+        assert echo.received[0].headers["x-goog-api-key"] == KEY
+        assert "authorization" not in echo.received[0].headers
 
+    def test_home(self, monkeypatch):
+        """Without a base URL the key goes to Google, whatever the environment says."""
+        monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "evil.example")
+        service = GeminiProvider(KEY)._client.get()._client
+        assert service.transport._host == "https://generativelanguage.googleapis.com"
 
-def test_key_from_a_file(echo):
-    """A key with the line end of a secret file is used without it."""
-    provider = GeminiProvider(f"{KEY}\n", base_url=echo.url)
-    assert provider.generate_content("hi").content == "echo: hi"
-    assert echo.received[0].headers["x-goog-api-key"] == KEY
-
-
-def test_two_keys(monkeypatch, echo):
-    """Providers with different keys, used by many threads in turn, never mix them.
-
-    Nor does the SDK's own key, which is one for the whole process.
-    """
-    genai = _import_sdk()
-    from google.generativeai import client
-
-    monkeypatch.setattr(client, "_client_manager", client._ClientManager())
-    keys = ["AIza-key-of-the-first", "AIza-key-of-the-second"]
-    providers = {key: GeminiProvider(key, base_url=echo.url) for key in keys}
-    prompts = [f"{key} {number}" for number in range(20) for key in keys]
-
-    def ask(prompt):
-        genai.configure(api_key="AIza-key-of-the-process", transport="rest")
-        return providers[prompt.split()[0]].generate_content(prompt).content
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(ask, prompts)) == [f"echo: {each}" for each in prompts]
-    assert len(echo.received) == len(prompts)
-    for each in echo.received:
-        key = wire.generated_prompt(each).split()[0]
-        assert each.headers["x-goog-api-key"] == key
-
-
-def test_many_threads(caplog):
-    """Many threads share a provider at once, and each gets its own answer."""
-    prompts = [str(number) for number in range(32)]
-    answer = wire.together(16, wire.echo(generated, wire.generated_prompt))
-    with wire.Stub(answer, keep_alive=True) as stub, ThreadPoolExecutor(16) as pool:
-        provider = GeminiProvider(KEY, base_url=stub.url)
-        answers = list(pool.map(provider.generate_content, prompts))
-    assert [each.content for each in answers] == [f"echo: {p}" for p in prompts]
-    assert "pool is full" not in caplog.text
-
-
-def test_fork():
-    """A child process never uses its parent's connection; both get their answers."""
-    echo = wire.echo(generated, wire.generated_prompt)
-    with wire.Stub(echo, keep_alive=True) as stub:
-        wire.fork_with(GeminiProvider, stub.url)
-    connections = {"parent": set(), "child": set()}
-    for each in stub.received:
-        connections[wire.generated_prompt(each).split()[0]].add(each.connection)
-    assert [len(each) for each in connections.values()] == [1, 1]  # kept alive
-    assert connections["parent"].isdisjoint(connections["child"])
-
-
-def test_environment(monkeypatch, echo):
-    """The SDK's environment variables change neither address nor key."""
-    monkeypatch.setenv("GOOGLE_API_KEY", "AIza-of-the-environment")
-    monkeypatch.setenv("GEMINI_API_KEY", "AIza-of-the-environment")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
-    monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "evil.example")
-    provider = GeminiProvider(KEY, base_url=echo.url)
-    assert provider.generate_content("hi").content == "echo: hi"
-    assert echo.received[0].headers["x-goog-api-key"] == KEY
-    assert "authorization" not in echo.received[0].headers
-
-
-def test_home(monkeypatch):
-    """Without a base URL the key goes to Google, whatever the environment says."""
-    monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "evil.example")
-    service = GeminiProvider(KEY)._client.get()._client
-    assert service.transport._host == "https://generativelanguage.googleapis.com"
-
-
-def test_quiet_import():
-    """Importing the SDK warns of nothing, and hides nobody else's warnings."""
-    assert wire.python(_QUIET_IMPORT, options=("-W", "error")) == "heard\n"
+    def test_quiet_import(self):
+        """Importing the SDK warns of nothing, and hides nobody else's warnings."""
+        assert wire.python(_QUIET_IMPORT, options=("-W", "error")) == "heard\n"

@@ -1,0 +1,320 @@
+"""What every provider that talks HTTP must do, whatever its API looks like."""
+
+import pickle
+import time
+import traceback
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+
+import pytest
+import wire
+from wire import Received, Row
+
+from flask_llm import LLMFactory
+from flask_llm.errors import ProviderError
+
+# What proxies and gateways say, the same for every provider.
+STATUSES = {
+    "429 of a gateway": Row(429, {"error": "slow down"}, "quota", "quota exceeded"),
+    "502 web page": Row(502, wire.HTML, "transient", "server error 502"),
+    "503 empty": Row(503, "", "transient", "server error 503"),
+}
+NO_ANSWERS = {
+    "web page as JSON": Row(200, wire.HTML, "transient", "malformed answer"),
+    "web page": Row(
+        200, wire.HTML, "transient", "malformed answer", {"Content-Type": "text/html"}
+    ),
+    "empty body": Row(200, "", "transient", "malformed answer"),
+    "null": Row(200, "null", "transient", "malformed answer"),
+}
+
+
+class WireContract:
+    """The tests of a provider over the wire; a subclass states its facts.
+
+    Attributes:
+        name: The provider's name.
+        provider_class: The provider.
+        key: A key of the provider's kind.
+        key_setting: The setting that holds it.
+        key_header: The header that carries it, and how: "{}" stands for the key.
+        path: Where requests go with the default model.
+        reuse: Whether idle connections may stay open when many threads are done.
+        known: What `metadata` must say of a good answer with a request-id.
+        answers: Answers of other shapes: body, content and finish reason.
+        no_usage: Good answers that leave usage out.
+        statuses: Error statuses.
+        no_answers: Success statuses without a usable text.
+        trouble: An error after which the same request may succeed.
+        echo_of_key: An error whose message begins with the key.
+        leaks: Bodies that hold the key.
+    """
+
+    name: str
+    provider_class: type
+    key: str
+    key_setting: str
+    key_header: tuple[str, str]
+    path: str
+    reuse = False
+    known: Mapping[str, object]
+    answers: Mapping[str, tuple[object, str, str]]
+    no_usage: Mapping[str, object]
+    statuses: Mapping[str, Row]
+    no_answers: Mapping[str, Row]
+    trouble: Row
+    echo_of_key: Row
+    leaks: Mapping[str, object]
+
+    @staticmethod
+    def answer(text: str = wire.ANSWER) -> dict:
+        """Return the body of a good answer."""
+        raise NotImplementedError
+
+    @staticmethod
+    def sent_prompt(received: Received) -> str:
+        """Return the prompt in a request."""
+        raise NotImplementedError
+
+    def pytest_generate_tests(self, metafunc):
+        """Run a test that takes one of these arguments once for each row."""
+        tables = {
+            "answered": self.answers,
+            "usageless": self.no_usage,
+            "failed": STATUSES | self.statuses,
+            "unanswered": NO_ANSWERS | self.no_answers,
+            "fault": {
+                "reset": (wire.reset, "connection error"),
+                "closed": (wire.close, "connection error"),
+                "half a body": (wire.half(self.answer()), "connection error"),
+                "read timeout": (wire.hang, "timeout"),
+            },
+            "leak": self.leaks,
+        }
+        for argument, rows in tables.items():
+            if argument in metafunc.fixturenames:
+                metafunc.parametrize(argument, rows.values(), ids=rows)
+
+    def assert_sent(self, key: str, received: Received) -> None:
+        header, value = self.key_header
+        assert received.headers[header] == value.format(key)
+
+    @pytest.fixture
+    def ask(self, clock):
+        """Ask the provider at an address, through the whole of the factory."""
+        prefix = f"LLM_{self.name.upper()}"
+
+        def ask(url, max_tokens=300, **settings):
+            config = {
+                self.key_setting: self.key,
+                f"{prefix}_BASE_URL": url,
+                f"{prefix}_TIMEOUT": 5,
+                "LLM_MAX_RETRIES": 3,
+            }
+            changes = {f"{prefix}_{each}": value for each, value in settings.items()}
+            factory = LLMFactory(self.name, [], config=config | changes, clock=clock)
+            return factory.generate_content(
+                wire.PROMPT, temperature=0.25, max_tokens=max_tokens
+            )
+
+        return ask
+
+    @pytest.fixture
+    def echo(self):
+        """Return a server that repeats each prompt."""
+        with wire.Stub(wire.echo(self.answer, self.sent_prompt)) as stub:
+            yield stub
+
+    @pytest.fixture
+    def meanwhile(self):
+        """Return what others do with the SDK before each call of two keys."""
+        return lambda: None
+
+    def test_answer(self, httpserver, ask, clock):
+        """An answer comes with text and everything known about it, for one request."""
+        headers = {"request-id": "req_011CSHoE"}
+        wire.serve(httpserver, Row(200, self.answer(), headers=headers))
+        response = ask(httpserver.url_for(""))
+        assert response.success
+        assert response.error is None
+        assert response.content == wire.ANSWER
+        assert response.provider_name == self.name
+        assert response.metadata == self.known | {
+            "finish_reason": "stop",
+            "attempts": response.metadata["attempts"],
+            "latency_s": 0.0,
+            "error_kind": None,
+        }
+        assert [each.outcome for each in response.attempts] == ["success"]
+        assert len(httpserver.log) == 1
+        assert clock.waits == []
+
+    def test_answers(self, httpserver, ask, answered):
+        """Only text makes the content; a cut answer says so."""
+        body, content, finish = answered
+        wire.serve(httpserver, Row(200, body))
+        response = ask(httpserver.url_for(""))
+        assert response.content == content
+        assert response.metadata["finish_reason"] == finish
+        cut = ["the answer is cut at max_tokens"] if finish == "length" else []
+        assert response.metadata["warnings"] == self.known["warnings"] + cut
+        assert len(httpserver.log) == 1
+
+    def test_usage_unknown(self, httpserver, ask, usageless):
+        """An answer without complete usage is an answer; its usage is None."""
+        wire.serve(httpserver, Row(200, usageless))
+        response = ask(httpserver.url_for(""))
+        assert response.content == wire.ANSWER
+        assert response.usage is None
+
+    def test_status(self, httpserver, ask, clock, failed):
+        """Each error status becomes its kind, and is repeated only by the chain."""
+        wire.serve(httpserver, failed)
+        response = ask(httpserver.url_for(""))
+        assert failed.says in response.error
+        assert "POST http" not in response.error  # Google's SDK begins so
+        story = wire.story(response, clock, len(httpserver.log))
+        assert story == wire.failure(failed.kind, failed.status, failed.told)
+
+    def test_no_answer(self, httpserver, ask, clock, unanswered):
+        """A success status without a usable text is no success."""
+        wire.serve(httpserver, unanswered)
+        response = ask(httpserver.url_for(""))
+        assert unanswered.says in response.error
+        story = wire.story(response, clock, len(httpserver.log))
+        assert story == wire.failure(unanswered.kind)
+
+    def test_fault(self, ask, clock, fault):
+        """Each fault of the connection is transient."""
+        answer, says = fault
+        seconds = 0.3 if answer is wire.hang else 5
+        with wire.Stub(answer) as stub:
+            response = ask(stub.url, TIMEOUT=seconds)
+            assert f"{self.name}: {says}" in response.error
+            story = wire.story(response, clock, len(stub.received))
+        assert story == wire.failure("transient")
+
+    def test_refused(self, ask, clock):
+        """A refused connection is transient."""
+        response = ask(wire.closed_port())
+        assert f"{self.name}: connection error" in response.error
+        # Nobody is there to count.
+        assert wire.story(response, clock, 3) == wire.failure("transient")
+
+    def test_retry_after_date(self, httpserver, ask):
+        """A Retry-After that is a date becomes the seconds until then."""
+        headers = {"Retry-After": formatdate(time.time() + 120, usegmt=True)}
+        wire.serve(httpserver, self.statuses["429"]._replace(headers=headers))
+        (attempt,) = ask(httpserver.url_for("")).attempts
+        assert attempt.outcome == "quota"
+        assert attempt.retry_after_s == pytest.approx(120, abs=10)
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_redirect(self, httpserver, ask, status):
+        """A redirect to another host does not take the key there."""
+        with wire.Stub(wire.reply(self.answer())) as other:
+            elsewhere = {"Location": f"{other.url}{self.path}"}
+            wire.serve(httpserver, Row(status, "", headers=elsewhere))
+            response = ask(httpserver.url_for(""))
+            assert httpserver.log
+            assert all(self.key not in str(each.headers) for each in other.received)
+        assert not response.success
+
+    def test_answer_after_trouble(self, httpserver, ask, clock):
+        """A server that recovers is asked no more often than it takes."""
+        bad = httpserver.expect_ordered_request(self.path, method="POST")
+        bad.respond_with_json(self.trouble.body, self.trouble.status)
+        good = httpserver.expect_ordered_request(self.path, method="POST")
+        good.respond_with_json(self.answer())
+        response = ask(httpserver.url_for(""))
+        assert response.content == wire.ANSWER
+        assert [each.outcome for each in response.attempts] == ["transient", "success"]
+        assert len(httpserver.log) == 2
+        assert clock.waits == [5.0]
+
+    def test_key_in_no_text(self, httpserver, ask, caplog):
+        """A key that the server repeats is in no response and in no log."""
+        caplog.set_level("DEBUG")
+        wire.serve(httpserver, self.echo_of_key)
+        response = ask(httpserver.url_for(""))
+        assert self.echo_of_key.says in response.error
+        assert self.key not in repr(response)
+        assert self.key not in caplog.text
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 403, 503])
+    def test_error_of_its_own(self, httpserver, status, leak):
+        """Used directly it raises our error only: nothing of it leads to the key."""
+        wire.serve(httpserver, Row(status, leak))
+        provider = self.provider_class(self.key, base_url=httpserver.url_for(""))
+        with pytest.raises(ProviderError) as caught:
+            provider.generate_content(wire.PROMPT)
+        error = caught.value
+        assert error.provider == self.name
+        assert error.__cause__ is None
+        assert error.__context__ is None
+        assert self.key not in f"{error} {error!r} {vars(error)}"
+        assert self.key not in "".join(traceback.format_exception(error))
+        assert self.key.encode() not in pickle.dumps(error)
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), vars(copy)) == (type(error), vars(error))
+
+    def test_password_of_base_url(self, httpserver):
+        """A password in the address is in no error."""
+        wire.serve(httpserver, Row(503, ""))
+        url = httpserver.url_for("").replace("//", "//proxy:hunter22@")
+        with pytest.raises(ProviderError) as caught:
+            self.provider_class(self.key, base_url=url).generate_content(wire.PROMPT)
+        assert "hunter22" not in f"{caught.value} {caught.value!r}"
+
+    def test_malformed_key(self):
+        """A key that no header can carry is refused at once, and not repeated."""
+        with pytest.raises(ValueError, match="line break") as caught:
+            self.provider_class(f"{self.key}\n{self.key}")
+        assert self.key not in f"{caught.value} {caught.value!r}"
+
+    def test_key_from_a_file(self, echo):
+        """A key with the line end of a secret file is used without it."""
+        provider = self.provider_class(f"{self.key}\n", base_url=echo.url)
+        assert provider.generate_content("hi").content == "echo: hi"
+        self.assert_sent(self.key, echo.received[0])
+
+    def test_two_keys(self, echo, meanwhile):
+        """Providers with different keys, used by many threads in turn, never mix."""
+        keys = ["key-of-the-first", "key-of-the-second"]
+        providers = {key: self.provider_class(key, base_url=echo.url) for key in keys}
+        prompts = [f"{key} {number}" for number in range(20) for key in keys]
+
+        def ask(prompt):
+            meanwhile()
+            return providers[prompt.split()[0]].generate_content(prompt).content
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(ask, prompts)) == [f"echo: {each}" for each in prompts]
+        assert len(echo.received) == len(prompts)
+        for each in echo.received:
+            self.assert_sent(self.sent_prompt(each).split()[0], each)
+
+    def test_many_threads(self, caplog):
+        """Many threads share a provider at once, and each gets its own answer."""
+        prompts = [str(number) for number in range(32)]
+        answer = wire.together(16, wire.echo(self.answer, self.sent_prompt))
+        with (
+            wire.Stub(answer, keep_alive=self.reuse) as stub,
+            ThreadPoolExecutor(16) as pool,
+        ):
+            provider = self.provider_class(self.key, base_url=stub.url)
+            answers = list(pool.map(provider.generate_content, prompts))
+        assert [each.content for each in answers] == [f"echo: {p}" for p in prompts]
+        assert "pool is full" not in caplog.text
+
+    def test_fork(self):
+        """A child process never uses its parent's connection; both are answered."""
+        echo = wire.echo(self.answer, self.sent_prompt)
+        with wire.Stub(echo, keep_alive=True) as stub:
+            wire.fork_with(self.provider_class, stub.url)
+        connections = {"parent": set(), "child": set()}
+        for each in stub.received:
+            connections[self.sent_prompt(each).split()[0]].add(each.connection)
+        assert [len(each) for each in connections.values()] == [1, 1]  # kept alive
+        assert connections["parent"].isdisjoint(connections["child"])
