@@ -79,13 +79,21 @@ class ClaudeProvider(SdkProvider):
         """Return the error, with the API's own message and error type."""
         if getattr(exc, "status_code", None) is None:
             return super().explain(exc)
-        message = getattr(exc, "api_message", None)
+        told = _told(exc)
+        message = told.get("message")
         return classify.from_exception(
             exc,
             # Without one the body is a proxy's page: its class says enough.
             detail=message if isinstance(message, str) else type(exc).__name__,
-            code=getattr(exc, "type", None),
+            code=told.get("type"),
         )
+
+
+def _told(exc: Exception) -> dict[str, Any]:
+    """Return the `error` object of the body; the SDK's own attributes came later."""
+    body = getattr(exc, "body", None)
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
 
 
 def _check(stop_reason: str | None, text: str) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,9 @@ def test_interrupting_the_generation(play):
     assert play(FakeProvider(interrupt))[0] == 130
 
 
+@pytest.mark.skipif(
+    version("flask").startswith("3.0"), reason="TRUSTED_HOSTS came with Flask 3.1"
+)
 def test_other_hosts_are_refused(play, monkeypatch):
     """A page of another name that points to this machine cannot use the demo."""
     apps = []
