@@ -1,0 +1,787 @@
+"""The fault server: each fault as bytes on the wire, and as the real SDKs see it."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection, IncompleteRead, RemoteDisconnected
+from typing import Any
+
+import pytest
+from faultserver import FaultServer, faults, spawn
+from wire import ANSWER, HTML, PROMPT
+
+_CHAT = {"model": "m", "messages": [{"role": "user", "content": PROMPT}]}
+_GEMINI = {"contents": [{"parts": [{"text": PROMPT}]}]}
+UNARY = {
+    "anthropic": ("/v1/messages", _CHAT | {"max_tokens": 300}),
+    "openai": ("/v1/chat/completions", _CHAT),
+    "gemini": ("/v1beta/models/m:generateContent", _GEMINI),
+    "ollama": ("/api/chat", _CHAT | {"stream": False}),
+    "cohere": ("/v2/chat", _CHAT),
+}
+_STREAMED = "/v1beta/models/m:streamGenerateContent"
+STREAMS = {
+    name: (path, body | {"stream": True})
+    for name, (path, body) in UNARY.items()
+    if name != "gemini"
+} | {"gemini": (_STREAMED, _GEMINI), "gemini sse": (f"{_STREAMED}?alt=sse", _GEMINI)}
+TERMINATORS = {
+    "anthropic": b"message_stop",
+    "openai": b"[DONE]",
+    "gemini": b"finishReason",
+    "gemini sse": b"finishReason",
+    "ollama": b'"done":true',
+    "cohere": b"message-end",
+}
+EACH_UNARY = pytest.mark.parametrize("wire", UNARY)
+EACH_STREAM = pytest.mark.parametrize("stream", STREAMS)
+
+
+@pytest.fixture
+def server():
+    with FaultServer() as server:
+        yield server
+
+
+def address(server: FaultServer) -> tuple[str, int]:
+    return "127.0.0.1", int(server.url.rpartition(":")[2])
+
+
+def post(server: FaultServer, path: str, body: object) -> tuple[int, dict, bytes]:
+    """Return status, headers in lower case, and body."""
+    with closing(HTTPConnection(*address(server), timeout=5)) as connection:
+        connection.request("POST", path, json.dumps(body))
+        with connection.getresponse() as response:
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return response.status, headers, response.read()
+
+
+def told(server: FaultServer, wire: str) -> Any:
+    """Return the JSON of an answer in one piece."""
+    return json.loads(post(server, *UNARY[wire])[2])
+
+
+def streamed(server: FaultServer, stream: str) -> bytes:
+    return post(server, *STREAMS[stream])[2]
+
+
+def call(
+    server: FaultServer, request: tuple[str, object] = UNARY["anthropic"]
+) -> socket.socket:
+    """Send a request over a plain socket, and leave the answer to the caller."""
+    path, body = request
+    content = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+    connection = socket.create_connection(address(server), timeout=5)
+    connection.sendall(head.encode() + content)
+    return connection
+
+
+def received(connection: socket.socket) -> bytes:
+    """Read to the end, whichever way it comes."""
+    data = b""
+    with connection:
+        while more := connection.recv(65536):
+            data += more
+    return data
+
+
+# Answers --------------------------------------------------------------------------
+
+TEXTS: dict[str, Callable[[Any], str]] = {
+    "anthropic": lambda body: body["content"][0]["text"],
+    "openai": lambda body: body["choices"][0]["message"]["content"],
+    "gemini": lambda body: body["candidates"][0]["content"]["parts"][0]["text"],
+    "ollama": lambda body: body["message"]["content"],
+    "cohere": lambda body: body["message"]["content"][0]["text"],
+}
+
+
+@EACH_UNARY
+def test_healthy(server, wire):
+    """Without a script each API answers properly."""
+    status, headers, body = post(server, *UNARY[wire])
+    assert (status, headers["connection"]) == (200, "close")
+    assert TEXTS[wire](json.loads(body)) == ANSWER
+
+
+@EACH_UNARY
+def test_echo(wire):
+    """Each API can repeat the prompt."""
+    with FaultServer(faults.ECHO) as server:
+        assert TEXTS[wire](told(server, wire)) == f"echo: {PROMPT}"
+
+
+@EACH_UNARY
+def test_contents(server, wire):
+    """Text, model and usage of an answer can be chosen."""
+    server.script(wire, faults.OK(text="blue", model="m-2", usage=(11, 31)))
+    body = told(server, wire)
+    assert TEXTS[wire](body) == "blue"
+    assert {"11", "31"} < set(
+        json.dumps(body).replace(",", "").replace("}", "").split()
+    )
+    assert "m-2" in json.dumps(body) or wire == "cohere"  # which names no model
+
+
+def test_other_addresses(server):
+    """OpenAI is found without /v1 and Gemini under /v1; other addresses are no API."""
+    assert post(server, "/chat/completions", _CHAT)[0] == 200
+    assert post(server, "/v1/models/m:generateContent", _GEMINI)[0] == 200
+    assert post(server, "/v3/none", {})[0] == 404
+    assert [each.wire for each in server.attempts()] == ["openai", "gemini", ""]
+
+
+@EACH_STREAM
+def test_stream(server, stream):
+    """A stream brings the text word by word, and its terminal marker at the end."""
+    status, headers, body = post(server, *STREAMS[stream])
+    assert (status, headers["transfer-encoding"]) == (200, "chunked")
+    first, second, end = (body.rindex(each) for each in _landmarks(stream))
+    assert first < second < end
+
+
+def _landmarks(stream: str) -> tuple[bytes, bytes, bytes]:
+    return b'"Rayleigh"', b'" scattering."', TERMINATORS[stream]
+
+
+def test_gemini_list(server):
+    """Gemini's stream is a JSON list unless events are asked for."""
+    assert len(json.loads(streamed(server, "gemini"))) == 3
+    assert streamed(server, "gemini sse").startswith(b'data: {"candidates"')
+
+
+def test_openai_usage(server):
+    """OpenAI's usage comes in a chunk without choices, if it is asked for."""
+    path, body = STREAMS["openai"]
+    wanted = body | {"stream_options": {"include_usage": True}}
+    assert b"usage" not in post(server, path, body)[2]
+    assert b'"choices":[],"usage"' in post(server, path, wanted)[2]
+
+
+# Scripts and the record -----------------------------------------------------------
+
+
+def test_script(server):
+    """A script has one step for each request, and the last repeats; others go on."""
+    server.script("anthropic", faults.status(500), faults.status(529), faults.OK)
+    statuses = [post(server, *UNARY["anthropic"])[0] for _ in range(4)]
+    assert statuses == [500, 529, 200, 200]
+    assert post(server, *UNARY["gemini"])[0] == 200
+
+
+def test_script_for_all(server):
+    """A script without a name is one for each API, on its own."""
+    server.script(faults.status(500), faults.OK)
+    for wire in UNARY:
+        assert [post(server, *UNARY[wire])[0] for _ in range(2)] == [500, 200]
+
+
+@pytest.mark.parametrize("wrong", ["azure", faults.bad_key, 500])
+def test_wrong_script(server, wrong):
+    """What is neither an API nor a step is refused, not left out."""
+    with pytest.raises(ValueError, match="neither an API nor a step"):
+        server.script(wrong, faults.OK)
+
+
+def test_attempts(server):
+    """Every request is there with path, headers, body and times."""
+    before = time.monotonic()
+    post(server, *UNARY["anthropic"])
+    (attempt,) = server.attempts("anthropic")
+    assert attempt.wait()
+    assert (attempt.path, attempt.json) == UNARY["anthropic"]
+    assert attempt.headers["host"] == server.url.removeprefix("http://")
+    assert before < attempt.at <= attempt.ended <= time.monotonic()
+    assert not attempt.abandoned
+    assert server.attempts("gemini") == []
+
+
+def test_abandoned(server):
+    """A client that hangs up before the answer is seen doing so, at once."""
+    server.script(faults.hang)
+    with call(server):
+        assert server.arrived(1, "anthropic")
+        (attempt,) = server.attempts()
+        assert attempt.ended is None
+    assert attempt.wait()
+    assert attempt.abandoned
+    assert attempt.ended - attempt.at < 1
+
+
+def test_raising_step():
+    """What a test's own step raises comes out at the end, and not as an answer."""
+
+    def choose(attempt):
+        raise LookupError("a slip")
+
+    server = FaultServer(faults.by_request(choose)).__enter__()
+    with pytest.raises(ConnectionResetError):
+        received(call(server))
+    with pytest.raises(LookupError, match="a slip"):
+        server.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "step", [faults.hang, faults.drip(9), faults.stall_body, faults.slow_first_byte(9)]
+)
+def test_stop(step):
+    """The server stops at once, whatever it is doing; that is no abandoning."""
+    with FaultServer(step) as server:
+        connection = call(server)
+        assert server.arrived(1)
+        began = time.monotonic()
+    assert time.monotonic() - began < 1  # in fact a few milliseconds
+    (attempt,) = server.attempts()
+    assert attempt.ended is not None
+    assert not attempt.abandoned
+    connection.close()
+
+
+def test_many_connections():
+    """Hundreds of connections wait at the same time."""
+    with FaultServer(faults.slow_first_byte(0.2)) as server:
+        began = time.monotonic()
+        connections = [call(server) for _ in range(300)]
+        assert all(b"200 OK" in received(each) for each in connections)
+        assert time.monotonic() - began < 10  # one by one it would be a minute
+        assert len({each.connection for each in server.attempts()}) == 300
+
+
+def test_many_threads():
+    """Scripts are taken step by step, also by many threads at once."""
+    with FaultServer() as server, ThreadPoolExecutor(16) as pool:
+        server.script("openai", *[faults.status(500)] * 40, faults.OK)
+        asked = [pool.submit(post, server, *UNARY["openai"]) for _ in range(80)]
+        statuses = sorted(each.result()[0] for each in asked)
+    assert statuses == [200] * 40 + [500] * 40
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_keep_alive(keep_alive):
+    """A connection is used again only if the server was told so."""
+    with FaultServer(keep_alive=keep_alive) as server:
+        with closing(HTTPConnection(*address(server), timeout=5)) as connection:
+            for path, body in (*UNARY.values(), *STREAMS.values()):
+                connection.request("POST", path, json.dumps(body))
+                assert connection.getresponse().read()
+        connections = {each.connection for each in server.attempts()}
+    assert len(connections) == (1 if keep_alive else len(UNARY) + len(STREAMS))
+
+
+def test_spawn():
+    """A server in a process of its own repeats prompts."""
+    with spawn("--delay", "0.01") as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with closing(HTTPConnection(host, int(port), timeout=5)) as connection:
+            path, body = UNARY["anthropic"]
+            connection.request("POST", path, json.dumps(body))
+            with connection.getresponse() as response:
+                assert f"echo: {PROMPT}" in response.read().decode()
+
+
+# Refused requests -----------------------------------------------------------------
+
+
+@EACH_UNARY
+def test_status(server, wire):
+    """Every status comes with a JSON object in the API's way."""
+    codes = [400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529]
+    headers = {"X-Trace": "7"}
+    server.script(*(faults.status(each, "so it is", headers=headers) for each in codes))
+    answers = [post(server, *UNARY[wire]) for _ in codes]
+    assert [status for status, _, _ in answers] == codes
+    for _, headers, body in answers:
+        assert headers["x-trace"] == "7"
+        assert "so it is" in json.dumps(json.loads(body))
+
+
+REFUSED = {
+    ("anthropic", faults.status(529)): "overloaded_error",
+    ("anthropic", faults.rate_limited()): "rate_limit_error",
+    ("anthropic", faults.day_quota()): "API usage limits",
+    ("anthropic", faults.billing()): "credit balance is too low",
+    ("anthropic", faults.context_length()): "prompt is too long",
+    ("anthropic", faults.unsupported("thinking")): "thinking: Extra inputs",
+    ("anthropic", faults.bad_key()): "authentication_error",
+    ("anthropic", faults.unknown_model()): "model: m",
+    ("openai", faults.rate_limited()): "rate_limit_exceeded",
+    ("openai", faults.day_quota()): "requests per day (RPD)",
+    ("openai", faults.billing()): "insufficient_quota",
+    ("openai", faults.context_length()): "context_length_exceeded",
+    ("openai", faults.unsupported("top_k")): '"param": "top_k"',
+    ("openai", faults.bad_key()): "invalid_api_key",
+    ("openai", faults.unknown_model()): "model_not_found",
+    ("gemini", faults.status(503)): "UNAVAILABLE",
+    ("gemini", faults.rate_limited(7.5)): '"retryDelay": "7.5s"',
+    ("gemini", faults.day_quota()): "PerDay",
+    ("gemini", faults.billing()): "prepayment credits are depleted",
+    ("gemini", faults.context_length()): "input token count",
+    ("gemini", faults.unsupported("top_k")): 'Unknown name \\"top_k\\"',
+    ("gemini", faults.bad_key()): "API_KEY_INVALID",
+    ("gemini", faults.unknown_model()): "models/m is not found",
+    ("ollama", faults.unknown_model()): "model 'm' not found",
+    ("ollama", faults.context_length()): "exceeds the context length",
+    ("cohere", faults.unknown_model()): "model 'm' not found",
+}
+
+
+@pytest.mark.parametrize(("wire", "step"), REFUSED, ids=repr)
+def test_refused(server, wire, step):
+    """Each refusal has the words by which its API is known."""
+    server.script(wire, step)
+    status, _, body = post(server, *UNARY[wire])
+    assert 400 <= status < 600
+    assert REFUSED[wire, step] in body.decode()
+
+
+def test_retry_after(server):
+    """A wait is told by header, but by Google in the body."""
+    server.script(faults.rate_limited(2))
+    assert post(server, *UNARY["anthropic"])[1]["retry-after"] == "2"
+    assert "retry-after" not in post(server, *UNARY["gemini"])[1]
+
+
+def test_own_body(server):
+    """A status may have another body than the API's."""
+    server.script(faults.status(502, body=HTML, headers={"Content-Type": "text/html"}))
+    status, headers, body = post(server, *STREAMS["gemini"])
+    assert (status, headers["content-type"]) == (502, "text/html")
+    assert body == HTML.encode()
+
+
+def test_refused_stream(server):
+    """A refused stream is a plain error; Gemini's is in a list unless by events."""
+    server.script(faults.status(503))
+    statuses = [post(server, *each)[0] for each in STREAMS.values()]
+    assert statuses == [503] * len(STREAMS)
+    assert json.loads(streamed(server, "gemini"))[0]["error"]["code"] == 503
+    assert json.loads(streamed(server, "gemini sse"))["error"]["code"] == 503
+
+
+@pytest.mark.parametrize(
+    ("wire", "fields", "status"),
+    [
+        ("anthropic", {"temperature": 0.5}, 400),
+        ("anthropic", {"top_p": 0.5}, 200),
+        ("gemini", {"generationConfig": {"maxOutputTokens": 9}}, 400),
+        ("gemini", {"generationConfig": {"topK": 9}}, 200),
+        ("ollama", {"options": {"temperature": 0.5}}, 400),
+    ],
+)
+def test_rejects(server, wire, fields, status):
+    """Only requests that have the parameter are refused, however it is spelled."""
+    server.script(faults.rejects("temperature", "max_output_tokens"))
+    path, body = UNARY[wire]
+    assert post(server, path, body | fields)[0] == status
+
+
+# Answers that are none ------------------------------------------------------------
+
+FINISHES: dict[tuple[str, faults.Step], str] = {
+    ("anthropic", faults.content_filter()): '"stop_reason": "refusal"',
+    ("openai", faults.content_filter()): '"finish_reason": "content_filter"',
+    ("gemini", faults.content_filter()): '"blockReason": "SAFETY"',
+    ("gemini", faults.content_filter("answer")): '"finishReason": "SAFETY"',
+    ("cohere", faults.content_filter()): '"finish_reason": "ERROR"',
+    ("anthropic", faults.thought_only): '"stop_reason": "max_tokens"',
+    ("openai", faults.thought_only): '"finish_reason": "length"',
+    ("gemini", faults.thought_only): '"finishReason": "MAX_TOKENS"',
+    ("ollama", faults.thought_only): '"done_reason": "length"',
+    ("anthropic", faults.empty_text): '"stop_reason": "end_turn"',
+    ("gemini", faults.empty_text): '"finishReason": "STOP"',
+    ("anthropic", faults.missing_terminator): '"stop_reason": null',
+    ("openai", faults.missing_terminator): '"finish_reason": null',
+    ("ollama", faults.missing_terminator): '"done": false',
+}
+
+
+@pytest.mark.parametrize(("wire", "step"), FINISHES, ids=repr)
+def test_finish(server, wire, step):
+    """Answers without a usable text say why as their API does."""
+    server.script(step)
+    status, _, body = post(server, *UNARY[wire])
+    assert status == 200
+    assert FINISHES[wire, step] in body.decode()
+    assert (ANSWER in body.decode()) == (step is faults.missing_terminator)
+
+
+def test_gemini_without_finish(server):
+    """Gemini's answer without a finish reason still has its text."""
+    server.script(faults.missing_terminator)
+    candidate = told(server, "gemini")["candidates"][0]
+    assert candidate["content"]
+    assert "finishReason" not in candidate
+
+
+@EACH_UNARY
+def test_no_answer(server, wire):
+    """Web pages, nothing, other JSON and broken JSON come with status 200."""
+    steps = faults.html(), faults.empty_body, faults.wrong_json, faults.malformed_body
+    server.script(*steps)
+    answers = [post(server, *UNARY[wire]) for _ in steps]
+    assert {status for status, _, _ in answers} == {200}
+    page, nothing, other, broken = (body for _, _, body in answers)
+    assert (page, nothing, other) == (HTML.encode(), b"", b'{"hello": 1}')
+    assert answers[0][1]["content-type"] == "text/html"
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(broken)
+
+
+# The network ----------------------------------------------------------------------
+
+
+@EACH_UNARY
+def test_reset(server, wire):
+    """A reset comes as such, before any byte."""
+    server.script(faults.reset_before_headers)
+    with call(server, UNARY[wire]) as connection, pytest.raises(ConnectionResetError):
+        connection.recv(1)
+
+
+def test_close(server):
+    """A close without an answer is a proper one."""
+    server.script(faults.close_without_answer)
+    assert received(call(server)) == b""
+    with pytest.raises(RemoteDisconnected):
+        post(server, *UNARY["gemini"])
+
+
+def test_hang(server):
+    """A server that hangs takes the request and says nothing."""
+    server.script(faults.hang)
+    with call(server) as connection:
+        connection.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
+@EACH_UNARY
+def test_cut_body(server, wire):
+    """Half of the promised body comes, then the end."""
+    server.script(faults.cut_body)
+    with pytest.raises(IncompleteRead) as caught:
+        post(server, *UNARY[wire])
+    assert caught.value.expected > 0 < len(caught.value.partial)
+
+
+@pytest.mark.parametrize("table", [UNARY, STREAMS], ids=["unary", "stream"])
+@EACH_UNARY
+def test_cut_body_reset(server, wire, table):
+    """Half of the body comes, then a reset."""
+    server.script(faults.cut_body_reset)
+    with call(server, table[wire]) as connection:
+        assert b"200 OK" in connection.recv(65536)
+        with pytest.raises(ConnectionResetError):
+            connection.recv(65536)
+
+
+def test_stall_body(server):
+    """Half of the body comes, then nothing more, and the connection stays."""
+    server.script(faults.stall_body)
+    with call(server) as connection:
+        assert connection.recv(65536).count(b"\r\n\r\n") == 1
+        connection.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+    (attempt,) = server.attempts()
+    assert attempt.wait()
+    assert attempt.abandoned
+
+
+def test_slow_first_byte(server):
+    """The answer comes whole, but late; also if it is another one than usual."""
+    server.script(faults.slow_first_byte(0.1, faults.status(500)))
+    began = time.monotonic()
+    assert post(server, *UNARY["anthropic"])[0] == 500
+    assert time.monotonic() - began >= 0.1
+
+
+@EACH_UNARY
+@pytest.mark.parametrize(
+    ("drip", "part"),
+    [
+        (faults.drip, lambda data: data.partition(b"\r\n\r\n")[2]),
+        (faults.drip_headers, lambda data: data),
+    ],
+    ids=["body", "headers"],
+)
+def test_drip(server, wire, drip, part):
+    """Body or headers come byte by byte, and are whole in the end."""
+    server.script(drip(0))
+    assert TEXTS[wire](told(server, wire)) == ANSWER
+    server.script(drip(0.02))
+    began = time.monotonic()
+    with call(server, UNARY[wire]) as connection:
+        data = b""
+        while len(slow := part(data)) < 3:
+            data += connection.recv(65536)
+    assert len(slow) * 0.02 <= time.monotonic() - began
+
+
+# Streams --------------------------------------------------------------------------
+
+
+@EACH_STREAM
+def test_stream_without_end(server, stream):
+    """A stream without its marker ends as HTTP wants it."""
+    server.script(faults.missing_terminator)
+    body = streamed(server, stream)
+    assert b" scattering." in body
+    assert TERMINATORS[stream] not in body
+
+
+@EACH_STREAM
+@pytest.mark.parametrize("end", ["close", "reset", "clean"])
+def test_cut_stream(server, stream, end):
+    """A cut stream has the pieces before the cut, and ends as told."""
+    server.script(faults.cut_stream(1, end))
+    connection = call(server, STREAMS[stream])
+    if end == "reset":
+        with pytest.raises(ConnectionResetError):
+            received(connection)
+        return
+    data = received(connection)
+    assert b'"Rayleigh"' in data
+    assert b" scattering." not in data
+    assert data.endswith(b"0\r\n\r\n") == (end == "clean")
+
+
+@EACH_STREAM
+def test_stall_stream(server, stream):
+    """A stalled stream has the pieces before, then nothing more."""
+    server.script(faults.stall_stream(after=1))
+    data = b""
+    with call(server, STREAMS[stream]) as connection:
+        while b'"Rayleigh"' not in data:
+            data += connection.recv(65536)
+        connection.settimeout(0.02)
+        with pytest.raises(TimeoutError):
+            connection.recv(65536)
+
+
+@EACH_STREAM
+def test_slow_stream(server, stream):
+    """The pieces of a slow stream come one at a time."""
+    server.script(faults.slow_stream(0.01))
+    began = time.monotonic()
+    assert TERMINATORS[stream] in streamed(server, stream)
+    assert time.monotonic() - began >= 0.03
+
+
+@EACH_STREAM
+def test_broken_chunk(server, stream):
+    """A broken chunk stands between good ones."""
+    server.script(faults.broken_chunk(after=1))
+    body = streamed(server, stream)
+    lines = [each.partition(b"{")[2] for each in body.splitlines() if b"{" in each]
+    good = [_is_json(b"{" + each.rstrip(b",]")) for each in lines]
+    assert good.count(False) == 1
+    assert good[0]
+    assert good[-1]
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except json.JSONDecodeError:
+        return False
+    return True
+
+
+ERROR_EVENTS = {
+    "anthropic": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_err',
+    "openai": b'data: {"error":{"message":"Overloaded","type":"server_error"',
+    "gemini": b'{"error": {"code": 529',
+    "gemini sse": b'data: {"error":{"code":529',
+    "ollama": b'{"error":"Overloaded"}\n',
+    "cohere": b'"delta":{"finish_reason":"ERROR","error":"Overloaded"}',
+}
+
+
+@EACH_STREAM
+@pytest.mark.parametrize("after", [0, 1])
+def test_error_event(server, stream, after):
+    """An error within a stream has the API's own form, and is the last."""
+    server.script(faults.error_event(529, after=after))
+    status, _, body = post(server, *STREAMS[stream])
+    assert status == 200
+    assert ERROR_EVENTS[stream] in body
+    assert b" scattering." not in body
+    assert (b'"Rayleigh"' in body) == bool(after)
+
+
+def test_error_in_list(server):
+    """Gemini's list stays one with an error in it."""
+    server.script(faults.error_event(503, after=0))
+    ((only,), *_) = [json.loads(streamed(server, "gemini"))]
+    assert only["error"]["status"] == "UNAVAILABLE"
+
+
+@EACH_STREAM
+def test_json_instead_of_sse(server, stream):
+    """A client that wants a stream may get an answer in one piece."""
+    server.script(faults.json_instead_of_sse)
+    _, headers, body = post(server, *STREAMS[stream])
+    assert headers["content-type"] == "application/json"
+    assert ANSWER in json.dumps(json.loads(body))
+
+
+@EACH_STREAM
+@pytest.mark.parametrize("step", [faults.thought_only, faults.content_filter("answer")])
+def test_stream_without_text(server, stream, step):
+    """A stream without text has an end all the same."""
+    server.script(step)
+    body = streamed(server, stream)
+    assert TERMINATORS[stream] in body
+    assert b"Rayleigh" not in body
+
+
+# Steps that are chosen for each request -------------------------------------------
+
+
+def test_flapping(server, clock):
+    """A flapping API is down until its moment on the test's own clock."""
+    up_at = clock.now + 30
+    server.script(faults.flapping(faults.status(503), up_at, clock.monotonic))
+    assert post(server, *UNARY["anthropic"])[0] == 503
+    clock.sleep(30)
+    assert post(server, *UNARY["anthropic"])[0] == 200
+
+
+def test_by_request(server):
+    """A function may choose what a request gets, also a choice again."""
+
+    def choose(attempt):
+        return faults.bad_key() if attempt.json["model"] == "m" else faults.ECHO
+
+    server.script("openai", faults.slow_first_byte(0.01, faults.by_request(choose)))
+    assert post(server, *UNARY["openai"])[0] == 401
+    assert post(server, "/chat/completions", _CHAT | {"model": "n"})[0] == 200
+
+
+# The real SDKs --------------------------------------------------------------------
+
+
+@pytest.fixture
+def claude(server):
+    from anthropic import Anthropic
+
+    with Anthropic(
+        api_key="sk-ant-test", base_url=server.url, timeout=1, max_retries=0
+    ) as client:
+        yield lambda **more: client.messages.create(
+            model="m",
+            max_tokens=300,
+            messages=[{"role": "user", "content": PROMPT}],
+            **more,
+        )
+
+
+def test_claude(server, claude):
+    """The SDK takes a healthy answer and a healthy stream for what they are."""
+    assert claude().content[0].text == ANSWER
+    with claude(stream=True) as stream:
+        events = list(stream)
+    texts = [each.delta.text for each in events if each.type == "content_block_delta"]
+    assert "".join(texts) == ANSWER
+    assert events[-1].type == "message_stop"
+    assert server.attempts()[0].headers["authorization"] == "Bearer sk-ant-test"
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (faults.status(529), "OverloadedError"),
+        (faults.rate_limited(3), "RateLimitError"),
+        (faults.bad_key(), "AuthenticationError"),
+        (faults.unknown_model(), "NotFoundError"),
+        (faults.reset_before_headers, "APIConnectionError"),
+        (faults.cut_body, "APIConnectionError"),
+        (faults.slow_first_byte(3), "APITimeoutError"),
+        (faults.malformed_body, "JSONDecodeError"),
+    ],
+    ids=repr,
+)
+def test_claude_fails(server, claude, step, kind):
+    """The SDK takes each fault for what it is, in one request."""
+    import anthropic
+
+    server.script(step)
+    expected = getattr(anthropic, kind, json.JSONDecodeError)
+    with pytest.raises(expected):
+        claude(timeout=0.1 if kind == "APITimeoutError" else 5)
+    assert len(server.attempts()) == 1
+
+
+def test_claude_error_event(server, claude):
+    """The SDK raises an error event of a stream, with its type."""
+    from anthropic import APIStatusError
+
+    server.script(faults.error_event())
+    with pytest.raises(APIStatusError) as caught, claude(stream=True) as stream:
+        list(stream)
+    assert caught.value.type == "overloaded_error"
+
+
+def test_claude_leaves(server, claude):
+    """A stream that the SDK closes early is abandoned."""
+    server.script(faults.stall_stream())
+    with claude(stream=True) as stream:
+        next(iter(stream))
+    (attempt,) = server.attempts()
+    assert attempt.wait()
+    assert attempt.abandoned
+
+
+@pytest.fixture
+def gemini(server):
+    from flask_llm.providers.gemini import _import_sdk
+
+    genai = _import_sdk()
+    from google.ai.generativelanguage import GenerativeServiceClient
+
+    options = {"api_endpoint": server.url, "api_key": "key-0123456789"}
+    model = genai.GenerativeModel("m")
+    model._client = GenerativeServiceClient(transport="rest", client_options=options)
+    yield lambda timeout=5.0, **more: model.generate_content(
+        PROMPT, request_options={"retry": None, "timeout": timeout}, **more
+    )
+    model._client.transport.close()
+
+
+def test_gemini(server, gemini):
+    """The SDK takes a healthy answer and a healthy stream for what they are."""
+    assert gemini().text == ANSWER
+    assert "".join(each.text for each in gemini(stream=True)) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("step", "module", "kind"),
+    [
+        (faults.status(503), "google.api_core.exceptions", "ServiceUnavailable"),
+        (faults.day_quota(), "google.api_core.exceptions", "TooManyRequests"),
+        (faults.bad_key(), "google.api_core.exceptions", "BadRequest"),
+        (faults.close_without_answer, "requests", "ConnectionError"),
+        (faults.cut_body, "requests.exceptions", "ChunkedEncodingError"),
+        (faults.stall_body, "requests", "ConnectionError"),
+        (faults.wrong_json, "builtins", "ValueError"),
+    ],
+    ids=repr,
+)
+def test_gemini_fails(server, gemini, step, module, kind):
+    """The SDK takes each fault for what it is, in one request."""
+    server.script(step)
+    with pytest.raises(getattr(pytest.importorskip(module), kind)):
+        _ = gemini(0.2 if step is faults.stall_body else 5).text
+    assert len(server.attempts()) == 1
+
+
+def test_gemini_stream_cut(server, gemini):
+    """The SDK notices a JSON list that is not closed."""
+    server.script(faults.cut_stream(1, "clean"))
+    with pytest.raises(ValueError, match="Unfinished stream"):
+        list(gemini(stream=True))
