@@ -9,49 +9,59 @@ import atexit
 import os
 import secrets
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import UnavailableError
+from ..greenlets import in_native_thread
 
 OnChunk = Callable[[dict[str, Any]], bool]
 
-_engines: list["Engine"] = []
+_BEAT = 0.01  # seconds between two looks at what somebody else is doing
+
+_engines: dict[tuple[str, int, int], "Engine"] = {}
 
 
 class _Gate:
-    """Counts who uses a server, and lets nobody begin while a fork is under way."""
+    """Knows who uses a server, and lets nobody begin while a fork is under way.
+
+    Has no lock: a greenlet that waits for one made before gevent patched the process
+    would stop the whole worker. Each step is one that no thread sees half done.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._inside = 0
-        self._closed = False
+        self._inside: set[object] = set()
+        self._closings: list[None] = []
         self.ending = False
 
-    def __enter__(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._closed)
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()
+    @contextmanager
+    def visit(self) -> Iterator[bool]:
+        """Yield whether a server may be used until the end of the block."""
+        visitor = object()
+        self._inside.add(visitor)  # before looking: thus `close` sees it or is seen
+        try:
+            yield not self._closings
+        finally:
+            self._inside.discard(visitor)
 
     def close(self) -> None:
         """Keep newcomers out, and wait until the last one inside has left."""
-        with self._changed:
-            self._closed = True
-            self._changed.wait_for(lambda: self._inside == 0)
+        self._closings.append(None)
+        while self._inside:
+            time.sleep(_BEAT)
 
     def open(self) -> None:
-        """Let everybody in again."""
-        with self._changed:
-            self._closed = False
-            self._changed.notify_all()
+        """Undo one closing; the last one lets everybody in again."""
+        self._closings.pop()
+
+    def open_in_child(self) -> None:
+        """Forget the threads of the parent, which are not here."""
+        self._inside.clear()
+        self._closings.clear()
 
 
 _gate = _Gate()
@@ -80,29 +90,50 @@ class Engine:
 
         Calls of several threads queue inside the server. What `on_chunk` raises is
         swallowed by the library and only stops the generation. So does the end of the
-        process.
+        process, and of a greenlet that waits here. Under gevent `on_chunk` is called in
+        another thread.
 
         Args:
             body: A chat completion request as OpenAI words it.
             on_chunk: Gets each chunk, or one dict with the key "error".
 
         Raises:
-            UnavailableError: The model file cannot be loaded.
+            UnavailableError: The model file cannot be loaded, or the process is ending.
         """
-        with _gate:
-            self._loaded().handle_chat_completions(
-                body, lambda chunk: on_chunk(chunk) or _gate.ending
-            )
+        abandoned = False
+
+        def take(chunk: dict[str, Any]) -> bool:
+            return on_chunk(chunk) or abandoned or _gate.ending
+
+        try:
+            while not in_native_thread(self._attempt, body, take):
+                if _gate.ending:
+                    raise UnavailableError(reason="the process is ending")
+                time.sleep(_BEAT)
+        finally:
+            abandoned = True
 
     def drop(self) -> None:
         """Free the server. Call with the gate closed."""
         self._server = None
 
-    def _loaded(self) -> Any:
-        with self._loading:
-            if self._server is None:
-                self._server = self._load()
-            return self._server
+    def _attempt(self, body: dict[str, Any], on_chunk: OnChunk) -> bool:
+        """Generate, unless a fork is under way or somebody else loads the model."""
+        with _gate.visit() as inside:
+            if not inside or not self._is_loaded():
+                return False
+            self._server.handle_chat_completions(body, on_chunk)
+            return True
+
+    def _is_loaded(self) -> bool:
+        """Load the model unless it is there or somebody else does; tell the result."""
+        if self._server is None and self._loading.acquire(blocking=False):
+            try:
+                if self._server is None:
+                    self._server = self._load()
+            finally:
+                self._loading.release()
+        return self._server is not None
 
     def _load(self) -> Any:
         import xllamacpp
@@ -129,24 +160,16 @@ class Engine:
             ) from None
 
 
-@cache
 def engine(path: str, context: int, threads: int) -> Engine:
     """Return the engine of a model file; all providers of a process share it."""
-    made = Engine(path, context, threads)
-    _engines.append(made)
-    return made
+    key = path, context, threads
+    return _engines.setdefault(key, Engine(*key))
 
 
 def _close_and_drop() -> None:
     _gate.close()
-    for each in _engines:
+    for each in list(_engines.values()):
         each.drop()
-
-
-def _open_in_child() -> None:
-    # A thread of the parent may have held the old gate's lock; it is not here.
-    global _gate  # noqa: PLW0603  # a lock cannot be repaired, only replaced
-    _gate = _Gate()
 
 
 @atexit.register
@@ -157,6 +180,6 @@ def _at_exit() -> None:
 
 os.register_at_fork(
     before=_close_and_drop,
-    after_in_parent=lambda: _gate.open(),  # noqa: PLW0108  # the gate of that time
-    after_in_child=_open_in_child,
+    after_in_parent=_gate.open,
+    after_in_child=_gate.open_in_child,
 )

@@ -1,0 +1,61 @@
+"""Work that blocks inside C, kept away from gevent's greenlets."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_THREADS = 10
+
+
+def in_native_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Call a function; under gevent in a thread, so that other greenlets run.
+
+    There it must not wait for what a greenlet holds. A greenlet that is killed leaves
+    at once, and the function runs on to its end.
+
+    Args:
+        function: What blocks.
+        args: Its arguments.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        Exception: What the function raises.
+    """
+    if not _gevent_rules():
+        return function(*args)
+    from gevent import get_hub
+    from gevent.util import wrap_errors
+
+    # Errors travel as values, because gevent prints those that a thread raises.
+    pool = _pool(get_hub(), os.getpid())
+    result = pool.apply(wrap_errors(Exception, function), args)
+    try:
+        if isinstance(result, Exception):
+            raise result
+        return result  # type: ignore[no-any-return]  # gevent has no types
+    finally:
+        del result  # else an error and this frame would hold each other
+
+
+def _gevent_rules() -> bool:
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and monkey.is_anything_patched()
+
+
+@cache
+def _pool(hub: Any, _pid: int) -> Any:
+    """Return the hub's threads for long work; a child process gets its own.
+
+    They are not `hub.threadpool`: long work that queues there holds up every name
+    lookup of the process.
+    """
+    from gevent.threadpool import ThreadPool
+
+    return ThreadPool(_THREADS, hub)

