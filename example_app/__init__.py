@@ -21,8 +21,7 @@ DEFAULTS: Mapping[str, Any] = {
     "LLM_FALLBACK_PROVIDERS": "claude,local",
     # Somebody looks at a page that does not load: the next provider is a better bet
     # than a third try, and long waits belong into a background task.
-    "LLM_MAX_RETRIES": 2,
-    "LLM_RETRY_DELAY": 0.5,
+    "LLM_RETRY_PRESET": "web",
     "LLM_TIMEOUT": 10,
 }
 

@@ -15,7 +15,7 @@ from .config import (
     setting_key,
 )
 from .entry import ChainEntry
-from .parsers import api_key, seconds, shown, text, url
+from .parsers import api_key, seconds, shown, text, unless_none, url, whole
 from .providers.base import LLMProvider
 
 Registry = Mapping[str, type[LLMProvider]]
@@ -119,7 +119,12 @@ def read_settings(
     """
     name, _, model = entry.partition(":")
     key_name, key = _api_key(reader, name, provider_class)
-    basic = ProviderSettings(name, entry, key, key_name)
+    most = reader.read(
+        setting_key(name, "max_concurrency"),
+        unless_none(whole(1)),
+        provider_class.max_concurrency,
+    )
+    basic = ProviderSettings(name, entry, key, key_name, max_concurrency=most)
     if provider_class.default_model is not None:
         return _with_model(reader, config, source, model, provider_class, basic)
     if model:

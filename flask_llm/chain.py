@@ -1,14 +1,19 @@
 """The walk along the providers: skip, ask, wait, switch."""
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple
 
+from .breaker import Breaker
+from .circuit import State
+from .clock import Clock
+from .deadline import Deadline
 from .entry import ChainEntry
-from .errors import ProviderError, UnavailableError
-from .retry import RetryPolicy
+from .errors import ProviderError
+from .lane import Lane
+from .outcome import Outcome
+from .retry import ONCE, RetryPolicy
 from .signals import (
     AttemptMade,
     ProviderSwitched,
@@ -19,59 +24,15 @@ from .signals import (
     retry_scheduled,
 )
 from .types import Attempt, LLMResponse, Request
+from .workers import Workers
 
 log = logging.getLogger("flask_llm")
 
+# A provider that was given less time than this is not to blame for its silence.
+_FAIR_S = 1.0
 
-class Clock(Protocol):
-    """What the chain needs to know of time. The module `time` is one."""
-
-    def monotonic(self) -> float:
-        """Return seconds from any fixed moment."""
-
-    def sleep(self, seconds: float, /) -> None:
-        """Wait."""
-
-
-@dataclass
-class Outcome:
-    """How one walk ended.
-
-    Attributes:
-        attempts: Every try and every skipped provider, in order.
-        errors: The last error of each provider that did not answer, in order.
-        entry: The entry that answered.
-        response: Its answer.
-        stopped: Whether the walk ended before the end of the chain.
-    """
-
-    attempts: list[Attempt] = field(default_factory=list)
-    errors: list[ProviderError] = field(default_factory=list)
-    entry: ChainEntry | None = None
-    response: LLMResponse | None = None
-    stopped: bool = False
-
-    def story(self, *, detailed: bool = False) -> str:
-        """Return who failed and why, in the documented words.
-
-        Args:
-            detailed: Whether to repeat what the providers themselves said.
-        """
-        head = "LLM call stopped" if self.stopped else "All LLM providers failed"
-        told = (str(each) if detailed else each.summary for each in self.errors)
-        names = (each.provider for each in self.errors)
-        pairs = ", ".join(
-            f"{name}: {why}" for name, why in zip(names, told, strict=True)
-        )
-        return f"{head}: [{pairs}]"
-
-    def telling_error(self) -> ProviderError:
-        """Return the error that stands for the failed call.
-
-        The last one of a provider that was asked: that another has no key says little.
-        """
-        asked = [each for each in self.errors if not isinstance(each, UnavailableError)]
-        return (asked or self.errors)[-1]
+# With less than this left nobody can answer any more.
+_TOO_LATE_S = 0.005
 
 
 class Chain:
@@ -79,6 +40,7 @@ class Chain:
 
     Args:
         entries: The providers, the primary first.
+        breaker: Knows which of them rest.
         sender: Sender of the signals.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         clock: Where time is read and waited for.
@@ -88,112 +50,220 @@ class Chain:
         self,
         entries: Sequence[ChainEntry],
         *,
+        breaker: Breaker,
         sender: object,
-        fallback_on_blocked: bool = False,
-        clock: Clock = time,
+        fallback_on_blocked: bool,
+        clock: Clock,
     ) -> None:
         self.entries = tuple(entries)
-        self._sender = sender
-        self._fallback_on_blocked = fallback_on_blocked
-        self._clock = clock
-        self._secrets = tuple(key for each in entries for key in each.secrets if key)
+        self.breaker = breaker
+        self.sender = sender
+        self.fallback_on_blocked = fallback_on_blocked
+        self.clock = clock
+        self.secrets = tuple(key for each in entries for key in each.secrets if key)
+        workers = Workers(clock)
+        self.lanes = {
+            each.name: Lane(each.max_concurrency, workers, clock) for each in entries
+        }
 
-    def run(self, request: Request, policy: RetryPolicy) -> Outcome:
+    def run(
+        self, request: Request, policy: RetryPolicy, seconds: float | None = None
+    ) -> Outcome:
         """Walk the chain until a provider answers. Raises for no provider's failure.
 
         Args:
             request: What to ask.
             policy: When to ask the same provider again.
+            seconds: The time for all of it; None for no limit.
         """
-        outcome = Outcome()
-        turns = self._available(outcome)
-        entry = next(turns, None)
-        while entry is not None:
-            log.info("Using %s for content generation", entry.name)
-            answer = self._persist(entry, request, policy, outcome)
+        return _Walk(self, request, policy, Deadline(seconds, self.clock)).run()
+
+
+class _Turn(NamedTuple):
+    """Whom to ask next.
+
+    Attributes:
+        entry: The provider.
+        probe: Whether it has been resting, and is only tried.
+        last: Whether nobody comes after it.
+    """
+
+    entry: ChainEntry
+    probe: bool
+    last: bool = False
+
+
+class _Walk:
+    """One call on its way along the chain."""
+
+    def __init__(
+        self, chain: Chain, request: Request, policy: RetryPolicy, deadline: Deadline
+    ) -> None:
+        self._chain = chain
+        self._breaker = chain.breaker
+        self._request = request
+        self._policy = policy
+        self._deadline = deadline
+        self._circuits = chain.breaker.look(chain.entries)
+        self._outcome = Outcome(chain.entries[0].name, deadline.seconds)
+
+    def run(self) -> Outcome:
+        outcome = self._outcome
+        turns = self._turns()
+        turn = next(turns, None)
+        while turn is not None:
+            log.info("Using %s for content generation", turn.entry.name)
+            answer = self._persist(turn)
             if isinstance(answer, LLMResponse):
-                outcome.entry, outcome.response = entry, answer
+                outcome.entry, outcome.response = turn.entry, answer
+                outcome.late = False
                 return outcome
-            log.debug("%s failed: %s", entry.name, answer)
-            outcome.errors.append(answer)
+            log.debug("%s failed: %s", turn.entry.name, answer)
+            outcome.failed(answer)
             outcome.stopped = not self._may_switch(answer)
-            entry = None if outcome.stopped else self._switch(answer, turns)
+            turn = None if outcome.stopped else self._switch(answer, turns)
         log.error("%s", outcome.story())
         return outcome
 
-    def _available(self, outcome: Outcome) -> Iterator[ChainEntry]:
-        """Yield the entries that can be asked; note the others as skipped."""
-        for entry in self.entries:
-            error = entry.unavailable()
-            if error is None:
-                yield entry
-                continue
-            level = logging.WARNING if entry.is_news(error) else logging.DEBUG
-            log.log(level, "%s skipped: %s", entry.name, error)
-            outcome.errors.append(error)
-            outcome.attempts.append(_attempt(entry, 0.0, error))
+    def _turns(self) -> Iterator[_Turn]:
+        """Yield whom to ask, in order; note the others as skipped.
 
-    def _persist(
-        self,
-        entry: ChainEntry,
-        request: Request,
-        policy: RetryPolicy,
-        outcome: Outcome,
-    ) -> LLMResponse | ProviderError:
-        """Ask one provider as often as the policy allows."""
+        If nobody answered, a provider that only rests by our own guess may get the
+        single probe that its circuit allows.
+        """
+        resting = []
+        for entry in self._chain.entries:
+            if self._is_too_late():
+                return
+            if error := entry.unavailable():
+                self._skip(entry, error, news=entry.is_news(error))
+                continue
+            state = self._breaker.state(self._circuits[entry.name])
+            if state is State.CLOSED or self._may_probe(entry, state):
+                yield _Turn(entry, state is not State.CLOSED)
+                continue
+            resting.append(entry)
+            circuit = self._circuits[entry.name]
+            self._skip(entry, self._breaker.resting(entry, circuit), news=False)
+        yield from self._last_resort(resting)
+
+    def _last_resort(self, resting: list[ChainEntry]) -> Iterator[_Turn]:
+        for entry in resting:
+            told = self._circuits[entry.name].told
+            if not told and not self._is_too_late() and self._breaker.claim(entry):
+                yield _Turn(entry, probe=True, last=True)
+                return
+
+    def _may_probe(self, entry: ChainEntry, state: State) -> bool:
+        return state is State.HALF_OPEN and self._breaker.claim(entry)
+
+    def _is_too_late(self) -> bool:
+        self._outcome.late = self._deadline.left() < _TOO_LATE_S
+        return self._outcome.late
+
+    def _skip(self, entry: ChainEntry, error: ProviderError, *, news: bool) -> None:
+        level = logging.WARNING if news else logging.DEBUG
+        log.log(level, "%s skipped: %s", entry.name, error)
+        self._outcome.failed(error)
+        self._outcome.attempts.append(_attempt(entry, 0.0, error))
+
+    def _persist(self, turn: _Turn) -> LLMResponse | ProviderError:
+        """Ask one provider as often as the policy and the deadline allow."""
+        policy = ONCE if turn.probe else self._policy
+        self._outcome.late = False
         failures = 0
         while True:
-            answer = self._ask(entry, request, outcome)
+            answer = self._ask(turn)
             if isinstance(answer, LLMResponse):
                 return answer
             failures += 1
             wait = policy.wait(answer, failures)
             if wait is None:
+                self._outcome.late = self._deadline.left() < _TOO_LATE_S
                 return answer
-            self._rest(answer, failures, wait)
+            if wait + _TOO_LATE_S > self._deadline.left():
+                self._outcome.late = True
+                return answer
+            if not answer.at_once:
+                self._rest(answer, failures, wait)
 
-    def _ask(
-        self, entry: ChainEntry, request: Request, outcome: Outcome
-    ) -> LLMResponse | ProviderError:
+    def _ask(self, turn: _Turn) -> LLMResponse | ProviderError:
         """Ask one provider once, and note how it went."""
-        started = self._clock.monotonic()
-        answer: LLMResponse | ProviderError
+        entry, clock = turn.entry, self._chain.clock
+        limit = self._limit(turn)
+        started = clock.monotonic()
+        answer = self._answer(entry, limit)
+        attempt = _attempt(entry, clock.monotonic() - started, answer)
+        self._outcome.attempts.append(attempt)
+        self._learn(turn, answer, limit)
+        made = AttemptMade(self._request, attempt)
+        emit(attempt_made, self._chain.sender, made)
+        return answer
+
+    def _answer(
+        self, entry: ChainEntry, limit: float | None
+    ) -> LLMResponse | ProviderError:
+        request, secrets = self._request, self._chain.secrets
+        if limit is not None:
+            request = replace(request, timeout=limit)
+        lane = self._chain.lanes[entry.name]
         try:
-            answer = entry.ask(request, self._secrets)
+            return lane.call(lambda: entry.ask(request, secrets), limit, entry.timeout)
         except ProviderError as error:
             # Its traceback would tie it to this very frame, in a cycle.
-            answer = error.with_traceback(None)
-        attempt = _attempt(entry, self._clock.monotonic() - started, answer)
-        outcome.attempts.append(attempt)
-        emit(attempt_made, self._sender, AttemptMade(request, attempt))
-        return answer
+            return error.with_traceback(None).copy(provider=entry.name)
+
+    def _limit(self, turn: _Turn) -> float | None:
+        """Return the seconds for an attempt, a share kept back for those to come."""
+        if self._deadline.seconds is None:
+            return None
+        entries = self._chain.entries
+        to_come = () if turn.last else entries[entries.index(turn.entry) + 1 :]
+        return self._deadline.share(sum(map(self._can_be_asked, to_come)))
+
+    def _can_be_asked(self, entry: ChainEntry) -> bool:
+        state = self._breaker.state(self._circuits[entry.name])
+        return state is not State.OPEN and entry.unavailable() is None
+
+    def _learn(
+        self, turn: _Turn, answer: LLMResponse | ProviderError, limit: float | None
+    ) -> None:
+        """Tell the breaker what an answer says of the provider's health."""
+        entry = turn.entry
+        if isinstance(answer, LLMResponse) or answer.alive:
+            self._breaker.succeeded(entry, self._circuits[entry.name])
+        elif (answer.trips or answer.cooldown) and _is_fair(answer, limit):
+            self._circuits[entry.name] = self._breaker.failed(entry, answer)
+        elif turn.probe:
+            self._breaker.release(entry)
 
     def _rest(self, error: ProviderError, failures: int, wait: float) -> None:
         """Wait before the same provider is asked again."""
-        log.warning("%s %s, retrying in %g s", error.provider, error.summary, wait)
+        log.warning("%s %s, retrying in %.4g s", error.provider, error.summary, wait)
         event = RetryScheduled(
             error.provider, error.kind, error.summary, failures, wait
         )
-        emit(retry_scheduled, self._sender, event)
-        self._clock.sleep(wait)
+        emit(retry_scheduled, self._chain.sender, event)
+        self._chain.clock.sleep(wait)
 
     def _may_switch(self, error: ProviderError) -> bool:
-        return error.fallbackable or self._fallback_on_blocked
+        return error.fallbackable or self._chain.fallback_on_blocked
 
-    def _switch(
-        self, error: ProviderError, turns: Iterator[ChainEntry]
-    ) -> ChainEntry | None:
+    def _switch(self, error: ProviderError, turns: Iterator[_Turn]) -> _Turn | None:
         """Return whom to ask next, telling that the chain moves on; None at its end."""
         following = next(turns, None)
         if following is None:
             return None
+        name = following.entry.name
         line = "%s %s, switching to %s"
-        log.log(error.severity, line, error.provider, error.summary, following.name)
-        event = ProviderSwitched(
-            error.provider, following.name, error.kind, error.summary
-        )
-        emit(provider_switched, self._sender, event)
+        log.log(error.severity, line, error.provider, error.summary, name)
+        event = ProviderSwitched(error.provider, name, error.kind, error.summary)
+        emit(provider_switched, self._chain.sender, event)
         return following
+
+
+def _is_fair(error: ProviderError, limit: float | None) -> bool:
+    return not error.silent or limit is None or limit >= _FAIR_S
 
 
 def _attempt(

@@ -22,16 +22,21 @@ from .errors import (
     ModelNotFoundError,
     ProviderError,
     QuotaError,
+    TimedOutError,
     TransientError,
+    UsedUpError,
     text_of,
 )
 from .wording import CONNECTION, MALFORMED, TIMEOUT
 
 _DEEPEST = 5
 
+PER_DAY = "per_day_quota"
+"""The code that a provider class passes for a day's quota which no text tells of."""
+
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: AuthError,
-    402: QuotaError,
+    402: UsedUpError,
     403: AuthError,
     404: ModelNotFoundError,
     408: TransientError,
@@ -46,8 +51,12 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "authentication_error": AuthError,
     "invalid_api_key": AuthError,
     "permission_error": AuthError,
-    "billing_error": QuotaError,
-    "insufficient_quota": QuotaError,
+    "billing_error": UsedUpError,
+    "contract_spend_limit_reached": UsedUpError,
+    "enforced_spend_limit_reached": UsedUpError,
+    "insufficient_quota": UsedUpError,
+    "linked_organization_spend_limit_reached": UsedUpError,
+    PER_DAY: UsedUpError,
     "rate_limit_error": QuotaError,
     "rate_limit_exceeded": QuotaError,
     "resource_exhausted": QuotaError,
@@ -98,7 +107,7 @@ def from_status(
     Args:
         status: The number; 2xx means a success that could not be read.
         detail: The provider's own words.
-        code: Its machine-readable cause, which refines a 400, 403 or 422.
+        code: Its machine-readable cause, which refines a 400, 403, 422 or 429.
         retry_after: Seconds after which the provider wants to be asked again.
     """
     cls, reason = _BY_STATUS.get(status, InvalidRequestError), None
@@ -111,7 +120,9 @@ def from_status(
     elif status < 400:
         reason = f"redirected ({status})"  # not followed: it could take the key astray
     elif status == 408:
-        reason = TIMEOUT
+        reason = TIMEOUT  # but no TimedOutError: the server did answer
+    if cls is QuotaError and _is_used_up(code, detail):
+        cls = UsedUpError
     return cls(detail, reason=reason, status=status, retry_after=retry_after)
 
 
@@ -158,9 +169,19 @@ def from_exception(
     return error
 
 
+def knows(code: object) -> bool:
+    """Return whether a machine-readable cause says what an error is."""
+    return _by_code(code) is not None
+
+
 def _by_code(code: object) -> type[ProviderError] | None:
     """Return the class of a machine-readable cause, whatever the server sent as one."""
     return _BY_CODE.get(code.lower()) if isinstance(code, str) else None
+
+
+def _is_used_up(code: object, detail: str) -> bool:
+    """Return whether code or words say that minutes will not bring a quota back."""
+    return _by_code(code) is UsedUpError or wording.names_used_up(detail)
 
 
 def status_of(exc: BaseException) -> int | None:
@@ -231,7 +252,9 @@ def _from_transport(exc: BaseException, detail: str) -> ProviderError | None:
             return _NEVER_SENT[name](reason="key or address is malformed")
     for name in _class_names(exc):
         if name in _TRANSPORT:
-            return TransientError(detail, reason=_TRANSPORT[name])
+            reason = _TRANSPORT[name]
+            cls = TimedOutError if reason == TIMEOUT else TransientError
+            return cls(detail, reason=reason)
     return None
 
 

@@ -5,6 +5,8 @@ a `.env` file works; blank means unset.
 """
 
 import difflib
+import hashlib
+import json
 import logging
 import os
 import re
@@ -12,8 +14,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from .circuit import BreakerPolicy
 from .errors import ConfigurationError
-from .parsers import Parser, entry, flag, names, seconds, url_prefix, whole
+from .parsers import (
+    Parser,
+    entry,
+    flag,
+    fraction,
+    names,
+    one_of,
+    seconds,
+    unless_none,
+    url_prefix,
+    whole,
+)
+from .retry import PRESETS, RetryPolicy
+from .state.urls import state_url
 
 log = logging.getLogger("flask_llm")
 
@@ -120,9 +136,11 @@ class LLMConfig:
     Attributes:
         primary: First chain entry: a name, "name:model", or a provider object.
         fallbacks: The entries after it.
-        max_retries: The most attempts on one provider for transient errors.
-        retry_delay: Seconds of the first wait; each further one doubles.
-        retry_max_delay: The longest wait in seconds.
+        retry: How long to insist on one provider: the preset's numbers, as changed.
+        deadline: Seconds for a whole call; None for no limit.
+        breaker: When a provider rests, and for how long.
+        state_url: Where the circuits are kept.
+        warm_up: What is made ready before the first call: "off", "import" or "full".
         timeout: Seconds for one attempt.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         url_prefix: Path under which the blueprint is registered.
@@ -130,9 +148,11 @@ class LLMConfig:
 
     primary: Any = "gemini"
     fallbacks: tuple[Any, ...] = ("claude",)
-    max_retries: int = 5
-    retry_delay: float = 5.0
-    retry_max_delay: float = 60.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    deadline: float | None = None
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    state_url: str = field(default="memory://", repr=False)
+    warm_up: str = "off"
     timeout: float = 30.0
     fallback_on_blocked: bool = False
     url_prefix: str = "/llm"
@@ -141,14 +161,19 @@ class LLMConfig:
     def read(cls, reader: Reader) -> "LLMConfig":
         """Return the settings; what is wrong stays in `reader.faults`."""
         usual = cls()
+        preset = PRESETS[reader.read("LLM_RETRY_PRESET", one_of(*PRESETS), "patient")]
         above_zero = seconds(above_zero=True)
         return cls(
             primary=reader.read("LLM_PRIMARY_PROVIDER", entry, usual.primary),
             fallbacks=reader.read("LLM_FALLBACK_PROVIDERS", names, usual.fallbacks),
-            max_retries=reader.read("LLM_MAX_RETRIES", whole(), usual.max_retries),
-            retry_delay=reader.read("LLM_RETRY_DELAY", seconds(), usual.retry_delay),
-            retry_max_delay=reader.read(
-                "LLM_RETRY_MAX_DELAY", seconds(), usual.retry_max_delay
+            retry=_retry(reader, preset.retry),
+            deadline=reader.read(
+                "LLM_DEADLINE", unless_none(above_zero), preset.deadline
+            ),
+            breaker=_breaker(reader, usual.breaker),
+            state_url=reader.read("LLM_STATE_URL", state_url, usual.state_url),
+            warm_up=reader.read(
+                "LLM_WARM_UP", one_of("off", "import", "full"), usual.warm_up
             ),
             timeout=reader.read("LLM_TIMEOUT", above_zero, usual.timeout),
             fallback_on_blocked=reader.read(
@@ -156,6 +181,32 @@ class LLMConfig:
             ),
             url_prefix=reader.read("LLM_URL_PREFIX", url_prefix, usual.url_prefix),
         )
+
+
+def _retry(reader: Reader, usual: RetryPolicy) -> RetryPolicy:
+    """Return the preset's policy, with each number that is set alone."""
+    return RetryPolicy(
+        max_attempts=reader.read("LLM_MAX_RETRIES", whole(), usual.max_attempts),
+        delay=reader.read("LLM_RETRY_DELAY", seconds(), usual.delay),
+        max_delay=reader.read("LLM_RETRY_MAX_DELAY", seconds(), usual.max_delay),
+        jitter=reader.read("LLM_RETRY_JITTER", fraction, usual.jitter),
+        max_retry_after=reader.read(
+            "LLM_RETRY_MAX_RETRY_AFTER", seconds(), usual.max_retry_after
+        ),
+        retry_timeouts=reader.read("LLM_RETRY_TIMEOUTS", flag, usual.retry_timeouts),
+    )
+
+
+def _breaker(reader: Reader, usual: BreakerPolicy) -> BreakerPolicy:
+    """Return when a provider rests, and for how long."""
+    above_zero = seconds(above_zero=True)
+    return BreakerPolicy(
+        failures=reader.read("LLM_BREAKER_FAILURES", whole(), usual.failures),
+        window=reader.read("LLM_BREAKER_WINDOW", above_zero, usual.window),
+        rest=reader.read("LLM_BREAKER_REST", above_zero, usual.rest),
+        max_rest=reader.read("LLM_BREAKER_MAX_REST", above_zero, usual.max_rest),
+        max_cooldown=reader.read("LLM_MAX_COOLDOWN", seconds(), usual.max_cooldown),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +223,7 @@ class ProviderSettings:
         base_url: Address to use instead of the provider's own.
         base_url_key: The configuration key that holds it.
         timeout: Seconds for one attempt.
+        max_concurrency: The most calls at once in a process; None for no limit.
         options: The provider's own settings that are set, by argument name.
     """
 
@@ -184,7 +236,17 @@ class ProviderSettings:
     base_url: str | None = field(default=None, repr=False)
     base_url_key: str = ""
     timeout: float = 30.0
+    max_concurrency: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self) -> str:
+        """Return what tells this endpoint from others in a shared store.
+
+        Another key, address or model has its own limits. The key is in it as a hash
+        that cannot be turned back: it is long and random.
+        """
+        parts = json.dumps([self.api_key, self.base_url, self.model])
+        return f"{self.name}:{hashlib.sha256(parts.encode()).hexdigest()[:20]}"
 
 
 def setting_key(provider: str, setting: str) -> str:

@@ -27,6 +27,9 @@ log = logging.getLogger("flask_llm")
 # A provider's own words, cut: some put a whole web page into an error.
 _LONGEST_DETAIL = 300
 
+# What a provider object handed in is trusted with; its own timeout is not known.
+_USUAL_TIMEOUT_S = 30.0
+
 # What providers call an answer that a filter stopped half-way.
 _BLOCKED = {"content_filter", "safety", "refusal"}
 
@@ -40,6 +43,7 @@ class ChainEntry:
         name: The entry as written; its name in status, logs and responses.
         make: Makes the provider.
         settings: What it is configured to be; None for a provider object handed in.
+        max_concurrency: The most calls at once in a process; None for no limit.
     """
 
     def __init__(
@@ -47,16 +51,24 @@ class ChainEntry:
         name: str,
         make: Callable[[], LLMProvider],
         settings: ProviderSettings | None = None,
+        max_concurrency: int | None = None,
     ) -> None:
         self.name = name
         self.settings = settings
+        self.max_concurrency = max_concurrency
+        self.timeout = settings.timeout if settings else _USUAL_TIMEOUT_S
+        self.circuit_key = settings.fingerprint() if settings else name
         self._provider = PerProcess(make)
         self._told: str | None = None
 
     @classmethod
     def of(cls, provider: LLMProvider, name: str = "") -> "ChainEntry":
         """Return the entry for a provider object handed in."""
-        return cls(name or provider.get_provider_name(), lambda: provider)
+        return cls(
+            name or provider.get_provider_name(),
+            lambda: provider,
+            max_concurrency=provider.max_concurrency,
+        )
 
     @classmethod
     def configured(
@@ -64,7 +76,10 @@ class ChainEntry:
     ) -> "ChainEntry":
         """Return the entry for a provider class and its settings."""
         return cls(
-            settings.entry, lambda: provider_class.from_config(settings), settings
+            settings.entry,
+            lambda: provider_class.from_config(settings),
+            settings,
+            settings.max_concurrency,
         )
 
     @property
@@ -102,6 +117,16 @@ class ChainEntry:
         secrets = self.secrets if self.settings else ()
         return self._presentable(UnavailableError(reason=why), secrets)
 
+    def warm_up(self, *, full: bool) -> None:
+        """Make the provider ready; whatever goes wrong is logged only."""
+        if self.unavailable():
+            return
+        try:
+            self.provider.warm_up(full=full)
+        except Exception as exc:  # noqa: BLE001  # it will fail again where it matters
+            error = self._presentable(explained(self.provider, exc), self.secrets)
+            log.warning("%s cannot be warmed up: %s", self.name, error)
+
     def is_news(self, error: UnavailableError) -> bool:
         """Return whether this is the first time in this process that it is told."""
         known = self._told == error.summary
@@ -122,11 +147,7 @@ class ChainEntry:
             ProviderError: There is none, whether the provider raised or returned it.
         """
         try:
-            response = self.provider.generate_content(
-                request.prompt,
-                temperature=request.temperature,
-                max_tokens=request.max_tokens,
-            )
+            response = self.provider.answer(request)
             fault = _fault(response)
         except Exception as exc:  # noqa: BLE001  # the promise: never raises for a provider
             fault = explained(self.provider, exc)

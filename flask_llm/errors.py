@@ -5,17 +5,23 @@
     LLMError
     ├── ConfigurationError        the app's configuration is wrong; raised at start
     └── ProviderError             a provider did not answer; kind "unknown"
-        ├── QuotaError            429, used-up credit        → next provider
-        ├── TransientError        timeout, connection, 5xx   → again, then next provider
+        ├── QuotaError            429                        → next provider
+        │   └── UsedUpError       a day's quota, the credit  → and rests long, ERROR log
+        ├── TransientError        connection, 5xx            → again, then next provider
+        │   └── TimedOutError     no answer in time          → the same, if patient
         ├── AuthError             the key is refused         → next provider, ERROR log
         ├── ModelNotFoundError    unknown or retired model   → next provider
         ├── ContextLengthError    the prompt is too long     → next provider
         ├── InvalidRequestError   any other refusal          → next provider
+        │   └── ParameterError    a parameter is not taken   → at once without it
         ├── ContentBlockedError   refusal, safety block      → stop, unless configured
         ├── BadAnswerError        no usable text             → next provider
-        └── UnavailableError      no key, no package         → next provider
+        ├── BusyError             too many calls at once     → next provider
+        ├── DeadlineError         the call's time is up      → stop
+        ├── CoolingDownError      rests after failures       → not asked
+        └── UnavailableError      no key, no package         → not asked
 
-Each class answers for itself what the chain does next (`retryable`, `fallbackable`),
+Each class answers for itself what follows (`retryable`, `fallbackable`, `cooldown`, …),
 so that the chain holds no list of classes. The errors hold copied text and numbers
 only, never an SDK's exception, whose request carries the key; they can be pickled.
 """
@@ -60,6 +66,13 @@ class ProviderError(LLMError):
         kind: The word for it in `metadata["error_kind"]` and in `Attempt.outcome`.
         retryable: Whether the same provider may be asked again in this call.
         fallbackable: Whether the next provider may be asked.
+        at_once: Whether the request has been changed, so that no wait is needed.
+        silent: Whether the provider gave no answer in time.
+        trips: Whether repeated failures of this kind open the provider's circuit.
+        cooldown: Seconds that the provider rests after a single one.
+        alive: Whether it shows that the provider works, though not for this request.
+        asked: Whether the provider was asked at all.
+        meaning: What a long rest means for the developer.
         severity: Level of the log line that tells of it.
         reason: A few words of ours, safe in any log.
         advice: What the developer can do, e.g. "set LLM_CLAUDE_MODEL".
@@ -72,6 +85,13 @@ class ProviderError(LLMError):
     kind: ClassVar[str] = "unknown"
     retryable: ClassVar[bool] = False
     fallbackable: ClassVar[bool] = True
+    at_once: ClassVar[bool] = False
+    silent: ClassVar[bool] = False
+    trips: ClassVar[bool] = False
+    cooldown: ClassVar[float] = 0.0
+    alive: ClassVar[bool] = False
+    asked: ClassVar[bool] = True
+    meaning: ClassVar[str] = ""
     severity: ClassVar[int] = logging.WARNING
 
     # On the class, so that a subclass with an __init__ of its own has them too.
@@ -126,21 +146,38 @@ class QuotaError(ProviderError):
     """A rate limit, a used-up quota or an exhausted credit (429, 402)."""
 
     kind = "quota"
+    trips = True
     reason = "quota exceeded"
 
 
+class UsedUpError(QuotaError):
+    """A quota that minutes do not bring back: a day's, the credit, a spend limit."""
+
+    cooldown = 3600.0
+    meaning = "a day's quota or the credit is used up"
+
+
 class TransientError(ProviderError):
-    """A fault that often passes: timeout, lost connection, 5xx, malformed body."""
+    """A fault that often passes: lost connection, 5xx, malformed body."""
 
     kind = "transient"
     retryable = True
+    trips = True
     reason = "temporary failure"
+
+
+class TimedOutError(TransientError):
+    """The provider said nothing, or not enough, in the time that it had."""
+
+    silent = True
+    reason = "timeout"
 
 
 class AuthError(ProviderError):
     """The key is missing rights, revoked or malformed (401, 403)."""
 
     kind = "auth"
+    cooldown = 300.0
     severity = logging.ERROR
     reason = "API key rejected"
 
@@ -149,6 +186,7 @@ class ModelNotFoundError(ProviderError):
     """The model is unknown to the provider, or retired (404)."""
 
     kind = "model_not_found"
+    cooldown = 300.0
     reason = "model not found"
 
 
@@ -156,6 +194,7 @@ class ContextLengthError(ProviderError):
     """The prompt does not fit into the model's context."""
 
     kind = "context_length"
+    alive = True
     reason = "prompt too long"
 
 
@@ -163,7 +202,15 @@ class InvalidRequestError(ProviderError):
     """The provider refuses the request as it is (any other 4xx)."""
 
     kind = "invalid_request"
+    alive = True
     reason = "request rejected"
+
+
+class ParameterError(InvalidRequestError):
+    """The model does not take a parameter; the provider leaves it out from now on."""
+
+    retryable = True
+    at_once = True
 
 
 class ContentBlockedError(ProviderError):
@@ -174,6 +221,7 @@ class ContentBlockedError(ProviderError):
     """
 
     kind = "content_blocked"
+    alive = True
     fallbackable = False
     reason = "content blocked"
 
@@ -182,13 +230,38 @@ class BadAnswerError(ProviderError):
     """An answer came, but holds no usable text."""
 
     kind = "bad_answer"
+    alive = True
     reason = "no usable answer"
+
+
+class BusyError(ProviderError):
+    """As many calls as allowed are under way (`LLM_<PROVIDER>_MAX_CONCURRENCY`)."""
+
+    kind = "busy"
+    reason = "busy"
+
+
+class DeadlineError(ProviderError):
+    """The time for the whole call is up (`LLM_DEADLINE`)."""
+
+    kind = "deadline"
+    fallbackable = False
+    reason = "deadline passed"
+
+
+class CoolingDownError(ProviderError):
+    """The provider rests: it said when to come back, or it failed repeatedly."""
+
+    kind = "cooldown"
+    asked = False
+    reason = "cooling down"
 
 
 class UnavailableError(ProviderError):
     """The provider is not set up here: no key, no package, no model file."""
 
     kind = "unavailable"
+    asked = False
     reason = "not available"
 
 

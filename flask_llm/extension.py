@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Flask, current_app, has_app_context
+from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
 from .config import use_ambient
@@ -29,7 +29,7 @@ class FlaskLLM:
     def init_app(self, app: Flask) -> None:
         """Set an app up from its configuration and the environment.
 
-        Connects to nothing and imports no provider's SDK.
+        Connects to nothing and, unless LLM_WARM_UP says so, imports no provider's SDK.
 
         Args:
             app: The app.
@@ -52,6 +52,21 @@ class FlaskLLM:
         app.cli.add_command(llm_commands)
         app.extensions[_NAME] = factory
         app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
+        if factory.config.warm_up != "off":
+            _warm_up(app, factory)
+
+
+def _warm_up(app: Flask, factory: LLMFactory) -> None:
+    """Begin to make the providers ready, at the latest with the first request."""
+    from .warm_up import WarmUp
+
+    full = factory.config.warm_up == "full"
+    warm_up = WarmUp(factory)
+    warm_up.begin(full=full)
+    if full:
+        # A signal holds its receiver weakly, and the app holds it.
+        app.extensions[f"{_NAME}.warm_up"] = warm_up
+        request_started.connect(warm_up.start, app)
 
 
 def _current_factory() -> LLMFactory:

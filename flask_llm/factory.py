@@ -1,14 +1,16 @@
 """The factory: arguments become a request, the chain's outcome becomes a response."""
 
 import logging
-import time
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from . import parsers
 from .assembly import Written, chain_entries
-from .chain import Chain, Clock
+from .breaker import Breaker
+from .chain import Chain
+from .clock import SYSTEM, Clock
 from .config import LLMConfig, Reader
 from .entry import ChainEntry
 from .errors import InvalidRequestError, ProviderError
@@ -16,7 +18,8 @@ from .providers.base import LLMProvider
 from .registry import Registry
 from .retry import RetryPolicy
 from .signals import GenerationFinished, emit, generation_finished
-from .types import LLMResponse, Request
+from .state.urls import store_of
+from .types import LLMResponse, Request, require
 
 log = logging.getLogger("flask_llm")
 
@@ -37,7 +40,7 @@ class LLMFactory:
         config: Where the keys are looked up before the environment. Default: the
             current app's configuration inside an app context, else nothing.
         sender: Sender of the signals. Default: the factory itself.
-        clock: Where time is read and waited for; the module `time` by default.
+        clock: Where time is read and waited for; the machine's by default.
 
     Raises:
         ConfigurationError: Something in the configuration is wrong. A missing key is
@@ -57,7 +60,7 @@ class LLMFactory:
         *,
         config: Mapping[str, Any] | None = None,
         sender: object = None,
-        clock: Clock = time,
+        clock: Clock = SYSTEM,
     ) -> None:
         reader = Reader(config)
         self.config = LLMConfig.read(reader)
@@ -70,6 +73,9 @@ class LLMFactory:
         self._current = entries[0]
         self._chain = Chain(
             entries,
+            breaker=Breaker(
+                store_of(self.config.state_url, clock), self.config.breaker, clock
+            ),
             sender=self._sender,
             fallback_on_blocked=self.config.fallback_on_blocked,
             clock=clock,
@@ -97,11 +103,14 @@ class LLMFactory:
         max_tokens: int = 1024,
         max_retries: int | None = None,
         retry_delay: float | None = None,
+        deadline: float | None = None,
     ) -> LLMResponse:
         """Answer a prompt; whatever a provider does, this returns a response.
 
         A quota error moves on to the next provider at once. A transient error is
-        retried on the same provider, with waits that double, before moving on.
+        retried on the same provider, with waits that double, before moving on. A
+        provider that said when to come back, or failed repeatedly, is left out until
+        then.
 
         Args:
             prompt: The text to send.
@@ -111,6 +120,8 @@ class LLMFactory:
             max_retries: The most attempts on one provider for transient errors.
                 Default: LLM_MAX_RETRIES.
             retry_delay: Seconds of the first wait. Default: LLM_RETRY_DELAY.
+            deadline: Seconds for the whole call: attempts, waits and fallbacks;
+                ``math.inf`` for no limit. Default: LLM_DEADLINE.
 
         Returns:
             The answer with ``success=True``, or ``success=False`` and the `error`.
@@ -121,10 +132,24 @@ class LLMFactory:
         started = self._clock.monotonic()
         request = Request(prompt, temperature, max_tokens)
         policy = self._policy(max_retries, retry_delay)
-        response = self._answer(request, policy)
+        seconds = self.config.deadline if deadline is None else _limit(deadline)
+        response = self._answer(request, policy, seconds)
         response.metadata["latency_s"] = self._clock.monotonic() - started
         emit(generation_finished, self._sender, GenerationFinished(request, response))
         return response
+
+    def warm_up(self, *, full: bool = True) -> None:
+        """Make the providers ready, so that the first prompt need not wait for it.
+
+        Raises nothing: what cannot be made ready is logged, and fails when it is used.
+
+        Args:
+            full: Whether clients are made and the local model is loaded, which must
+                happen in the process that uses them, after any fork. Else only the
+                SDKs are imported.
+        """
+        for entry in self._chain.entries:
+            entry.warm_up(full=full)
 
     @property
     def current_provider(self) -> LLMProvider:
@@ -136,44 +161,61 @@ class LLMFactory:
 
         Args:
             detail: Whether each provider also has a "reason", which says what is
-                missing, or is None.
+                missing or until when it rests, or is None.
 
         Returns:
             ``{"primary": {"name", "available"}, "fallbacks": [{"name", "available"},
             …], "current"}``; `current` is the provider that answered last, the primary
             before that.
         """
-        primary, *fallbacks = (
-            _status(each, detail=detail) for each in self._chain.entries
-        )
+        shown = self._detailed if detail else _status
+        primary, *fallbacks = map(shown, self._chain.entries)
         return {
             "primary": primary,
             "fallbacks": fallbacks,
             "current": self._current.name,
         }
 
+    def _detailed(self, entry: ChainEntry) -> dict[str, Any]:
+        """Return an entry's status with the reason why it would not be asked."""
+        error = entry.unavailable() or self._chain.breaker.rest_of(entry)
+        return _status(entry) | {"reason": error.summary if error else None}
+
     def _policy(
         self, max_retries: int | None, retry_delay: float | None
     ) -> RetryPolicy:
-        config = self.config
-        return RetryPolicy(
-            config.max_retries if max_retries is None else max_retries,
-            config.retry_delay if retry_delay is None else retry_delay,
-            config.retry_max_delay,
-        )
+        policy = self.config.retry
+        if max_retries is not None:
+            policy = replace(policy, max_attempts=max_retries)
+        if retry_delay is not None:
+            policy = replace(policy, delay=retry_delay)
+        return policy
 
-    def _answer(self, request: Request, policy: RetryPolicy) -> LLMResponse:
+    def _answer(
+        self, request: Request, policy: RetryPolicy, seconds: float | None
+    ) -> LLMResponse:
         """Return the chain's answer, or why there is none."""
         if request.fault is not None:
             error = InvalidRequestError(provider=self._chain.entries[0].name)
             return _failure(f"No provider was asked: {request.fault}", error, [])
-        outcome = self._chain.run(request, policy)
+        outcome = self._chain.run(request, policy, seconds)
         attempts = [asdict(each) for each in outcome.attempts]
         if outcome.entry is None or outcome.response is None:
             story = outcome.story(detailed=True)
             return _failure(story, outcome.telling_error(), attempts)
         self._current = outcome.entry
         return _success(outcome.entry.name, outcome.response, attempts)
+
+
+def _limit(deadline: float) -> float | None:
+    """Return the seconds of a call's own deadline; None for no limit.
+
+    What is left of a caller's time may be nothing: that is a deadline too.
+    """
+    require("deadline", deadline, int, float)
+    if math.isnan(deadline):
+        raise TypeError("deadline must be a number of seconds, not nan")
+    return None if deadline == math.inf else max(0.0, deadline)
 
 
 def _written(
@@ -229,8 +271,5 @@ def _failure(
     )
 
 
-def _status(entry: ChainEntry, *, detail: bool) -> dict[str, Any]:
-    missing = entry.unavailable()
-    status = {"name": entry.name, "available": missing is None}
-    reason = {"reason": missing.summary if missing else None}
-    return status | reason if detail else status
+def _status(entry: ChainEntry) -> dict[str, Any]:
+    return {"name": entry.name, "available": entry.unavailable() is None}

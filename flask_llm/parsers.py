@@ -16,8 +16,8 @@ Parser = Callable[[Any], T]
 _DAY = 86_400
 _LONGEST_SHOWN = 16
 
-NO_PROVIDERS = "none"
-"""What `LLM_FALLBACK_PROVIDERS` says, where blank would mean the default."""
+NONE = "none"
+"""What a setting says to switch something off, where blank would mean the default."""
 
 _FLAGS = {
     "true": True, "yes": True, "on": True, "1": True,
@@ -66,6 +66,39 @@ def seconds(*, above_zero: bool = False) -> Parser[float]:
     return parse
 
 
+def fraction(value: Any) -> float:
+    """Parse a part of a whole, from 0 to 1."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ValueError(f"must be a number from 0 to 1, not {shown(value)}")
+    return number
+
+
+def one_of(*words: str) -> Parser[str]:
+    """Return a parser of a word out of a few."""
+
+    def parse(value: Any) -> str:
+        word = str(value).strip().lower()
+        if word not in words:
+            allowed = f"{', '.join(words[:-1])} or {words[-1]}"
+            raise ValueError(f"must be {allowed}, not {shown(value)}")
+        return word
+
+    return parse
+
+
+def unless_none(parse: Parser[T]) -> Parser[T | None]:
+    """Return a parser that also takes the word "none", where blank means a default."""
+
+    def parse_or_none(value: Any) -> T | None:
+        return None if str(value).strip().lower() == NONE else parse(value)
+
+    return parse_or_none
+
+
 def flag(value: Any) -> bool:
     """Parse true/false, yes/no, on/off or 1/0, in any case."""
     parsed = _FLAGS.get(str(value).strip().lower())
@@ -87,7 +120,7 @@ def entry(value: Any) -> Any:
 def names(value: Any) -> tuple[Any, ...]:
     """Parse the fallbacks: entries separated by commas, or a list of entries."""
     if isinstance(value, str):
-        value = [] if value.strip().lower() == NO_PROVIDERS else value.split(",")
+        value = [] if value.strip().lower() == NONE else value.split(",")
     if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError("must be names separated by commas, or a list of them")
     return tuple(each for each in map(entry, value) if each != "")

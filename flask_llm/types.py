@@ -53,6 +53,7 @@ class Request:
         prompt: The text sent to the model.
         temperature: Randomness, from 0.0 (most likely words) upwards.
         max_tokens: The most tokens that the answer may have.
+        timeout: Seconds that this attempt may take; None for the provider's own.
 
     Raises:
         TypeError: An argument has the wrong type: a programming error of the caller.
@@ -61,6 +62,7 @@ class Request:
     prompt: str
     temperature: float = 0.0
     max_tokens: int = 1024
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, str)

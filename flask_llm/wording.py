@@ -9,7 +9,9 @@ from .errors import (
     ModelNotFoundError,
     ProviderError,
     QuotaError,
+    TimedOutError,
     TransientError,
+    UsedUpError,
 )
 
 TIMEOUT = "timeout"
@@ -46,6 +48,18 @@ _CREDIT = _words(
     r"spend(?:ing)? limit",
     r"exceeded your budget",
 )
+# A day's quota, a credit, an amount of money. Not "billing details", which Google names
+# for every minute's limit.
+_USED_UP = _words(
+    r"per day",
+    r"daily (?:\w+ )?(?:limit|quota)",
+    r"credit balance",
+    r"insufficient (?:quota|credits?|balance|funds)",
+    r"billing (?:hard limit|not active)",
+    r"spend(?:ing)? limit",
+    r"exceeded your budget",
+)
+_MINUTES = _words(r"per (?:second|minute|hour)")
 _CONTEXT = _words(
     r"context (?:length|window|limit|size)",
     r"maximum context",
@@ -121,12 +135,12 @@ _BEHIND_400: _Rules = (
     (_CONTEXT, ContextLengthError),
     (_BLOCKED, ContentBlockedError),
     (_BAD_KEY, AuthError),
-    (_CREDIT, QuotaError),
+    (_CREDIT, UsedUpError),
     (_QUOTA, QuotaError),
 )
 AMBIGUOUS: dict[int, _Rules] = {
     400: _BEHIND_400,
-    403: ((_CREDIT, QuotaError), (_QUOTA, QuotaError)),
+    403: ((_CREDIT, UsedUpError), (_QUOTA, QuotaError)),
     422: _BEHIND_400,
 }
 """Statuses whose meaning a code or the words may refine."""
@@ -141,7 +155,7 @@ _IN_A_TEXT: tuple[tuple[re.Pattern[str], type[ProviderError], str | None], ...] 
     (_KEY, AuthError, None),
     (_CREDIT, QuotaError, None),
     (_MODEL, ModelNotFoundError, None),
-    (_TIMEOUT, TransientError, TIMEOUT),
+    (_TIMEOUT, TimedOutError, TIMEOUT),
     (_CONNECTION, TransientError, CONNECTION),
     (_MALFORMED, TransientError, MALFORMED),
     (_SERVER, TransientError, "server error"),
@@ -163,8 +177,15 @@ def cause_of(text: str) -> tuple[type[ProviderError], str | None]:
     spelled = _CAMEL.sub(" ", _HEADERS.sub("", text))
     for pattern, cls, reason in _IN_A_TEXT:
         if pattern.search(spelled):
-            return cls, reason
+            used_up = cls is QuotaError and names_used_up(text)
+            return (UsedUpError if used_up else cls), reason
     return ProviderError, None
+
+
+def names_used_up(text: str) -> bool:
+    """Return whether a quota's text names a day's limit or the credit without doubt."""
+    spelled = _CAMEL.sub(" ", text)
+    return bool(_USED_UP.search(spelled)) and not _MINUTES.search(spelled)
 
 
 def cause_of_status(status: int, text: str) -> type[ProviderError] | None:

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from fake_clock import FakeClock
 from flask import Flask
 
 from flask_llm import FlaskLLM, LLMFactory
@@ -12,21 +13,6 @@ pytest.register_assert_rewrite("wire_contract")
 
 # What a developer's shell or an SDK may bring along; a test says what it wants.
 _FOREIGN = ("LLM_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "OPENAI_", "FLASK_")
-
-
-class FakeClock:
-    """A clock that is told the time: sleeping only adds to it, and is recorded."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.waits: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float, /) -> None:
-        self.waits.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture(autouse=True)

@@ -86,6 +86,7 @@ def test_transient_errors_wait_5_10_20_40_and_then_switch(clock, caplog):
         "gemini timeout, retrying in 10 s",
         "gemini timeout, retrying in 20 s",
         "gemini timeout, retrying in 40 s",
+        "gemini cooling down for 5 s after timeout",
         "gemini timeout, switching to claude",
     ]
     assert response.metadata["latency_s"] == 75
@@ -163,9 +164,11 @@ def test_a_refused_key_is_an_error_in_the_log(clock, caplog):
     factory, _ = chain(clock, [AuthError()], ["hi"])
     factory.generate_content("hello")
 
-    (record,) = [r for r in caplog.records if r.levelno > logging.INFO]
-    assert record.levelno == logging.ERROR
-    assert record.getMessage() == "gemini API key rejected, switching to claude"
+    records = [r for r in caplog.records if r.levelno > logging.INFO]
+    assert [(r.levelno, r.getMessage()) for r in records] == [
+        (logging.ERROR, "gemini cooling down for 300 s after API key rejected"),
+        (logging.ERROR, "gemini API key rejected, switching to claude"),
+    ]
 
 
 def test_all_failed(clock, caplog):

@@ -6,7 +6,7 @@ from email.utils import formatdate
 import pytest
 
 from flask_llm import classify
-from flask_llm.errors import QuotaError
+from flask_llm.errors import QuotaError, TimedOutError, TransientError, UsedUpError
 from flask_llm.wording import AMBIGUOUS
 
 
@@ -20,11 +20,11 @@ class HTTPError(Exception):
             self.response = type("Response", (), {"headers": headers})()
 
 
-class ReadTimeout(Exception):  # noqa: N818  # httpx's name
+class TimeoutException(Exception):  # noqa: N818  # httpx's name
     pass
 
 
-class TimeoutException(ReadTimeout):
+class ReadTimeout(TimeoutException):
     pass
 
 
@@ -109,6 +109,54 @@ def test_a_403_may_be_a_quota(code, text, kind):
     assert classify.from_status(403, text, code=code).kind == kind
 
 
+GOOGLE = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text", "used_up"),
+    [
+        (402, None, "", True),
+        (429, None, GOOGLE, False),
+        (429, classify.PER_DAY, GOOGLE, True),
+        (429, "insufficient_quota", GOOGLE, True),
+        (429, "enforced_spend_limit_reached", "", True),
+        (429, "rate_limit_error", "Your organization reached its spend limit", True),
+        (429, "rate_limit_exceeded", "Rate limit reached on requests per day", True),
+        (429, None, "GenerateRequestsPerDayPerProject", True),
+        (429, None, "Daily request limit reached", True),
+        (429, None, "60 requests per minute, 1000 per day", False),
+        (429, None, "Rate limit: 50 requests per minute", False),
+        (429, "overloaded_error", "", False),
+        (400, "billing_error", "", True),
+        (400, None, "Your credit balance is too low", True),
+        (400, None, "Quota exceeded", False),
+        (403, None, "The billing account is closed", True),
+        (403, "RATE_LIMIT_EXCEEDED", "", False),
+        (503, None, "credit balance", None),
+    ],
+)
+def test_what_minutes_do_not_bring_back(status, code, text, used_up):
+    """A day's quota and the credit are told apart from a rate limit."""
+    error = classify.from_status(status, text, code=code)
+
+    expected = {True: UsedUpError, False: QuotaError, None: TransientError}[used_up]
+    assert type(error) is expected
+    if used_up:
+        assert (error.kind, error.reason) == ("quota", "quota exceeded")
+
+
+@pytest.mark.parametrize("status", [408, 504])
+def test_a_server_that_answers_has_not_timed_out(status):
+    """A gateway's timeout is an answer that came in time."""
+    assert type(classify.from_status(status)) is TransientError
+
+
+def test_codes_that_say_what_an_error_is():
+    """A provider class may have several to choose from."""
+    assert classify.knows("Insufficient_Quota")
+    assert not any(map(classify.knows, ("invalid_request_error", None, ["x"], 429)))
+
+
 def test_an_exception_may_be_its_own_cause():
     """`raise e from e` must not make the search for causes endless."""
     exc = ValueError("429")
@@ -145,6 +193,7 @@ def test_other_codes_are_no_status(code):
     [
         (TimeoutError(), "timeout"),
         (TimeoutException(), "timeout"),
+        (ReadTimeout(), "timeout"),
         (ConnectionRefusedError(), "connection error"),
         (ConnectionResetError("peer"), "connection error"),
         (socket.gaierror("name"), "connection error"),
@@ -157,6 +206,7 @@ def test_transport_errors_go_by_their_class(exc, reason):
     error = classify.from_exception(exc)
 
     assert (error.kind, error.reason) == ("transient", reason)
+    assert isinstance(error, TimedOutError) == (reason == "timeout")
 
 
 def test_a_malformed_key_is_not_retried_and_not_repeated():

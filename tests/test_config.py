@@ -1,10 +1,14 @@
 import logging
+from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 
 from flask_llm import config
+from flask_llm.circuit import BreakerPolicy
 from flask_llm.config import LLMConfig, ProviderSettings, Reader
 from flask_llm.errors import ConfigurationError
+from flask_llm.retry import PRESETS, RetryPolicy
 
 
 def read(**mapping):
@@ -20,14 +24,25 @@ def test_defaults_are_the_documented_ones():
     assert settings == LLMConfig(
         primary="gemini",
         fallbacks=("claude",),
-        max_retries=5,
-        retry_delay=5.0,
-        retry_max_delay=60.0,
+        retry=RetryPolicy(max_attempts=5, delay=5.0, max_delay=60.0),
+        deadline=None,
+        breaker=BreakerPolicy(failures=5, window=300, rest=5, max_rest=20),
+        state_url="memory://",
+        warm_up="off",
         timeout=30.0,
         fallback_on_blocked=False,
         url_prefix="/llm",
     )
     assert faults == []
+
+
+def test_the_web_preset_is_for_code_inside_a_request():
+    """One word changes what belongs together; each number can still be set alone."""
+    settings, faults = read(LLM_RETRY_PRESET="web", LLM_RETRY_DELAY=1)
+
+    assert faults == []
+    assert settings.deadline == 25
+    assert settings.retry == replace(PRESETS["web"].retry, delay=1)
 
 
 @pytest.mark.parametrize(
@@ -39,11 +54,23 @@ def test_defaults_are_the_documented_ones():
         ("LLM_FALLBACK_PROVIDERS", [], "fallbacks", ()),
         ("LLM_FALLBACK_PROVIDERS", "None", "fallbacks", ()),
         ("LLM_FALLBACK_PROVIDERS", "a : b", "fallbacks", ("a:b",)),
-        ("LLM_MAX_RETRIES", "3", "max_retries", 3),
-        ("LLM_MAX_RETRIES", 0, "max_retries", 0),
-        ("LLM_RETRY_DELAY", "0.5", "retry_delay", 0.5),
-        ("LLM_RETRY_DELAY", 0, "retry_delay", 0.0),
-        ("LLM_RETRY_MAX_DELAY", 30, "retry_max_delay", 30.0),
+        ("LLM_MAX_RETRIES", "3", "retry.max_attempts", 3),
+        ("LLM_MAX_RETRIES", 0, "retry.max_attempts", 0),
+        ("LLM_RETRY_DELAY", "0.5", "retry.delay", 0.5),
+        ("LLM_RETRY_DELAY", 0, "retry.delay", 0.0),
+        ("LLM_RETRY_MAX_DELAY", 30, "retry.max_delay", 30.0),
+        ("LLM_RETRY_JITTER", "0.5", "retry.jitter", 0.5),
+        ("LLM_RETRY_MAX_RETRY_AFTER", 4, "retry.max_retry_after", 4.0),
+        ("LLM_RETRY_TIMEOUTS", "no", "retry.retry_timeouts", False),
+        ("LLM_DEADLINE", "2.5", "deadline", 2.5),
+        ("LLM_DEADLINE", "none", "deadline", None),
+        ("LLM_BREAKER_FAILURES", 0, "breaker.failures", 0),
+        ("LLM_BREAKER_WINDOW", 60, "breaker.window", 60.0),
+        ("LLM_BREAKER_REST", "1", "breaker.rest", 1.0),
+        ("LLM_BREAKER_MAX_REST", 9, "breaker.max_rest", 9.0),
+        ("LLM_MAX_COOLDOWN", 0, "breaker.max_cooldown", 0.0),
+        ("LLM_STATE_URL", "memory://", "state_url", "memory://"),
+        ("LLM_WARM_UP", "Full", "warm_up", "full"),
         ("LLM_TIMEOUT", "12.5", "timeout", 12.5),
         ("LLM_FALLBACK_ON_BLOCKED", "True", "fallback_on_blocked", True),
         ("LLM_FALLBACK_ON_BLOCKED", "off", "fallback_on_blocked", False),
@@ -56,7 +83,7 @@ def test_values_are_parsed(key, value, attribute, parsed):
     settings, faults = read(**{key: value})
 
     assert faults == []
-    assert getattr(settings, attribute) == parsed
+    assert attrgetter(attribute)(settings) == parsed
 
 
 @pytest.mark.parametrize(
@@ -68,6 +95,10 @@ def test_values_are_parsed(key, value, attribute, parsed):
         ("LLM_MAX_RETRIES", "2.5", "must be a whole number, not '2.5'"),
         ("LLM_MAX_RETRIES", -1, "must be a whole number, not -1"),
         ("LLM_MAX_RETRIES", True, "must be a whole number, not True"),
+        ("LLM_RETRY_PRESET", "fast", "must be patient or web, not 'fast'"),
+        ("LLM_RETRY_JITTER", 2, "must be a number from 0 to 1, not 2"),
+        ("LLM_DEADLINE", 0, "must be seconds, from more than 0 to 86400, not 0"),
+        ("LLM_WARM_UP", "yes", "must be off, import or full, not 'yes'"),
         ("LLM_RETRY_DELAY", "-1", "must be seconds, from 0 to 86400, not '-1'"),
         ("LLM_RETRY_DELAY", "nan", "must be seconds, from 0 to 86400, not 'nan'"),
         ("LLM_RETRY_DELAY", True, "must be seconds, from 0 to 86400, not True"),

@@ -58,7 +58,7 @@ def test_every_key_is_documented_and_no_other(text):
         generic = {
             setting_key(name, setting)
             for name in ("gemini", "claude", "local")
-            for setting in ("model", "base_url", "timeout")
+            for setting in ("model", "base_url", "timeout", "max_concurrency")
         }
         assert known - generic <= found
         # Keys of the provider that the README adds as an example.

@@ -17,6 +17,9 @@ TABLE = {
     "invalid_request": (False, True),
     "content_blocked": (False, False),
     "bad_answer": (False, True),
+    "busy": (False, True),
+    "deadline": (False, False),
+    "cooldown": (False, True),
     "unavailable": (False, True),
 }
 

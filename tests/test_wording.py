@@ -1,6 +1,7 @@
 import pytest
 
 from flask_llm import classify
+from flask_llm.errors import QuotaError, TimedOutError, UsedUpError
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,27 @@ from flask_llm import classify
 def test_documented_quota_indicators(text):
     """429, quota, rate limit and resource exhausted mean a quota error."""
     assert classify.from_text(text).kind == "quota"
+
+
+@pytest.mark.parametrize(
+    ("text", "cls"),
+    [
+        ("Error code: 429 - insufficient_quota", UsedUpError),
+        ("insufficient_quota", UsedUpError),
+        ("Rate limit reached on requests per day (RPD): Limit 200", UsedUpError),
+        ("429 quota GenerateRequestsPerDayPerProjectPerModel-FreeTier", UsedUpError),
+        ("Your credit balance is too low", UsedUpError),
+        ("daily quota exceeded", UsedUpError),
+        ("402 Payment Required", UsedUpError),
+        ("quota exceeded, check your plan and billing details", QuotaError),
+        ("429: usage limit reached, try again in 5 minutes", QuotaError),
+        ("rate limited: 10 per minute, 1000 per day", QuotaError),
+        ("Two quotas in the days to come", QuotaError),
+    ],
+)
+def test_a_used_up_quota_is_named_as_such(text, cls):
+    """Only words without doubt make a provider rest for long."""
+    assert type(classify.from_text(text)) is cls
 
 
 @pytest.mark.parametrize(
@@ -97,4 +119,5 @@ def test_text_of_a_returned_failure(text, kind, reason):
     error = classify.from_text(text)
 
     assert error.kind == kind
+    assert isinstance(error, TimedOutError) == (reason == "timeout")
     assert reason is None or error.reason == reason

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -172,6 +173,55 @@ def half(body: object) -> Answer:
         head = {"Content-Type": "application/json", "Content-Length": str(len(content))}
         handler.send(200, head, content[: len(content) // 2])
         handler.close_connection = True
+
+    return answer
+
+
+def drip(body: object, *, chunked: bool = False, late: float = 0.0) -> Answer:
+    """Send a body of 60 bytes or more one byte every 50 ms, so for 3 s or longer.
+
+    Args:
+        body: The body.
+        chunked: Whether its length stays untold.
+        late: Seconds of silence before the headers.
+    """
+    content = encoded(body)
+
+    def answer(handler: Handler, received: Received) -> None:
+        time.sleep(late)
+        head = {"Content-Type": "application/json"}
+        if chunked:
+            head["Transfer-Encoding"] = "chunked"
+        else:
+            head["Content-Length"] = str(len(content))
+        handler.send(200, head, b"")
+        for byte in content:
+            time.sleep(0.05)
+            piece = bytes([byte])
+            handler.wfile.write(b"1\r\n%b\r\n" % piece if chunked else piece)
+
+    return answer
+
+
+def stall(body: object, *, late: float = 0.0) -> Answer:
+    """Send the headers, after so many seconds, and half of the body; then nothing."""
+    content = encoded(body)
+
+    def answer(handler: Handler, received: Received) -> None:
+        time.sleep(late)
+        head = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        handler.send(200, head, content[: len(content) // 2])
+        hang(handler, received)
+
+    return answer
+
+
+def in_turn(*answers: Answer) -> Answer:
+    """Answer each request in its own way; the last one serves all that follow."""
+
+    def answer(handler: Handler, received: Received) -> None:
+        number = handler.server.received.index(received)
+        answers[min(number, len(answers) - 1)](handler, received)
 
     return answer
 

@@ -1,18 +1,22 @@
 """What every provider that talks HTTP must do, whatever its API looks like."""
 
+import gzip
 import pickle
+import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 import wire
 from wire import Received, Row
 
 from flask_llm import LLMFactory
-from flask_llm.errors import ProviderError
+from flask_llm.errors import ProviderError, TimedOutError, UsedUpError
+from flask_llm.types import Request
 
 # What proxies and gateways say, the same for every provider.
 STATUSES = {
@@ -45,6 +49,7 @@ class WireContract:
         answers: Answers of other shapes: body, content and finish reason.
         no_usage: Good answers that leave usage out.
         statuses: Error statuses.
+        exhausted: Names of those that minutes will not cure.
         no_answers: Success statuses without a usable text.
         trouble: An error after which the same request may succeed.
         echo_of_key: An error whose message begins with the key.
@@ -62,6 +67,7 @@ class WireContract:
     answers: Mapping[str, tuple[object, str, str]]
     no_usage: Mapping[str, object]
     statuses: Mapping[str, Row]
+    exhausted: Collection[str]
     no_answers: Mapping[str, Row]
     trouble: Row
     echo_of_key: Row
@@ -76,6 +82,10 @@ class WireContract:
     def sent_prompt(received: Received) -> str:
         """Return the prompt in a request."""
         raise NotImplementedError
+
+    @staticmethod
+    def hang_up(client: Any) -> None:
+        """Close a client's idle connections, where the garbage collector complains."""
 
     def pytest_generate_tests(self, metafunc):
         """Run a test that takes one of these arguments once for each row."""
@@ -177,6 +187,17 @@ class WireContract:
         story = wire.story(response, clock, len(httpserver.log))
         assert story == wire.failure(failed.kind, failed.status, failed.told)
 
+    def test_used_up(self, httpserver, failed):
+        """What minutes do not bring back is told apart from a rate limit."""
+        wire.serve(httpserver, failed)
+        provider = self.provider_class(self.key, base_url=httpserver.url_for(""))
+        with pytest.raises(ProviderError) as caught:
+            provider.generate_content(wire.PROMPT)
+        assert (type(caught.value) is UsedUpError) == (failed in self.used_up())
+
+    def used_up(self) -> list[Row]:
+        return [row for name, row in self.statuses.items() if name in self.exhausted]
+
     def test_no_answer(self, httpserver, ask, clock, unanswered):
         """A success status without a usable text is no success."""
         wire.serve(httpserver, unanswered)
@@ -194,6 +215,70 @@ class WireContract:
             assert f"{self.name}: {says}" in response.error
             story = wire.story(response, clock, len(stub.received))
         assert story == wire.failure("transient")
+
+    def test_compressed(self):
+        """A long compressed body, as the real servers send it, is read to its end."""
+        text = "".join(map(str, range(60_000)))
+        body = gzip.compress(wire.encoded(self.answer(text)))
+        answer = wire.reply(body, headers={"Content-Encoding": "gzip"})
+        with wire.Stub(answer) as stub:
+            provider = self.provider_class(self.key, base_url=stub.url)
+            assert provider.generate_content(wire.PROMPT).content == text
+
+    @pytest.mark.parametrize("keep_alive", [True, False])
+    @pytest.mark.parametrize("chunked", [True, False])
+    def test_drip(self, chunked, keep_alive):
+        """A body that drips in ends with the attempt's time, however it is sent."""
+        drip = wire.drip(self.answer(), chunked=chunked)
+        with wire.Stub(drip, keep_alive=keep_alive) as stub:
+            assert 0.29 < self.seconds_of_silence(stub) < 0.55
+
+    def test_stall(self):
+        """What the headers took is no longer there for the body."""
+        with wire.Stub(wire.stall(self.answer(), late=0.2), keep_alive=True) as stub:
+            assert 0.29 < self.seconds_of_silence(stub) < 0.48
+
+    def seconds_of_silence(self, stub) -> float:
+        """Return how long an attempt of 0.3 s took, which must have timed out."""
+        provider = self.provider_class(self.key, base_url=stub.url, timeout=5)
+        provider.warm_up(full=True)
+        started = time.monotonic()
+        with pytest.raises(TimedOutError) as caught:
+            provider.answer(Request(wire.PROMPT, timeout=0.3))
+        assert (caught.value.reason, caught.value.status) == ("timeout", None)
+        assert pickle.loads(pickle.dumps(caught.value)).silent
+        return time.monotonic() - started
+
+    @pytest.mark.parametrize(("own", "given"), [(5, 0.2), (0.2, 5), (0.2, None)])
+    def test_shorter_time_counts(self, own, given):
+        """An attempt takes no longer than the provider's time, nor than its own."""
+        with wire.Stub(wire.hang) as stub:
+            provider = self.provider_class(self.key, base_url=stub.url, timeout=own)
+            provider.warm_up(full=True)
+            started = time.monotonic()
+            with pytest.raises(TimedOutError):
+                provider.answer(Request(wire.PROMPT, timeout=given))
+        assert 0.19 < time.monotonic() - started < 0.6
+
+    def test_time_of_each_attempt(self):
+        """A short attempt leaves nothing of its time to the next, on one connection."""
+        late = wire.echo(self.answer, self.sent_prompt)
+        with wire.Stub(late, keep_alive=True) as stub:
+            provider = self.provider_class(self.key, base_url=stub.url, timeout=5)
+            provider.answer(Request("first", timeout=0.5))
+            stub.answer = lambda *args: (time.sleep(0.7), late(*args))
+            assert provider.answer(Request("second")).content == "echo: second"
+            self.hang_up(provider._client.get())
+        assert len({each.connection for each in stub.received}) == 1
+
+    def test_warm_up(self):
+        """Warming up imports the SDK; only the whole of it makes the client."""
+        provider = self.provider_class(self.key, base_url=wire.closed_port())
+        provider.warm_up(full=False)
+        assert self.provider_class.module in sys.modules
+        assert not provider._client._made
+        provider.warm_up(full=True)
+        assert provider._client._made
 
     def test_refused(self, ask, clock):
         """A refused connection is transient."""

@@ -9,7 +9,7 @@ from .. import classify
 from ..config import ProviderSettings
 from ..errors import ProviderError
 from ..parsers import Parser
-from ..types import LLMResponse
+from ..types import LLMResponse, Request
 
 log = logging.getLogger("flask_llm")
 
@@ -29,6 +29,7 @@ class LLMProvider(ABC):
         default_model: Model used unless configured; None for a provider whose model
             cannot be chosen by configuration.
         default_timeout: Seconds for one attempt instead of `LLM_TIMEOUT`.
+        max_concurrency: The most calls at once in a process; None for no limit.
         options: Parsers of its own settings by argument name of `__init__`; the
             setting `context` of a provider "local" is read from LLM_LOCAL_CONTEXT.
     """
@@ -37,6 +38,7 @@ class LLMProvider(ABC):
     needs_key: ClassVar[bool] = True
     default_model: ClassVar[str | None] = None
     default_timeout: ClassVar[float | None] = None
+    max_concurrency: ClassVar[int | None] = None
     options: ClassVar[Mapping[str, Parser[Any]]] = {}
 
     @abstractmethod
@@ -72,12 +74,39 @@ class LLMProvider(ABC):
         arguments = (settings.api_key,) if cls.needs_key else ()
         return cls(*arguments)
 
+    def answer(self, request: Request) -> LLMResponse:
+        """Make one attempt; the place for a provider that minds the attempt's time.
+
+        As it is, it calls `generate_content`.
+
+        Args:
+            request: What is asked for, and how long the attempt may take.
+
+        Returns:
+            The answer, or a response with ``success=False`` and the `error`.
+        """
+        return self.generate_content(
+            request.prompt,
+            temperature=request.temperature,
+            max_tokens=request.max_tokens,
+        )
+
+    def warm_up(self, *, full: bool) -> None:  # noqa: B027  # most need none
+        """Do ahead what the first call would wait for; called only if available.
+
+        As it is, it does nothing. It may raise, which the caller only logs.
+
+        Args:
+            full: Whether to prepare everything. Otherwise only what a process may do
+                before it forks: imports, but no clients.
+        """
+
     def unavailable_reason(self) -> str:
         """Return what is missing while `is_available` says False."""
         return "not available"
 
     def explain(self, exc: Exception) -> ProviderError:
-        """Return the error that an exception out of `generate_content` means."""
+        """Return the error that an exception out of an attempt means."""
         return classify.from_exception(exc)
 
 

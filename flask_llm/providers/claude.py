@@ -1,12 +1,16 @@
 """Claude, through the `anthropic` SDK."""
 
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
+from ..parsers import shown
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
-from .sdk import SdkProvider, log_temperature_not_sent, temperature_not_sent
+from .http import httpx2_hooks
+from .sdk import SdkProvider
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {
@@ -16,13 +20,48 @@ _FINISHED = {
     "model_context_window_exceeded": "length",
 }
 
+# Most models think before they answer, unasked, and thinking counts towards max_tokens:
+# below some pages of text it can leave nothing for the answer.
+_SHORT = 4096
+
+_LEAST_BUDGET = 1024  # the API's own limit
+
+
+def _parse_thinking(value: Any) -> str | int:
+    """Parse how Claude may think: a mode, or the most tokens to think with."""
+    plain = str(value).strip().lower()
+    if plain in {"off", "auto", "adaptive"}:
+        return plain
+    if isinstance(value, bool) or not re.fullmatch(r"\d+", plain, re.ASCII):
+        raise ValueError(
+            f"must be off, auto, adaptive or a number of tokens, not {shown(value)}"
+        )
+    if int(plain) < _LEAST_BUDGET:
+        raise ValueError(f"must be {_LEAST_BUDGET} tokens or more, not {plain}")
+    return int(plain)
+
 
 class ClaudeProvider(SdkProvider):
     """Claude, by Anthropic's Messages API.
 
     Version 2 of the SDK has no `temperature`, and API version 2026-10-21, which it
-    asks for, refuses it for every model. So it is dropped: `metadata["warnings"]` says
-    so in each answer, and the log once if a temperature above 0 was asked for.
+    asks for, refuses it for every model (migration guide of the SDK). So it is dropped:
+    `metadata["warnings"]` says so in each answer, and the log once if a temperature
+    above 0 was asked for.
+
+    Args:
+        api_key: The key.
+        model: Model instead of the default one.
+        base_url: Address instead of Anthropic's.
+        timeout: Seconds that one attempt may take.
+        thinking: "off"; "auto", which is off in calls with `max_tokens` below 4096 and
+            the model's own habit in others; "adaptive", which lets the model decide; or
+            the most tokens to think with, from 1024. Which of them a model takes is
+            learned from its refusals.
+
+    Raises:
+        ValueError: The key holds what no HTTP header can carry, or `thinking` is none
+            of these.
     """
 
     name = "claude"
@@ -30,6 +69,19 @@ class ClaudeProvider(SdkProvider):
     requirement = "anthropic"
     api_key_names = ("ANTHROPIC_API_KEY",)
     default_model = "claude-sonnet-5-5"
+    options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
+
+    def __init__(
+        self,
+        api_key: str = "",
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        thinking: str | int = "auto",
+    ) -> None:
+        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
+        self.thinking = _parse_thinking(thinking)
 
     def _connect(self) -> Any:
         from anthropic import Anthropic, DefaultHttpxClient
@@ -37,20 +89,39 @@ class ClaudeProvider(SdkProvider):
         return Anthropic(
             api_key=self._api_key,
             # A redirect would take the prompt to another host.
-            http_client=DefaultHttpxClient(follow_redirects=False),
+            http_client=DefaultHttpxClient(
+                follow_redirects=False, event_hooks=httpx2_hooks()
+            ),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.
             base_url=self.base_url or "https://api.anthropic.com",
             timeout=self.timeout,
             max_retries=0,
         )
 
-    def _send(self, client: Any, request: Request) -> Any:
-        if request.temperature:
-            log_temperature_not_sent(self.model)
+    def _refused(self) -> Collection[str]:
+        return ("temperature",)
+
+    def _optional(self, request: Request) -> dict[str, Any]:
+        optional = super()._optional(request)
+        if config := _thinking_config(self.thinking, request.max_tokens):
+            optional["thinking"] = config
+        return optional
+
+    def _adapted(self, request: Request) -> list[str]:
+        budget, most = self.thinking, request.max_tokens
+        if isinstance(budget, str) or budget < most:
+            return []
+        if most < 2 * _LEAST_BUDGET:
+            return [f"thinking is off below {2 * _LEAST_BUDGET} max_tokens"]
+        return ["thinking is held to half of max_tokens"]
+
+    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         return client.messages.create(
             model=self.model,
             max_tokens=request.max_tokens,
             messages=[{"role": "user", "content": request.prompt}],
+            timeout=self._seconds(request),
+            **optional,
         )
 
     def _read(self, answer: Any) -> LLMResponse:
@@ -61,7 +132,9 @@ class ClaudeProvider(SdkProvider):
         # Unknown kinds of block arrive as TextBlock too: only the type tells.
         parts = [block.text for block in content if block.type == "text"]
         text = "".join(part for part in parts if part)
-        _check(answer.stop_reason, text)
+        _check(answer.stop_reason)
+        if not text.strip() and _FINISHED[answer.stop_reason] == "length":
+            raise self._used_up(answer)
         return LLMResponse(
             success=True,
             content=text,
@@ -71,8 +144,20 @@ class ClaudeProvider(SdkProvider):
                 "usage": _usage(answer.usage),
                 "finish_reason": _FINISHED[answer.stop_reason],
                 "request_id": getattr(answer, "_request_id", None),
-                "warnings": [temperature_not_sent(self.model)],
             },
+        )
+
+    def _used_up(self, answer: Any) -> BadAnswerError:
+        """Return the error for an answer that ends before its first word."""
+        if not _has_thought(answer):
+            return BadAnswerError(
+                reason="max_tokens used up before any text", advice="raise max_tokens"
+            )
+        advice = "raise max_tokens"
+        if self.thinking != "off" and not self._parameters.refuses("thinking.disabled"):
+            advice += " or set LLM_CLAUDE_THINKING=off"
+        return BadAnswerError(
+            reason="thinking used up max_tokens before any text", advice=advice
         )
 
     def explain(self, exc: Exception) -> ProviderError:
@@ -85,7 +170,7 @@ class ClaudeProvider(SdkProvider):
             exc,
             # Without one the body is a proxy's page: its class says enough.
             detail=message if isinstance(message, str) else type(exc).__name__,
-            code=told.get("type"),
+            code=_code(told),
         )
 
 
@@ -96,16 +181,41 @@ def _told(exc: Exception) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _check(stop_reason: str | None, text: str) -> None:
-    """Raise unless the answer is complete, or cut by `max_tokens` with some text."""
+def _code(told: dict[str, Any]) -> Any:
+    """Return the cause: the `error_code` of the details if it is known, or the type."""
+    details = told.get("details")
+    code = details.get("error_code") if isinstance(details, dict) else None
+    return code if classify.knows(code) else told.get("type")
+
+
+def _thinking_config(thinking: str | int, max_tokens: int) -> Mapping[str, Any] | None:
+    """Return the `thinking` of a request, or None for the model's own habit."""
+    if isinstance(thinking, int):
+        budget = thinking if thinking < max_tokens else max_tokens // 2
+        if budget >= _LEAST_BUDGET:
+            return {"type": "enabled", "budget_tokens": budget}
+        return {"type": "disabled"}
+    if thinking == "adaptive":
+        return {"type": "adaptive"}
+    if thinking == "off" or max_tokens < _SHORT:
+        return {"type": "disabled"}
+    return None
+
+
+def _has_thought(answer: Any) -> bool:
+    """Return whether an answer holds thinking, or its usage counts some."""
+    if any(block.type in {"thinking", "redacted_thinking"} for block in answer.content):
+        return True
+    details = getattr(answer.usage, "output_tokens_details", None)
+    return bool(getattr(details, "thinking_tokens", None))
+
+
+def _check(stop_reason: str | None) -> None:
+    """Raise unless the answer is complete, or cut by `max_tokens`."""
     if stop_reason == "refusal":
         raise ContentBlockedError(reason="refused to answer")
     if stop_reason not in _FINISHED:
         raise BadAnswerError(reason=f"incomplete answer (stop reason: {stop_reason})")
-    if not text and _FINISHED[stop_reason] == "length":
-        raise BadAnswerError(
-            reason="max_tokens used up before any text", advice="raise max_tokens"
-        )
 
 
 def _usage(usage: Any) -> dict[str, int] | None:

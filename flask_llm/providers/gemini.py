@@ -3,12 +3,15 @@
 import json
 import re
 import warnings
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from .. import classify
+from ..classify import PER_DAY
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError
 from ..types import LLMResponse, Request
-from .sdk import SdkProvider, log_temperature_not_sent, temperature_not_sent
+from .http import bound_requests, requests_adapter
+from .sdk import SdkProvider
 
 # Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
 # function call and reasons newer than the SDK (which read 0) leave no usable answer.
@@ -23,8 +26,9 @@ class GeminiProvider(SdkProvider):
     """Gemini, by Google's Generative Language API with an API key.
 
     Uses the REST transport: its connections can be patched by gevent, and its errors
-    carry the HTTP headers. Models since 3.6 deprecate `temperature`, and low values
-    can make them loop: it is not sent to those.
+    carry the HTTP headers. Google's documentation of Gemini 3.6 deprecates
+    `temperature`, since low values can make a model loop: it is not sent to this and
+    later ones. Thinking cannot be bounded, since the SDK knows nothing of it.
     """
 
     name = "gemini"
@@ -33,8 +37,11 @@ class GeminiProvider(SdkProvider):
     api_key_names = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
     default_model = "gemini-3.8-flash"
 
+    def _import(self) -> Any:
+        return _import_sdk()
+
     def _connect(self) -> Any:
-        genai = _import_sdk()
+        genai = self._import()
         from google.ai.generativelanguage import GenerativeServiceClient
 
         service = GenerativeServiceClient(
@@ -52,17 +59,15 @@ class GeminiProvider(SdkProvider):
         model._client = service  # noqa: SLF001  # the package is frozen
         return model
 
-    def _send(self, client: Any, request: Request) -> Any:
-        config: dict[str, Any] = {"max_output_tokens": request.max_tokens}
-        if _takes_temperature(self.model):
-            config["temperature"] = request.temperature
-        elif request.temperature:
-            log_temperature_not_sent(self.model)
+    def _refused(self) -> Collection[str]:
+        return () if _takes_temperature(self.model) else ("temperature",)
+
+    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         return client.generate_content(
             request.prompt,
-            generation_config=config,
+            generation_config={"max_output_tokens": request.max_tokens} | optional,
             # Without "retry": None a 503 is repeated for ten minutes.
-            request_options={"retry": None, "timeout": self.timeout},
+            request_options={"retry": None, "timeout": self._seconds(request)},
         )
 
     def _read(self, answer: Any) -> LLMResponse:
@@ -71,7 +76,6 @@ class GeminiProvider(SdkProvider):
         text = "".join(part.text for part in candidate.content.parts if part.text)
         finish = int(candidate.finish_reason)
         _check(finish, text)
-        dropped = not _takes_temperature(self.model)
         return LLMResponse(
             success=True,
             content=text,
@@ -80,7 +84,6 @@ class GeminiProvider(SdkProvider):
                 "model": answer._result.model_version or self.model,  # noqa: SLF001  # not on the wrapper
                 "usage": _usage(answer.usage_metadata),
                 "finish_reason": _FINISHED[finish],
-                "warnings": [temperature_not_sent(self.model)] if dropped else [],
             },
         )
 
@@ -91,7 +94,7 @@ class GeminiProvider(SdkProvider):
         return classify.from_exception(
             exc,
             detail=_message(exc),
-            code=_detail(exc, "reason"),
+            code=PER_DAY if _is_per_day(exc) else _detail(exc, "reason"),
             # RetryInfo mostly comes without a Retry-After header, and is more exact.
             retry_after=_seconds(_detail(exc, "retryDelay")),
         )
@@ -112,16 +115,15 @@ def _import_sdk() -> Any:
 
 def _restrain(transport: Any) -> None:
     """Keep the transport from repeating requests and from taking the key astray."""
-    from requests.adapters import HTTPAdapter
-
     session = transport._session  # noqa: SLF001  # the package is frozen
     # A 401 would be sent three times, to refresh credentials that an API key has not.
     session._max_refresh_attempts = 0  # noqa: SLF001  # no argument reaches it
     # A redirect to another host would carry the key along in x-goog-api-key.
     session.max_redirects = 0
-    session.hooks["response"].append(_make_readable)
+    session.hooks["response"] += [bound_requests, _make_readable]
+    adapter = requests_adapter()
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        session.mount(scheme, adapter(pool_maxsize=_CONNECTIONS))
 
 
 def _make_readable(response: Any, **_: Any) -> None:
@@ -184,13 +186,28 @@ def _usage(usage: Any) -> dict[str, int] | None:
     }
 
 
+def _dicts(value: object) -> Iterator[dict[str, Any]]:
+    """Yield the objects of what should be a list of them."""
+    for each in value if isinstance(value, list) else ():
+        if isinstance(each, dict):
+            yield each
+
+
 def _detail(exc: Exception, name: str) -> str | None:
     """Return a text out of the list of details that Google puts into its errors."""
-    details = getattr(exc, "details", None)
-    for each in details if isinstance(details, list) else ():
-        if isinstance(each, dict) and isinstance(each.get(name), str):
+    for each in _dicts(getattr(exc, "details", None)):
+        if isinstance(each.get(name), str):
             return str(each[name])
     return None
+
+
+def _is_per_day(exc: Exception) -> bool:
+    """Return whether a day's quota is used up, which Google's text does not tell."""
+    return any(
+        "PerDay" in str(violation.get("quotaId"))
+        for detail in _dicts(getattr(exc, "details", None))
+        for violation in _dicts(detail.get("violations"))
+    )
 
 
 def _message(exc: Exception) -> str:

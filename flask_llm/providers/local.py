@@ -47,6 +47,7 @@ class LocalProvider(SdkProvider):
     needs_key = False
     default_model = ""
     default_timeout = 120.0
+    max_concurrency = 1
     options = {"context": whole(256), "threads": whole(1)}  # noqa: RUF012  # never changed
 
     def __init__(
@@ -59,8 +60,8 @@ class LocalProvider(SdkProvider):
         context: int = 4096,
         threads: int | None = None,
     ) -> None:
-        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
-        self.model = str(Path(model).expanduser()) if model else _bundled_model()
+        path = str(Path(model).expanduser()) if model else _bundled_model()
+        super().__init__(api_key, model=path, base_url=base_url, timeout=timeout)
         self.context = context
         self.threads = threads or _usual_threads()
 
@@ -79,11 +80,29 @@ class LocalProvider(SdkProvider):
     def _connect(self) -> Engine:
         return engine(self.model, self.context, self.threads)
 
-    def _send(self, client: Engine, request: Request) -> "_Answer":
-        answer = _Answer(time.monotonic() + self.timeout)
+    def warm_up(self, *, full: bool) -> None:
+        """Import the library, and load the model.
+
+        Args:
+            full: Whether to load the model too. Not before a fork: see `llama`.
+        """
+        super().warm_up(full=full)
+        if full:
+            hello = [{"role": "user", "content": "Hello"}]
+            body = {"messages": hello, "max_tokens": 1, "stream": True}
+            self._client.get().run(body, lambda _: True)
+
+    def _send(
+        self, client: Engine, request: Request, optional: dict[str, Any]
+    ) -> "_Answer":
+        seconds = self._seconds(request)
+        advice = "lower max_tokens"
+        if seconds == self.timeout:
+            advice = f"raise LLM_LOCAL_TIMEOUT or {advice}"
+        answer = _Answer(time.monotonic() + seconds, advice)
         body = {
             "messages": [{"role": "user", "content": request.prompt}],
-            "temperature": request.temperature,
+            **optional,
             "max_tokens": request.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -109,8 +128,9 @@ class LocalProvider(SdkProvider):
 class _Answer:
     """Gathers the chunks of one generation, and stops it when its time is up."""
 
-    def __init__(self, stop_at: float) -> None:
+    def __init__(self, stop_at: float, advice: str) -> None:
         self._stop_at = stop_at
+        self._advice = advice
         self.text: list[str] = []
         self.finish_reason: str | None = None
         self.usage: dict[str, int] | None = None
@@ -138,9 +158,7 @@ class _Answer:
             return _error(self.error)
         if self.timed_out:
             # Not transient: the same prompt would take as long again.
-            return BadAnswerError(
-                reason=TIMEOUT, advice="raise LLM_LOCAL_TIMEOUT or lower max_tokens"
-            )
+            return BadAnswerError(reason=TIMEOUT, advice=self._advice)
         if not self.finish_reason:
             return BadAnswerError(reason="incomplete answer")
         return None

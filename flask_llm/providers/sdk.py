@@ -3,8 +3,11 @@
 import logging
 import sys
 from abc import abstractmethod
+from collections.abc import Collection, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from .. import classify
@@ -21,8 +24,7 @@ from ..redact import redact
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
 from .base import LLMProvider, explained
-
-log = logging.getLogger("flask_llm")
+from .parameters import Parameters, tell_once
 
 # How SDKs fail when an answer has a shape that they did not expect.
 _STUMBLES = (ValueError, TypeError, AttributeError, LookupError, StopIteration)
@@ -39,7 +41,7 @@ class SdkProvider(LLMProvider):
         api_key: The provider's key.
         model: Model instead of the default one.
         base_url: Address instead of the provider's own.
-        timeout: Seconds that the connection may be silent.
+        timeout: Seconds that one attempt may take.
 
     Raises:
         ValueError: The key holds what no HTTP header can carry.
@@ -48,11 +50,13 @@ class SdkProvider(LLMProvider):
         name: The provider's identifier.
         module: The module whose presence says that the SDK is installed.
         requirement: What to `pip install` for it.
+        renames: Other names of parameters, tried if a model refuses the first.
     """
 
     name: ClassVar[str]
     module: ClassVar[str]
     requirement: ClassVar[str]
+    renames: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -66,6 +70,7 @@ class SdkProvider(LLMProvider):
         self.model = model or self.default_model or ""
         self.base_url = base_url
         self.timeout = timeout
+        self._parameters = Parameters(self.model, self._refused(), self.renames)
         self._client = PerProcess(self._connect_if_available)
 
     @classmethod
@@ -96,18 +101,48 @@ class SdkProvider(LLMProvider):
             ProviderError: There is none; the subclass says why.
             TypeError: An argument has the wrong type.
         """
-        request = Request(prompt, temperature, max_tokens)
+        return self.answer(Request(prompt, temperature, max_tokens))
+
+    def answer(self, request: Request) -> LLMResponse:
+        """Make one attempt.
+
+        Args:
+            request: What is asked for, and how long the attempt may take.
+
+        Returns:
+            The answer.
+
+        Raises:
+            ProviderError: There is none; the subclass says why.
+        """
         if request.fault is not None:
             raise InvalidRequestError(reason=request.fault, provider=self.name)
+        optional, warnings = self._parameters.fit(self._optional(request))
+        for sentence in self._adapted(request):
+            tell_once(logging.WARNING, sentence)
+            warnings.append(sentence)
         try:
-            return self._read(self._send(self._client.get(), request))
+            response = self._read(self._send(self._client.get(), request, optional))
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their own trees
-            error = explained(self, exc)
+            error = self._parameters.learn(optional, explained(self, exc), exc)
+        else:
+            response.metadata["warnings"] = warnings
+            return response
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
         detail = redact(error.detail, [self._api_key])
         error.__traceback__ = None  # would tie it to this very frame, in a cycle
         raise error.copy(provider=self.name, detail=detail)
+
+    def warm_up(self, *, full: bool) -> None:
+        """Import the SDK, which takes about a second, and connect.
+
+        Args:
+            full: Whether to make this process's client too.
+        """
+        self._import()
+        if full:
+            self._client.get()
 
     def get_provider_name(self) -> str:
         """Return the provider's identifier."""
@@ -136,13 +171,41 @@ class SdkProvider(LLMProvider):
             raise UnavailableError(reason=self.unavailable_reason())
         return self._connect()
 
+    def _import(self) -> Any:
+        """Import the SDK and return its module."""
+        return import_module(self.module)
+
+    def _seconds(self, request: Request) -> float:
+        """Return how long the attempt may take."""
+        if request.timeout is None:
+            return self.timeout
+        return min(self.timeout, request.timeout)
+
     @abstractmethod
     def _connect(self) -> Any:
         """Return the SDK's client, its own retries switched off. Opens nothing yet."""
 
+    def _refused(self) -> Collection[str]:
+        """Return the optional parameters that the model is known not to take."""
+        return ()
+
+    def _optional(self, request: Request) -> dict[str, Any]:
+        """Return what a request asks for that not every model takes, by its names."""
+        return {"temperature": request.temperature}
+
+    def _adapted(self, request: Request) -> list[str]:  # noqa: ARG002  # a subclass's
+        """Return a warning for each setting that this request had no room for."""
+        return []
+
     @abstractmethod
-    def _send(self, client: Any, request: Request) -> Any:
-        """Call the SDK once."""
+    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        """Call the SDK once.
+
+        Args:
+            client: What `_connect` returned.
+            request: What is asked for.
+            optional: What of `_optional` this model takes.
+        """
 
     @abstractmethod
     def _read(self, answer: Any) -> LLMResponse:
@@ -151,20 +214,6 @@ class SdkProvider(LLMProvider):
         Raises:
             ProviderError: The answer is none that a caller can be given.
         """
-
-
-def temperature_not_sent(model: str) -> str:
-    """Return the warning for an answer of a model that takes no temperature."""
-    return f"temperature is not sent to {model}, which takes none"
-
-
-@cache
-def log_temperature_not_sent(model: str) -> None:
-    """Tell the log, once for each model and process, what the answers' warnings say.
-
-    Only for callers who asked for a temperature: everybody else would wonder why.
-    """
-    log.warning("%s", temperature_not_sent(model))
 
 
 @cache

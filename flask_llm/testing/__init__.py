@@ -1,12 +1,11 @@
 """For the tests of an app: a provider that says what it is told to."""
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
-from ..chain import Clock
+from ..clock import SYSTEM, Clock
 from ..config import ProviderSettings
 from ..providers.base import LLMProvider
 from ..types import LLMResponse, Request
@@ -59,7 +58,7 @@ class FakeProvider(LLMProvider):
         *script: Step,
         name: str = "fake",
         available: bool = True,
-        clock: Clock = time,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
         self.available = available

@@ -2,6 +2,7 @@
 
 import example_app
 from example_app import create_app
+from flask_llm.retry import PRESETS
 
 
 def chain(app):
@@ -17,7 +18,8 @@ def test_the_default_chain():
 def test_a_page_is_not_kept_waiting():
     """The defaults suit somebody who looks at a page that does not load."""
     config = create_app().llm.config
-    assert (config.max_retries, config.retry_delay, config.timeout) == (2, 0.5, 10)
+    assert config.retry == PRESETS["web"].retry
+    assert (config.deadline, config.timeout) == (25, 10)
 
 
 def test_the_environment_wins_over_the_defaults(monkeypatch):
@@ -27,7 +29,7 @@ def test_the_environment_wins_over_the_defaults(monkeypatch):
     monkeypatch.setenv("LLM_RETRY_DELAY", "7")
     app = create_app()
     assert chain(app) == ["claude"]
-    assert app.llm.config.retry_delay == 7
+    assert app.llm.config.retry.delay == 7
 
 
 def test_a_blank_line_in_the_environment_is_none(monkeypatch):

@@ -5,6 +5,7 @@ from flask_llm.config import ProviderSettings
 from flask_llm.errors import QuotaError
 from flask_llm.providers.base import explained
 from flask_llm.testing import FakeProvider
+from flask_llm.types import Request
 
 
 class Minimal(LLMProvider):
@@ -39,6 +40,23 @@ def test_the_rest_has_defaults():
     assert provider.api_key == "k-12345678"
     assert provider.unavailable_reason() == "not available"
     assert isinstance(provider.explain(RuntimeError("429")), QuotaError)
+
+
+def test_an_attempt_is_a_call_of_generate_content():
+    """A stranger's provider minds no time, and is asked in the documented way."""
+    fake = FakeProvider("hi")
+
+    assert fake.answer(Request("hello", 0.5, 7, timeout=3.0)).content == "hi"
+    assert fake.calls == [Request("hello", 0.5, 7)]
+
+
+def test_a_stranger_s_provider_needs_no_warming_up():
+    """Nothing is done ahead, and any number of calls may be under way."""
+    provider = Minimal("k-12345678")
+
+    provider.warm_up(full=False)
+    provider.warm_up(full=True)
+    assert provider.max_concurrency is None
 
 
 def test_explained_survives_a_failing_hook():

@@ -1,9 +1,13 @@
+import pickle
+
 import pytest
 import wire
 from wire import Row, anthropic_error, message
 from wire_contract import WireContract
 
+from flask_llm.errors import BadAnswerError, InvalidRequestError, ParameterError
 from flask_llm.providers.claude import ClaudeProvider
+from flask_llm.providers.parameters import tell_once
 
 KEY = "sk-ant-api03-a-made-up-key"
 
@@ -143,6 +147,30 @@ STATUSES = {
         "quota",
         "enforced spend limit",
     ),
+    "429 contract, by its code only": Row(
+        429,
+        anthropic_error(
+            "rate_limit_error",
+            "Number of requests exceeded.",
+            details={"error_code": "contract_spend_limit_reached"},
+        ),
+        "quota",
+        "quota exceeded: Number of requests",
+    ),
+    "429 code of tomorrow": Row(
+        429,
+        anthropic_error(
+            "rate_limit_error", "Slow.", details={"error_code": "ramp_limit_exceeded"}
+        ),
+        "quota",
+        "quota exceeded: Slow.",
+    ),
+    "429 details of a strange shape": Row(
+        429,
+        anthropic_error("rate_limit_error", "Slow.", details={"error_code": ["x"]}),
+        "quota",
+        "quota exceeded: Slow.",
+    ),
     "500": Row(
         500,
         anthropic_error("api_error", "Internal server error"),
@@ -183,6 +211,11 @@ STATUSES = {
     ),
 }
 
+THOUGHT = (
+    "thinking used up max_tokens before any text"
+    " (raise max_tokens or set LLM_CLAUDE_THINKING=off)"
+)
+
 NO_ANSWERS = {
     "broken JSON": Row(200, '{"id": "msg_01', "transient", "malformed answer"),
     "{}": Row(200, {}, "transient", "malformed answer"),
@@ -214,6 +247,38 @@ NO_ANSWERS = {
         message(None, stop_reason="max_tokens"),
         "bad_answer",
         "max_tokens used up before any text (raise max_tokens)",
+    ),
+    "max_tokens used up by thinking": Row(
+        200,
+        message(
+            content=[{"type": "thinking", "thinking": "", "signature": "x"}],
+            stop_reason="max_tokens",
+        ),
+        "bad_answer",
+        THOUGHT,
+    ),
+    "max_tokens used up by hidden thinking": Row(
+        200,
+        message(
+            content=[{"type": "redacted_thinking", "data": "x"}],
+            stop_reason="max_tokens",
+        ),
+        "bad_answer",
+        THOUGHT,
+    ),
+    "max_tokens used up by counted thinking": Row(
+        200,
+        message(
+            None,
+            stop_reason="max_tokens",
+            usage={
+                "input_tokens": 12,
+                "output_tokens": 300,
+                "output_tokens_details": {"thinking_tokens": 300},
+            },
+        ),
+        "bad_answer",
+        THOUGHT,
     ),
     "tool_use": Row(
         200,
@@ -314,6 +379,31 @@ LEAKS = {
 }
 
 
+# As users of the API reported them, the first two for other types.
+REFUSALS = [
+    (
+        '"thinking.type.disabled" is not supported for this model. Use'
+        ' "thinking.type.adaptive" and "output_config.effort" to control it.'
+    ),
+    (
+        "thinking: Input tag 'disabled' found using 'type' does not match any of the"
+        " expected tags: 'adaptive', 'enabled'"
+    ),
+    "`thinking` is not supported by this model",
+    "thinking: Extra inputs are not permitted",
+    "thinking.type: disabled is not supported on this model",
+    "`thinking.type` must be `enabled` or `adaptive`",
+]
+OTHER_COMPLAINTS = [
+    "`max_tokens` must be greater than `thinking.budget_tokens`.",
+    "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024",
+    "temperature: Extra inputs are not permitted",
+    "Thinking may not be enabled when tool_choice forces tool use.",
+    "`temperature` may only be set to 1 when thinking is enabled or in adaptive mode.",
+    "`temperature` is not supported when thinking is disabled",
+]
+
+
 @pytest.fixture(autouse=True)
 def _no_certificates(monkeypatch, tmp_path_factory):
     """Keep each new client from reading the system's certificates, for 40 ms."""
@@ -332,6 +422,13 @@ class TestClaude(WireContract):
     answers = ANSWERS
     no_usage = NO_USAGE
     statuses = STATUSES
+    exhausted = (
+        "400 credit used up",
+        "400 own spend limit",
+        "402",
+        "429 spend limit",
+        "429 contract, by its code only",
+    )
     no_answers = NO_ANSWERS
     trouble = STATUSES["529"]
     echo_of_key = ECHO_OF_KEY
@@ -343,6 +440,10 @@ class TestClaude(WireContract):
     def sent_prompt(received):
         return received.json["messages"][0]["content"]
 
+    @staticmethod
+    def hang_up(client):
+        client.close()
+
     def test_request(self, httpserver, ask):
         """The request carries model, prompt, max_tokens and key, and no temperature."""
         wire.serve(httpserver, Row(200, message()))
@@ -353,6 +454,7 @@ class TestClaude(WireContract):
             "model": "claude-haiku-5-5",
             "max_tokens": 300,
             "messages": [{"role": "user", "content": wire.PROMPT}],
+            "thinking": {"type": "disabled"},
         }
         assert request.headers["Authorization"] == f"Bearer {KEY}"
 
@@ -362,6 +464,99 @@ class TestClaude(WireContract):
         assert ask(httpserver.url_for(""), max_tokens=64_000).success
         ((request, _),) = httpserver.log
         assert request.json["max_tokens"] == 64_000
+
+    @pytest.mark.parametrize(
+        ("setting", "max_tokens", "config"),
+        [
+            (None, 4095, {"type": "disabled"}),
+            (None, 4096, None),
+            ("auto", 1, {"type": "disabled"}),
+            ("Off", 100_000, {"type": "disabled"}),
+            ("adaptive", 300, {"type": "adaptive"}),
+            ("1024", 1025, {"type": "enabled", "budget_tokens": 1024}),
+            (8000, 20_000, {"type": "enabled", "budget_tokens": 8000}),
+            (8000, 8000, {"type": "enabled", "budget_tokens": 4000}),
+            (8000, 2048, {"type": "enabled", "budget_tokens": 1024}),
+            (8000, 2047, {"type": "disabled"}),
+        ],
+    )
+    def test_thinking(self, httpserver, ask, setting, max_tokens, config):
+        """Short calls do not think unless told to; a budget leaves room for text."""
+        wire.serve(httpserver, Row(200, message()))
+        settings = {} if setting is None else {"THINKING": setting}
+        response = ask(httpserver.url_for(""), max_tokens, **settings)
+        ((request, _),) = httpserver.log
+        assert request.json.get("thinking") == config
+        assert response.metadata["warnings"] == KNOWN["warnings"] + {
+            (8000, 8000): ["thinking is held to half of max_tokens"],
+            (8000, 2048): ["thinking is held to half of max_tokens"],
+            (8000, 2047): ["thinking is off below 2048 max_tokens"],
+        }.get((setting, max_tokens), [])
+
+    @pytest.mark.parametrize("value", ["", "on", "1023", "0", "-1", "2k", "8000.0"])
+    def test_thinking_is_checked(self, value):
+        """What is no mode and no budget is told at the start."""
+        with pytest.raises(ValueError, match=r"must be (off, auto|1024 tokens)"):
+            ClaudeProvider(KEY, thinking=value)
+
+    @pytest.mark.parametrize("text", REFUSALS)
+    def test_refused_thinking(self, ask, clock, caplog, text):
+        """A model that cannot but think is asked again, and never told so again."""
+        caplog.set_level("INFO", "flask_llm")
+        tell_once.cache_clear()
+        bad = wire.reply(anthropic_error("invalid_request_error", text), 400)
+        with wire.Stub(wire.in_turn(bad, wire.reply(message()))) as stub:
+            response = ask(stub.url)
+        assert response.content == wire.ANSWER
+        first, second = (each.json for each in stub.received)
+        assert first.pop("thinking") == {"type": "disabled"}
+        assert first == second
+        warning = "thinking.disabled is not sent to claude-sonnet-5-5, which refused it"
+        assert response.metadata["warnings"] == [*KNOWN["warnings"], warning]
+        assert caplog.messages.count(warning) == 1
+        refused, answered = response.attempts
+        assert refused.error == "thinking.disabled refused, left out from now on"
+        assert (refused.outcome, refused.status) == ("invalid_request", 400)
+        assert answered.outcome == "success"
+        assert clock.waits == []
+
+    @pytest.mark.parametrize("text", OTHER_COMPLAINTS)
+    def test_other_complaints(self, ask, text):
+        """A 400 that refuses a value, or something else, is what it was."""
+        bad = wire.reply(anthropic_error("invalid_request_error", text), 400)
+        with wire.Stub(bad) as stub:
+            response = ask(stub.url)
+        assert len(stub.received) == 1
+        assert f"request rejected: {text[:20]}" in response.error
+
+    def test_refused_for_ever(self):
+        """Whoever refuses what was not sent is not asked again and again."""
+        bad = anthropic_error("invalid_request_error", REFUSALS[0])
+        with wire.Stub(wire.reply(bad, 400)) as stub:
+            provider = ClaudeProvider(KEY, base_url=stub.url)
+            with pytest.raises(ParameterError) as caught:
+                provider.generate_content(wire.PROMPT)
+            error = pickle.loads(pickle.dumps(caught.value))
+            assert (error.at_once, error.detail) == (True, REFUSALS[0])
+            for _ in range(2):
+                with pytest.raises(InvalidRequestError) as caught:
+                    provider.generate_content(wire.PROMPT)
+                assert type(caught.value) is InvalidRequestError
+        asked = ["thinking" in each.json for each in stub.received]
+        assert asked == [True, False, False]
+
+    def test_advice_that_helps(self, httpserver):
+        """Nobody is told to switch off what is off, or cannot be."""
+        row = NO_ANSWERS["max_tokens used up by thinking"]
+        wire.serve(httpserver, row)
+        url = httpserver.url_for("")
+        off = ClaudeProvider(KEY, base_url=url, thinking="off")
+        stubborn = ClaudeProvider(KEY, base_url=url)
+        stubborn._parameters._learned.add("thinking.disabled")
+        for provider in (off, stubborn):
+            with pytest.raises(BadAnswerError) as caught:
+                provider.generate_content(wire.PROMPT)
+            assert caught.value.advice == "raise max_tokens"
 
     def test_environment(self, monkeypatch, echo):
         """The SDK's environment variables change neither address nor key."""

@@ -388,6 +388,7 @@ class TestGemini(WireContract):
     answers = ANSWERS
     no_usage = NO_USAGE
     statuses = STATUSES
+    exhausted = ("429 per day",)
     no_answers = NO_ANSWERS
     trouble = STATUSES["503"]
     echo_of_key = ECHO_OF_KEY
@@ -437,6 +438,25 @@ class TestGemini(WireContract):
         )
         warned = f"temperature is not sent to {model}, which takes none"
         assert response.metadata["warnings"] == ([] if takes else [warned])
+
+    def test_refused_temperature(self, ask, clock):
+        """A model that is not known to take none is asked once more without it."""
+        text = (
+            'Invalid JSON payload received. Unknown name "temperature" at'
+            " 'generation_config': Cannot find field."
+        )
+        refusal = wire.reply(google_error(400, "INVALID_ARGUMENT", text), 400)
+        answers = wire.in_turn(refusal, wire.reply(generated("hi")))
+        with wire.Stub(answers) as stub:
+            response = ask(stub.url, MODEL="gemma-4-27b-it")
+        first, second = (each.json["generationConfig"] for each in stub.received)
+        assert first == {"maxOutputTokens": 300, "temperature": 0.25}
+        assert second == {"maxOutputTokens": 300}
+        assert response.content == "hi"
+        assert response.metadata["warnings"] == [
+            "temperature is not sent to gemma-4-27b-it, which refused it"
+        ]
+        assert clock.waits == []
 
     def test_model_unknown(self, httpserver, ask):
         """An answer that names no model is of the one asked."""

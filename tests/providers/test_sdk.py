@@ -10,7 +10,7 @@ from flask_llm.errors import (
     ProviderError,
     QuotaError,
 )
-from flask_llm.providers.sdk import SdkProvider, installed, log_temperature_not_sent
+from flask_llm.providers.sdk import SdkProvider, installed
 
 KEY = "sk-canary-12345678"
 
@@ -27,7 +27,7 @@ class Toy(SdkProvider):
     def _connect(self):
         return object()
 
-    def _send(self, client, request):
+    def _send(self, client, request, optional):
         return self.step(request)
 
     def _read(self, answer):
@@ -139,18 +139,6 @@ def test_a_malformed_key_is_refused_at_construction(key):
     with pytest.raises(ValueError, match="holds a space") as caught:
         toy(key=key)
     assert key not in str(caught.value)
-
-
-def test_a_dropped_temperature_is_logged_once_for_each_model(caplog):
-    """The log is no place for one line a call."""
-    log_temperature_not_sent.cache_clear()
-    for model in ("toy-1", "toy-1", "toy-2"):
-        log_temperature_not_sent(model)
-
-    assert caplog.messages == [
-        "temperature is not sent to toy-1, which takes none",
-        "temperature is not sent to toy-2, which takes none",
-    ]
 
 
 def test_a_key_is_stripped_at_construction():

@@ -1,0 +1,163 @@
+"""What is known of a provider's health, and how it changes. Arithmetic; no clock.
+
+A circuit breaker as Nygard describes it ("Release It!", 2007): closed while things go
+well, open after repeated failures, half-open when one caller may try again.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Self
+
+from .errors import ProviderError
+
+# A clock that is this much ahead still counts as the same time.
+_SKEW = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """One provider's recent failures. Times are seconds since 1970.
+
+    Attributes:
+        failures: Failures in a row.
+        since: When the first of them was.
+        until: The provider rests until then; 0 if the circuit is closed.
+        told: Whether the provider itself named that time.
+        kind: Error kind that made it rest.
+        openings: How often in a row it had to rest, for the growth of the rest.
+        probe_until: Nobody else tries before then.
+    """
+
+    failures: int = 0
+    since: float = 0.0
+    until: float = 0.0
+    told: bool = False
+    kind: str = ""
+    openings: int = 0
+    probe_until: float = 0.0
+
+    def dumps(self) -> str:
+        """Return the circuit as JSON, for a store."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def loads(cls, text: str | bytes | None) -> Self:
+        """Return the circuit of a JSON text; a closed one for what makes no sense."""
+        try:
+            known = cls(**json.loads(text or "{}"))
+            known.until + known.since + known.probe_until + known.failures  # numbers
+        except (TypeError, ValueError):  # another version's, or nobody's
+            return cls()
+        return known
+
+    def stale_at(self) -> float:
+        """Return when a store may forget it."""
+        return max(self.since, self.until, self.probe_until) + 600.0
+
+
+CLOSED = Circuit()
+
+
+class State(Enum):
+    """Whether a provider may be asked."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a provider rests, and for how long.
+
+    Attributes:
+        failures: Failures in a row that open the circuit; 0 for never.
+        window: Seconds in which they must fall.
+        rest: Seconds of the first rest; doubles each time that a probe fails. Also
+            the pace of probes where nobody else is left to ask.
+        max_rest: The longest rest in seconds that is our own guess.
+        max_cooldown: The longest in seconds that a provider can ask for.
+    """
+
+    failures: int = 5
+    window: float = 300.0
+    rest: float = 5.0
+    max_rest: float = 20.0
+    max_cooldown: float = 3600.0
+
+    def state(self, circuit: Circuit, now: float) -> State:
+        """Return whether a provider may be asked now."""
+        if not circuit.until:
+            return State.CLOSED
+        if self._is_ahead(now, circuit.until):
+            return State.OPEN
+        return State.HALF_OPEN
+
+    def failed(self, circuit: Circuit, error: ProviderError, now: float) -> Circuit:
+        """Return what is known after a failure that counts; the longest rest wins."""
+        if circuit.until > now and not self._is_ahead(now, circuit.until):
+            circuit = replace(circuit, until=now)
+        counted = self._counted(circuit, error, now)
+        asked_for = min(error.retry_after or 0.0, self.max_cooldown)
+        rest = max(asked_for, min(error.cooldown, self.max_cooldown))
+        if error.trips and self._is_too_much(counted):
+            rest = max(rest, self._guess(circuit, now))
+        if not rest:
+            return counted
+        return self._resting(counted, error, now, rest, told=rest == asked_for)
+
+    def claimed(self, circuit: Circuit, now: float, lease: float) -> Circuit | None:
+        """Return the circuit with a probe under way; None if another one is.
+
+        Args:
+            circuit: What is known.
+            now: The time.
+            lease: Seconds after which the prober is taken for dead.
+        """
+        if self._is_ahead(now, circuit.probe_until):
+            return None
+        return replace(circuit, probe_until=now + lease)
+
+    def released(self, circuit: Circuit) -> Circuit:
+        """Return the circuit without the probe that was under way."""
+        return replace(circuit, probe_until=0.0)
+
+    def _is_ahead(self, now: float, moment: float) -> bool:
+        """Return whether a moment is to come; not if a wrong clock must have set it."""
+        longest = max(self.max_rest, self.max_cooldown)
+        return now < moment <= now + longest + _SKEW
+
+    def _counted(self, circuit: Circuit, error: ProviderError, now: float) -> Circuit:
+        if not error.trips:
+            return circuit
+        if now - circuit.since > self.window:
+            return replace(circuit, failures=1, since=now)
+        return replace(circuit, failures=circuit.failures + 1)
+
+    def _is_too_much(self, circuit: Circuit) -> bool:
+        if not self.failures:
+            return False
+        return circuit.until > 0 or circuit.failures >= self.failures
+
+    def _guess(self, circuit: Circuit, now: float) -> float:
+        """Return the seconds to rest; longer each time that a probe has failed."""
+        times = circuit.openings if now >= circuit.until else circuit.openings - 1
+        return float(min(self.rest * 2 ** min(max(times, 0), 32), self.max_rest))
+
+    def _resting(
+        self,
+        circuit: Circuit,
+        error: ProviderError,
+        now: float,
+        rest: float,
+        *,
+        told: bool,
+    ) -> Circuit:
+        opened_again = now >= circuit.until
+        probe_until = now + min(rest, self.rest)
+        openings = circuit.openings + opened_again
+        circuit = replace(circuit, openings=openings, probe_until=probe_until)
+        if circuit.until >= now + rest:
+            return circuit
+        return replace(circuit, until=now + rest, told=told, kind=error.kind)

@@ -1,0 +1,114 @@
+"""How calls reach one provider: not too many at once, and none without an end."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from .clock import Clock
+from .errors import BusyError, TimedOutError
+from .process import PerProcess
+from .workers import LeftBehind, Workers
+
+T = TypeVar("T")
+
+# A call that was left behind still holds a thread and a connection.
+_MOST_ABANDONED = 8
+
+# The provider's own timeout should end a call first: that leaves nothing behind. So it
+# gets 25 ms more, but no more than a twentieth of a short limit.
+_GRACE_S = 0.025
+_GRACE_PART = 0.05
+
+
+class Lane:
+    """The calls to one provider.
+
+    Args:
+        most: The most calls at once in a process; None for no limit.
+        workers: Threads for calls with a time limit.
+        clock: Where time is read.
+    """
+
+    def __init__(self, most: int | None, workers: Workers, clock: Clock) -> None:
+        self._most = most
+        self._workers = workers
+        self._clock = clock
+        self._calls = PerProcess(lambda: _Calls(most))
+
+    def call(
+        self, function: Callable[[], T], limit: float | None, patience: float
+    ) -> T:
+        """Return what a function returns.
+
+        Args:
+            function: Asks the provider.
+            limit: Seconds after which the caller does not wait any longer; None to
+                wait as long as it takes.
+            patience: The most seconds to wait for a free slot.
+
+        Raises:
+            BusyError: There is no slot, or too many earlier calls have not ended.
+            TimedOutError: The time is up.
+        """
+        if limit is None:
+            return self._unlimited(function, patience)
+        calls = self._calls.get()
+        end = self._clock.monotonic() + limit
+        calls.begin(min(patience, limit))
+        return self._limited(calls, function, end - self._clock.monotonic())
+
+    def _unlimited(self, function: Callable[[], T], patience: float) -> T:
+        if self._most is None:
+            return function()
+        calls = self._calls.get()
+        calls.begin(patience)
+        try:
+            return function()
+        finally:
+            calls.end()
+
+    def _limited(self, calls: "_Calls", function: Callable[[], T], limit: float) -> T:
+        call = _Call()
+
+        def run() -> T:
+            try:
+                return function()
+            finally:
+                call.over = True
+                calls.abandoned.discard(call)
+                calls.end()
+
+        try:
+            grace = min(_GRACE_S, limit * _GRACE_PART)
+            return self._workers.call(run, limit + grace)
+        except LeftBehind:
+            calls.abandoned.add(call)
+            if call.over:  # just now, before it was in the set
+                calls.abandoned.discard(call)
+            raise TimedOutError from None
+
+
+class _Call:
+    """A call that may outlive its caller."""
+
+    over = False
+
+
+class _Calls:
+    """One process's calls to a provider."""
+
+    def __init__(self, most: int | None) -> None:
+        self._most = most
+        self._slots = threading.Semaphore(most) if most else None
+        self.abandoned: set[_Call] = set()
+
+    def begin(self, patience: float) -> None:
+        if len(self.abandoned) >= _MOST_ABANDONED:
+            told = f"busy ({len(self.abandoned)} abandoned calls have not ended)"
+            raise BusyError(reason=told)
+        if self._slots and not self._slots.acquire(timeout=patience):
+            raise BusyError(reason=f"busy ({self._most} at once)")
+
+    def end(self) -> None:
+        if self._slots:
+            self._slots.release()

@@ -1,0 +1,71 @@
+"""How one walk along the chain ended."""
+
+from dataclasses import dataclass, field
+
+from .entry import ChainEntry
+from .errors import CoolingDownError, DeadlineError, ProviderError
+from .types import Attempt, LLMResponse
+
+
+@dataclass
+class Outcome:
+    """How one walk ended.
+
+    Attributes:
+        first: Name of the chain's first entry.
+        deadline: Seconds that the whole call had; None for no limit.
+        attempts: Every try and every skipped provider, in order.
+        errors: The last error of each provider that did not answer, by its name.
+        entry: The entry that answered.
+        response: Its answer.
+        stopped: Whether the walk ended before the end of the chain.
+        late: Whether it was the deadline that ended it.
+    """
+
+    first: str
+    deadline: float | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    errors: dict[str, ProviderError] = field(default_factory=dict)
+    entry: ChainEntry | None = None
+    response: LLMResponse | None = None
+    stopped: bool = False
+    late: bool = False
+
+    def failed(self, error: ProviderError) -> None:
+        """Note the last error of a provider."""
+        self.errors.pop(error.provider, None)  # to stand where it happened
+        self.errors[error.provider] = error
+
+    def story(self, *, detailed: bool = False) -> str:
+        """Return who failed and why, in the documented words.
+
+        Args:
+            detailed: Whether to repeat what the providers themselves said.
+        """
+        if not self.errors:
+            return f"No provider was asked: the deadline of {self.deadline:g} s passed"
+        errors = self.errors.values()
+        told = (str(each) if detailed else each.summary for each in errors)
+        pairs = ", ".join(
+            f"{name}: {why}" for name, why in zip(self.errors, told, strict=True)
+        )
+        return f"{self._head()}: [{pairs}]"
+
+    def _head(self) -> str:
+        if self.late:
+            return f"LLM deadline of {self.deadline:g} s passed"
+        return "LLM call stopped" if self.stopped else "All LLM providers failed"
+
+    def telling_error(self) -> ProviderError:
+        """Return the error that stands for the failed call.
+
+        The last one of a provider that was asked: that another has no key says little.
+        If all rest, the one that is back first.
+        """
+        errors = list(self.errors.values())
+        if self.late:
+            return DeadlineError(provider=errors[-1].provider if errors else self.first)
+        if asked := [each for each in errors if each.asked]:
+            return asked[-1]
+        resting = [each for each in errors if isinstance(each, CoolingDownError)]
+        return min(resting or errors[-1:], key=lambda each: each.retry_after or 0.0)

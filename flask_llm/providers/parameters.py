@@ -1,0 +1,175 @@
+"""Parameters that do not travel: what a model takes, as known or as it told us."""
+
+import logging
+import re
+from collections.abc import Collection, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import InvalidRequestError, ParameterError, ProviderError
+
+log = logging.getLogger("flask_llm")
+
+# Of OpenAI's errors, which many servers copy; they name the parameter in `param`.
+_CODES = ("unsupported_parameter", "unsupported_value")
+
+_REFUSED = (
+    r"(?:(?:is|are|was|were) )?(?:currently |yet )?"
+    r"(?:not (?:yet )?(?:supported|permitted|allowed|accepted|available|recogni[sz]ed)"
+    r"|unsupported|deprecated|unknown|unrecogni[sz]ed|unexpected)\b"
+    r"|does not match any of the expected tags"
+    r"|(?:input should|must) be [`'\"]"  # a list of words that it might be
+)
+_REFUSES = (
+    r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra)"
+    r" (?:request )?(?:keyword )?(?:parameter|argument|field|name|property|value)s?"
+    r"(?: supplied)?"
+    r"|(?:does not|doesn't|do not) (?:support|accept|allow|take)"
+    r"(?: the)?(?: parameter| field)?"
+)
+# A complaint about a value, and one about a combination, refuse no parameter.
+_NO_VALUE = (
+    r"(?:(?!\b(?:when|if|while|unless|value|above|below|greater|less|than|range)\b)"
+    r"[^\d,;.!?]){0,60}?"
+)
+_UNCONDITIONAL = r"(?!\s+(?:when|if|while|unless)\b)"
+
+
+class Parameters:
+    """Which optional parameters one model takes: known before, or learned from a 400.
+
+    One for each provider object, so for each provider and model of a process. Threads
+    share it: each change is a single `set.add`, and learning twice does no harm.
+
+    A parameter is known by its name; one that is an object with a `type`, such as
+    ``{"type": "disabled"}`` for `thinking`, by both: "thinking.disabled".
+
+    Args:
+        model: The model, for the sentences.
+        refused: Parameters that it is known not to take.
+        renames: Under which other name a parameter is sent if the first is refused.
+            Such parameters are never left out: ``{"max_tokens":
+            "max_completion_tokens"}`` must not make an answer endless.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        refused: Collection[str] = (),
+        renames: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._model = model
+        self._known = frozenset(refused)
+        self._learned: set[str] = set()
+        self._renames = renames
+
+    def fit(self, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return what of a request's optional parameters is sent, and warnings.
+
+        Args:
+            wanted: Values by the names of the parameters.
+
+        Returns:
+            The values to send by the names that the model takes, and a sentence for
+            each that is left out.
+        """
+        sent, warnings = {}, []
+        for name, value in wanted.items():
+            key = _key(name, value)
+            if not self.refuses(key):
+                sent[name] = value
+            elif key in self._renames:
+                sent[self._renames[key]] = value
+            else:
+                warnings.append(self._not_sent(key))
+                tell_once(_level(value), warnings[-1])
+        return sent, warnings
+
+    def refuses(self, key: str) -> bool:
+        """Return whether the model is known not to take a parameter."""
+        return key in self._known or key in self._learned
+
+    def learn(
+        self, sent: Mapping[str, Any], error: ProviderError, exc: object = None
+    ) -> ProviderError:
+        """Return the error that a refusal means, remembering what was refused.
+
+        Args:
+            sent: The optional parameters that this very request carried.
+            error: What the provider answered.
+            exc: The SDK's exception, for a machine-readable `code` and `param`.
+
+        Returns:
+            A `ParameterError` if the error names one of them without doubt and the
+            next request will differ; otherwise the error as it is.
+        """
+        if type(error) is not InvalidRequestError or error.status not in {400, 422}:
+            return error
+        told = _param(exc)
+        refused = {
+            name: _key(name, value)
+            for name, value in sent.items()
+            if (told == name if told else _refusal(name).search(error.detail))
+        }
+        outcomes = [self._remember(key) for key in refused.values()]
+        if not any(outcomes):
+            return error
+        return ParameterError(
+            error.detail, reason=", ".join(filter(None, outcomes)), status=error.status
+        )
+
+    def _remember(self, key: str) -> str | None:
+        """Note a refusal and return what follows; None if nothing can."""
+        other = self._renames.get(key)
+        if other is None and key in self._renames.values():
+            return None
+        if other is not None and self.refuses(other):
+            return None
+        self._learned.add(key)
+        if other is None:
+            return f"{key} refused, left out from now on"
+        tell_once(logging.INFO, f"{key} is sent to {self._model} as {other}")
+        return f"{key} refused, sent as {other} from now on"
+
+    def _not_sent(self, key: str) -> str:
+        why = "which takes none" if key in self._known else "which refused it"
+        return f"{key} is not sent to {self._model}, {why}"
+
+
+def _key(name: str, value: object) -> str:
+    if isinstance(value, Mapping) and "type" in value:
+        return f"{name}.{value['type']}"
+    return name
+
+
+def _level(value: object) -> int:
+    """Return how loudly a value may be left out: who set none would wonder why."""
+    if isinstance(value, Mapping):
+        return logging.INFO
+    return logging.WARNING if value else logging.DEBUG
+
+
+@cache
+def tell_once(level: int, sentence: str) -> None:
+    """Tell the log, once in a process, what the warnings of each answer say."""
+    log.log(level, "%s", sentence)
+
+
+def _param(exc: object) -> str | None:
+    """Return the parameter that an exception names in its own attributes."""
+    param = getattr(exc, "param", None)
+    if getattr(exc, "code", None) in _CODES and isinstance(param, str):
+        return param.partition(".")[0]
+    return None
+
+
+@cache
+def _refusal(name: str) -> re.Pattern[str]:
+    """Return the pattern of a text that refuses a parameter, whatever its value."""
+    word = rf"(?<!\w){re.escape(name)}(?:\.\w+)*(?!\w)"
+    return re.compile(
+        rf"{word}{_NO_VALUE}(?:{_REFUSED}){_UNCONDITIONAL}"
+        rf"|(?<!\w)(?:{_REFUSES})[\s:]*[`'\"]?{word}",
+        re.IGNORECASE,
+    )

@@ -1,0 +1,44 @@
+"""What a store of circuits can do."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from ..circuit import CLOSED, Circuit
+
+Change = Callable[[Circuit], Circuit]
+"""Makes the new circuit out of the stored one. Pure: it may be called again."""
+
+
+class Store(ABC):
+    """Keeps one `Circuit` under each key. Used by many threads at once.
+
+    A key that is not there is a closed circuit, and a closed circuit is not kept.
+    """
+
+    @abstractmethod
+    def read(self, keys: Sequence[str]) -> list[Circuit]:
+        """Return the circuits of several keys, in their order."""
+
+    @abstractmethod
+    def update(self, key: str, change: Change) -> Circuit:
+        """Change one circuit atomically, over all who share the store.
+
+        Returns:
+            What is stored now.
+        """
+
+    def decide(self, key: str, change: Change) -> Circuit:
+        """Change one circuit where only one of all who share the store may win.
+
+        A store in front of another one waits for that one here, and only here does
+        the last call of `change` count, so a closure may note whether it won.
+
+        Returns:
+            What is stored now.
+        """
+        return self.update(key, change)
+
+
+def unless_stale(circuit: Circuit, now: float) -> Circuit:
+    """Return the circuit; a closed one as soon as stores may have forgotten it."""
+    return CLOSED if circuit.stale_at() <= now else circuit

@@ -1,0 +1,188 @@
+"""The arithmetic of a circuit breaker, without a clock and without a store."""
+
+import pytest
+
+from flask_llm.circuit import CLOSED, BreakerPolicy, Circuit, State
+from flask_llm.errors import (
+    AuthError,
+    BadAnswerError,
+    ModelNotFoundError,
+    QuotaError,
+    TransientError,
+    UsedUpError,
+)
+
+NOW = 1_800_000_000.0
+POLICY = BreakerPolicy()
+
+
+def failed(*errors, every=1.0, circuit=CLOSED, policy=POLICY):
+    """Return the circuit after failures, one each so many seconds, and the time."""
+    now = NOW
+    for number, error in enumerate(errors):
+        now = NOW + number * every
+        circuit = policy.failed(circuit, error, now)
+    return circuit, now
+
+
+def test_five_failures_in_a_row_open_the_circuit():
+    """Four may be chance; after the fifth the provider rests for five seconds."""
+    four, now = failed(*[TransientError()] * 4)
+    assert POLICY.state(four, now) is State.CLOSED
+
+    five, now = failed(*[TransientError()] * 5)
+    assert POLICY.state(five, now) is State.OPEN
+    assert five.until == now + 5
+    assert POLICY.state(five, now + 5) is State.HALF_OPEN
+
+
+def test_failures_far_apart_are_no_outage():
+    """What lies before the window does not count."""
+    circuit, now = failed(*[TransientError()] * 20, every=100.0)
+
+    assert POLICY.state(circuit, now) is State.CLOSED
+
+
+def test_each_failed_probe_doubles_the_rest_up_to_the_cap():
+    """A long outage costs few probes, and its end is noticed soon."""
+    circuit, now = failed(*[TransientError()] * 5)
+    rests = []
+    for _ in range(5):
+        now = circuit.until
+        circuit = POLICY.failed(circuit, TransientError(), now)
+        rests.append(circuit.until - now)
+
+    assert rests == [10, 20, 20, 20, 20]
+
+
+def test_failures_meanwhile_extend_the_rest_but_do_not_double_it():
+    """Calls that were under way when the circuit opened are one outage."""
+    circuit, now = failed(*[TransientError()] * 5)
+    later = POLICY.failed(circuit, TransientError(), now + 2)
+
+    assert later.until == now + 2 + 5
+    assert later.openings == circuit.openings == 1
+
+
+@pytest.mark.parametrize(
+    "error", [QuotaError(retry_after=37.5), TransientError(retry_after=37.5)]
+)
+def test_a_provider_that_says_when_to_come_back_rests_till_then(error):
+    """At the first time, and no early probe is allowed."""
+    circuit, _ = failed(error)
+
+    assert circuit.until == NOW + 37.5
+    assert circuit.told
+
+
+def test_the_longest_rest_wins():
+    """A short Retry-After does not shorten a long one."""
+    circuit, now = failed(QuotaError(retry_after=60), QuotaError(retry_after=1))
+
+    assert circuit.until == NOW + 60
+    assert circuit.told
+    assert POLICY.state(circuit, now + 2) is State.OPEN
+
+
+def test_no_provider_can_send_itself_away_for_a_year():
+    """A Retry-After beyond the cap is the cap."""
+    circuit, _ = failed(QuotaError(retry_after=1e9))
+
+    assert circuit.until == NOW + 3600
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (UsedUpError(), 3600),
+        (UsedUpError(retry_after=20), 3600),
+        (AuthError(), 300),
+        (ModelNotFoundError(), 300),
+    ],
+)
+def test_what_minutes_do_not_mend_rests_long(error, seconds):
+    """One failure is enough; it is our own guess, so a probe is allowed."""
+    circuit, _ = failed(error)
+
+    assert circuit.until == NOW + seconds
+    assert not circuit.told
+
+
+@pytest.mark.parametrize("error", [BadAnswerError(), QuotaError()])
+def test_what_says_nothing_of_the_provider_leaves_it_alone(error):
+    """The next call begins with the primary again, as documented."""
+    circuit, now = failed(error)
+
+    assert POLICY.state(circuit, now) is State.CLOSED
+
+
+def test_quota_errors_without_a_time_open_the_circuit_too():
+    """A provider that only ever says no is not asked for ever."""
+    circuit, now = failed(*[QuotaError()] * 5)
+
+    assert POLICY.state(circuit, now) is State.OPEN
+
+
+def test_zero_failures_switches_the_breaker_off_but_not_the_cooldown():
+    """What a provider itself asks for is still done."""
+    policy = BreakerPolicy(failures=0)
+    circuit, now = failed(*[TransientError()] * 50, policy=policy)
+    assert policy.state(circuit, now) is State.CLOSED
+
+    circuit, now = failed(QuotaError(retry_after=9), policy=policy)
+    assert policy.state(circuit, now) is State.OPEN
+
+
+def test_one_probe_at_a_time():
+    """A claim shuts others out until its lease is over; releasing it lets them in."""
+    circuit, _ = failed(*[TransientError()] * 5)
+    now = circuit.until
+
+    claimed = POLICY.claimed(circuit, now, lease=30)
+    assert POLICY.claimed(claimed, now + 29, lease=30) is None
+    assert POLICY.claimed(claimed, now + 30, lease=30) is not None
+    assert POLICY.claimed(POLICY.released(claimed), now + 1, lease=30) is not None
+
+
+def test_early_probes_keep_their_pace():
+    """Where nobody else is left, a long rest is tried every five seconds, no faster."""
+    circuit, _ = failed(AuthError())
+
+    assert POLICY.claimed(circuit, NOW + 4.9, lease=30) is None
+    assert POLICY.claimed(circuit, NOW + 5, lease=30) is not None
+
+
+@pytest.mark.parametrize("skew", [-5.0, 5.0])
+def test_clocks_may_differ_by_seconds(skew):
+    """Another host's clock moves the end of the rest by its error, nothing more."""
+    circuit, now = failed(*[TransientError()] * 5)
+
+    assert POLICY.state(circuit, now + skew - 0.1) in {State.OPEN, State.HALF_OPEN}
+    assert POLICY.state(circuit, now + 5 - skew + skew) is State.HALF_OPEN
+    assert POLICY.failed(circuit, TransientError(), now + skew).until >= circuit.until
+
+
+def test_a_clock_that_is_days_ahead_blocks_nobody():
+    """A rest longer than any that we give is taken for the mistake it is."""
+    circuit, now = failed(TransientError(retry_after=60))
+
+    assert POLICY.state(circuit, now - 86_400) is State.HALF_OPEN
+    claimed = POLICY.claimed(circuit, NOW + 60, lease=30)
+    assert POLICY.claimed(claimed, NOW - 86_400, lease=30) is not None
+    failed_again = POLICY.failed(circuit, AuthError(), NOW - 86_400)
+    assert failed_again.until == NOW - 86_400 + 300
+
+
+def test_a_circuit_survives_a_store():
+    """What is written is read again."""
+    circuit, _ = failed(*[TransientError()] * 5)
+
+    assert Circuit.loads(circuit.dumps()) == circuit
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "7", '{"until": "x"}', '{"a": 1}']
+)
+def test_what_makes_no_sense_is_a_closed_circuit(text):
+    """A damaged store or another version's stops no call."""
+    assert Circuit.loads(text) == CLOSED

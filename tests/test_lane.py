@@ -1,0 +1,105 @@
+"""Not too many calls at once, and none without an end."""
+
+import threading
+import time
+
+import pytest
+
+from flask_llm.clock import SYSTEM
+from flask_llm.errors import BusyError, TimedOutError
+from flask_llm.lane import Lane
+from flask_llm.workers import Workers
+
+
+def lane(most=None):
+    return Lane(most, Workers(SYSTEM), SYSTEM)
+
+
+@pytest.fixture
+def end():
+    """Ends what hangs, at the latest with the test."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+@pytest.mark.parametrize("most", [None, 1])
+def test_a_call_goes_through(most, limit):
+    """Again and again: slots come back, also from calls that fail."""
+    each = lane(most)
+    for _ in range(3):
+        assert each.call(lambda: 42, limit, 0) == 42
+        with pytest.raises(ZeroDivisionError):
+            each.call(lambda: 1 / 0, limit, 0)
+
+
+def test_without_a_limit_the_call_stays_in_its_thread():
+    """Who asks for no deadline pays for none."""
+    assert lane().call(threading.get_ident, None, 0) == threading.get_ident()
+
+
+@pytest.mark.parametrize("limit", [None, 0.05])
+def test_a_full_lane_is_waited_for_and_then_left(end, limit):
+    """Beyond its limit a provider is not asked; the caller moves on in time."""
+    each = lane(1)
+    inside = threading.Event()
+
+    def occupy():
+        inside.set()
+        end.wait()
+
+    thread = threading.Thread(target=each.call, args=(occupy, None, 0))
+    thread.start()
+    inside.wait()
+    with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
+        each.call(lambda: 42, limit, 0.05)
+    end.set()
+    thread.join()
+
+    assert each.call(lambda: 42, limit, 0.05) == 42
+
+
+def test_a_call_that_waits_gets_the_free_slot(end):
+    """Waiting is worth while."""
+    each = lane(1)
+    first = threading.Thread(target=each.call, args=(end.wait, None, 0))
+    first.start()
+    threading.Timer(0.05, end.set).start()
+
+    assert each.call(lambda: 42, 5, 5) == 42
+    first.join()
+
+
+def test_a_call_without_an_end_is_left(end):
+    """The caller is told that the provider was silent."""
+    started = time.monotonic()
+    with pytest.raises(TimedOutError):
+        lane().call(end.wait, 0.05, 0)
+    assert time.monotonic() - started < 0.5
+
+
+def test_abandoned_calls_are_bounded(end):
+    """Eight threads may hang; after that the provider is busy until one has ended."""
+    each = lane()
+    for _ in range(8):
+        with pytest.raises(TimedOutError):
+            each.call(end.wait, 0, 0)
+    with pytest.raises(BusyError, match="8 abandoned calls"):
+        each.call(lambda: 42, 1, 0)
+
+    end.set()
+    for _ in range(100):
+        if not each._calls.get().abandoned:
+            break
+        time.sleep(0.01)
+    assert each.call(lambda: 42, 1, 0) == 42
+
+
+def test_an_abandoned_call_keeps_its_slot(end):
+    """The provider still works for it."""
+    each = lane(1)
+    with pytest.raises(TimedOutError):
+        each.call(end.wait, 0, 0)
+    with pytest.raises(BusyError):
+        each.call(lambda: 42, None, 0)

@@ -1,0 +1,107 @@
+"""Calls in threads that their callers may leave behind."""
+
+import contextvars
+import os
+import threading
+import time
+
+import pytest
+
+from flask_llm.clock import SYSTEM
+from flask_llm.workers import LeftBehind, Workers
+
+current = contextvars.ContextVar("current", default="nobody")
+
+
+@pytest.fixture
+def workers():
+    return Workers(SYSTEM)
+
+
+def test_a_call_returns_what_its_function_returns(workers):
+    """The thread in between is not seen."""
+    assert workers.call(lambda: 6 * 7, 5) == 42
+
+
+def test_a_call_raises_what_its_function_raises(workers):
+    """Even what is no Exception."""
+    with pytest.raises(ZeroDivisionError):
+        workers.call(lambda: 1 / 0, 5)
+    with pytest.raises(KeyboardInterrupt):
+        workers.call(lambda: (_ for _ in ()).throw(KeyboardInterrupt), 5)
+
+
+def test_a_caller_leaves_in_time(workers):
+    """What never ends costs no more than the limit."""
+    end = threading.Event()
+    started = time.monotonic()
+    with pytest.raises(LeftBehind):
+        workers.call(end.wait, 0.05)
+    assert 0.05 <= time.monotonic() - started < 0.5
+    end.set()
+
+
+def test_the_context_is_the_callers(workers):
+    """`current_app` and every other context variable is seen inside."""
+    current.set("the caller")
+
+    assert workers.call(current.get, 5) == "the caller"
+
+
+def test_threads_are_used_again(workers):
+    """A thousand calls one after the other need one thread."""
+    seen = {workers.call(threading.get_ident, 5) for _ in range(1000)}
+
+    assert len(seen) == 1
+
+
+def test_calls_at_once_do_not_wait_for_each_other(workers):
+    """Each has a thread, however many there are."""
+    barrier = threading.Barrier(8)
+    callers = [
+        threading.Thread(target=workers.call, args=(lambda: barrier.wait(5), 5))
+        for _ in range(8)
+    ]
+    for each in callers:
+        each.start()
+    for each in callers:
+        each.join()
+    assert not barrier.broken
+
+
+def test_without_threads_the_caller_does_it(workers, monkeypatch):
+    """A process at its limit answers without a deadline rather than not at all."""
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert workers.call(threading.get_ident, 5) == threading.get_ident()
+
+
+def test_an_answer_is_not_kept(workers):
+    """An idle thread holds nothing of its last call."""
+
+    class Answer:
+        pass
+
+    answers = [workers.call(Answer, 5)]
+    gone = threading.Event()
+    import weakref
+
+    weakref.finalize(answers[0], gone.set)
+    answers.clear()
+
+    assert gone.wait(1)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_process_has_threads_of_its_own(workers):
+    """The parent's idle threads are not there after a fork."""
+    workers.call(int, 5)
+    child = os.fork()
+    if child == 0:
+        os._exit(workers.call(lambda: 7, 5))
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
