@@ -5,11 +5,15 @@ well, open after repeated failures, half-open when one caller may try again.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Self
 
 from .errors import ProviderError
+
+# Longer than any window in which failures are counted.
+_KEPT_S = 86_400.0
 
 # A clock that is this much ahead still counts as the same time.
 _SKEW = 60.0
@@ -46,14 +50,21 @@ class Circuit:
         """Return the circuit of a JSON text; a closed one for what makes no sense."""
         try:
             known = cls(**json.loads(text or "{}"))
-            known.until + known.since + known.probe_until + known.failures  # numbers
+            sane = all(map(known._is_sane, cls.__slots__))
         except (TypeError, ValueError):  # another version's, or nobody's
             return cls()
-        return known
+        return known if sane else cls()
+
+    def _is_sane(self, name: str) -> bool:
+        """Return whether an attribute is of its default's kind, and finite."""
+        value, usual = getattr(self, name), getattr(type(self)(), name)
+        if isinstance(usual, float):
+            return isinstance(value, int | float) and math.isfinite(value)
+        return type(value) is type(usual)
 
     def stale_at(self) -> float:
         """Return when a store may forget it."""
-        return max(self.since, self.until, self.probe_until) + 600.0
+        return max(self.since, self.until, self.probe_until) + _KEPT_S
 
 
 CLOSED = Circuit()

@@ -181,7 +181,19 @@ def test_a_circuit_survives_a_store():
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "{", "[]", "7", '{"until": "x"}', '{"a": 1}']
+    "text",
+    [
+        '{"openings": "x"}',
+        '{"until": NaN}',
+        '{"failures": 1.5}',
+        None,
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"until": "x"}',
+        '{"a": 1}',
+    ],
 )
 def test_what_makes_no_sense_is_a_closed_circuit(text):
     """A damaged store or another version's stops no call."""

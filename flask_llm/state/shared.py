@@ -107,16 +107,20 @@ class SharedStore(Store):
     def _probe(self, link: "_Link") -> None:
         """Write and read; then write what was learned during the outage."""
         self._remote.read([_PROBE])  # connects, which may take longer
-        begin = self._clock.monotonic()
-        self._remote.update(_PROBE, lambda _: Circuit(since=self._clock.time()))
-        self._remote.read([_PROBE])
-        if self._clock.monotonic() - begin > self._patience:
-            raise TimeoutError
+        mark = Circuit(since=self._clock.time())
+        self._in_time(lambda: self._remote.update(_PROBE, lambda _: mark))
+        self._in_time(lambda: self._remote.read([_PROBE]))
         link.health.probe_passed()
         for key in link.memory.kept():
             (mine,) = link.memory.read([key])
             self._write(link, key, partial(_later, mine), mine)
         link.health.tell_recovery()
+
+    def _in_time(self, work: Callable[[], object]) -> None:
+        begin = self._clock.monotonic()
+        work()
+        if self._clock.monotonic() - begin > self._patience:
+            raise TimeoutError
 
     def _refresh(self, link: "_Link", keys: Sequence[str], now: float) -> Job[None]:
         """Queue a look at the remote store, or join one that is under way."""
