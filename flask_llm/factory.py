@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from . import parsers
@@ -199,7 +199,7 @@ class LLMFactory:
             error = InvalidRequestError(provider=self._chain.entries[0].name)
             return _failure(f"No provider was asked: {request.fault}", error, [])
         outcome = self._chain.run(request, policy, seconds)
-        attempts = [asdict(each) for each in outcome.attempts]
+        attempts = [each.as_dict() for each in outcome.attempts]
         if outcome.entry is None or outcome.response is None:
             story = outcome.story(detailed=True)
             return _failure(story, outcome.telling_error(), attempts)
@@ -235,8 +235,15 @@ def _written(
 
 def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
     """Return metadata in which every key is there, and nothing is known yet."""
-    unknown = ("model", "usage", "finish_reason", "request_id", "error_kind")
-    return dict.fromkeys(unknown) | {"attempts": attempts, "warnings": []}
+    return {
+        "model": None,
+        "usage": None,
+        "finish_reason": None,
+        "request_id": None,
+        "error_kind": None,
+        "attempts": attempts,
+        "warnings": [],
+    }
 
 
 def _success(

@@ -101,13 +101,17 @@ class SdkProvider(LLMProvider):
             ProviderError: There is none; the subclass says why.
             TypeError: An argument has the wrong type.
         """
-        return self.answer(Request(prompt, temperature, max_tokens))
+        request = Request(prompt, temperature, max_tokens)
+        if request.fault is not None:
+            raise InvalidRequestError(reason=request.fault, provider=self.name)
+        return self.answer(request)
 
     def answer(self, request: Request) -> LLMResponse:
         """Make one attempt.
 
         Args:
-            request: What is asked for, and how long the attempt may take.
+            request: What is asked for, and how long the attempt may take; one that
+                has no `fault`.
 
         Returns:
             The answer.
@@ -115,8 +119,6 @@ class SdkProvider(LLMProvider):
         Raises:
             ProviderError: There is none; the subclass says why.
         """
-        if request.fault is not None:
-            raise InvalidRequestError(reason=request.fault, provider=self.name)
         optional, warnings = self._parameters.fit(self._optional(request))
         for sentence in self._adapted(request):
             tell_once(logging.WARNING, sentence)

@@ -1,0 +1,1 @@
+"""What Flask-LLM costs, beside the bare SDK in one run: `python -m benchmarks`."""
