@@ -54,6 +54,17 @@ class Breaker:
             retry_after=float(seconds),
         )
 
+    def was_opened_by_others(self, entry: ChainEntry, failures: int) -> bool:
+        """Return whether not only this call's own failures have opened a circuit.
+
+        Args:
+            entry: Who was asked.
+            failures: This call's own failures there.
+        """
+        (circuit,) = self.look([entry]).values()
+        guessed = circuit.until > 0 and not circuit.told
+        return guessed and failures < self._policy.failures
+
     def rest_of(self, entry: ChainEntry) -> CoolingDownError | None:
         """Return why an entry would not be asked now; None if it would be."""
         (circuit,) = self.look([entry]).values()

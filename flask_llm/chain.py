@@ -158,8 +158,9 @@ class _Walk:
         return state is State.HALF_OPEN and self._breaker.claim(entry)
 
     def _is_too_late(self) -> bool:
-        self._outcome.late = self._deadline.left() < _TOO_LATE_S
-        return self._outcome.late
+        is_late = self._deadline.left() < _TOO_LATE_S
+        self._outcome.late |= is_late
+        return is_late
 
     def _skip(self, entry: ChainEntry, error: ProviderError, *, news: bool) -> None:
         level = logging.WARNING if news else logging.DEBUG
@@ -168,7 +169,7 @@ class _Walk:
         self._outcome.attempts.append(_attempt(entry, 0.0, error))
 
     def _persist(self, turn: _Turn) -> LLMResponse | ProviderError:
-        """Ask one provider as often as the policy and the deadline allow."""
+        """Ask one provider as often as it makes sense."""
         policy = ONCE if turn.probe else self._policy
         self._outcome.late = False
         failures = 0
@@ -178,14 +179,23 @@ class _Walk:
                 return answer
             failures += 1
             wait = policy.wait(answer, failures)
-            if wait is None:
-                self._outcome.late = self._deadline.left() < _TOO_LATE_S
+            if wait is None or not self._pause(turn.entry, answer, failures, wait):
+                self._is_too_late()
                 return answer
-            if wait + _TOO_LATE_S > self._deadline.left():
-                self._outcome.late = True
-                return answer
-            if not answer.at_once:
-                self._rest(answer, failures, wait)
+
+    def _pause(
+        self, entry: ChainEntry, error: ProviderError, failures: int, wait: float
+    ) -> bool:
+        """Wait before the same provider is asked again; return whether it shall be."""
+        if wait + _TOO_LATE_S > self._deadline.left():
+            self._outcome.late = True
+            return False
+        if error.at_once:
+            return True
+        if self._is_given_up(entry, failures):
+            return False
+        self._rest(error, failures, wait)
+        return not self._is_given_up(entry, failures)
 
     def _ask(self, turn: _Turn) -> LLMResponse | ProviderError:
         """Ask one provider once, and note how it went."""
@@ -217,9 +227,17 @@ class _Walk:
         """Return the seconds for an attempt, a share kept back for those to come."""
         if self._deadline.seconds is None:
             return None
+        return self._deadline.share(0 if turn.last else self._followers(turn.entry))
+
+    def _is_given_up(self, entry: ChainEntry, failures: int) -> bool:
+        """Return whether others have found a provider down, and another one is left."""
+        opened = self._breaker.was_opened_by_others(entry, failures)
+        return opened and self._followers(entry) > 0
+
+    def _followers(self, entry: ChainEntry) -> int:
+        """Return how many may still be asked after an entry."""
         entries = self._chain.entries
-        to_come = () if turn.last else entries[entries.index(turn.entry) + 1 :]
-        return self._deadline.share(sum(map(self._can_be_asked, to_come)))
+        return sum(map(self._can_be_asked, entries[entries.index(entry) + 1 :]))
 
     def _can_be_asked(self, entry: ChainEntry) -> bool:
         state = self._breaker.state(self._circuits[entry.name])

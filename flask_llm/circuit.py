@@ -149,7 +149,8 @@ class BreakerPolicy:
     def _is_too_much(self, circuit: Circuit) -> bool:
         if not self.failures:
             return False
-        return circuit.until > 0 or circuit.failures >= self.failures
+        is_probe = circuit.until > 0 and not circuit.told
+        return is_probe or circuit.failures >= self.failures
 
     def _guess(self, circuit: Circuit, now: float) -> float:
         """Return the seconds to rest; longer each time that a probe has failed."""
@@ -165,9 +166,9 @@ class BreakerPolicy:
         *,
         told: bool,
     ) -> Circuit:
-        opened_again = now >= circuit.until
+        guessed_again = now >= circuit.until and not told
         probe_until = now + min(rest, self.rest)
-        openings = circuit.openings + opened_again
+        openings = circuit.openings + guessed_again
         circuit = replace(circuit, openings=openings, probe_until=probe_until)
         if circuit.until >= now + rest:
             return circuit

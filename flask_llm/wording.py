@@ -58,6 +58,7 @@ _USED_UP = _words(
     r"billing (?:hard limit|not active)",
     r"spend(?:ing)? limit",
     r"exceeded your budget",
+    r"credits? (?:(?:is|are|have been) )?(?:depleted|exhausted|used up)",
 )
 _MINUTES = _words(r"per (?:second|minute|hour)")
 _CONTEXT = _words(

@@ -119,6 +119,26 @@ def test_a_streak_is_broken_by_whatever_shows_life(clock, answer):
     assert len(gemini.calls) == 9
 
 
+def test_a_waiting_call_moves_on_when_others_have_opened_the_circuit(clock):
+    """What one call learned spares another one its waits, if somebody is left."""
+
+    class Others(list):
+        """Makes other calls fail while the first one waits."""
+
+        def append(self, seconds):
+            super().append(seconds)
+            if len(self) == 2:
+                ask(factory, 3)
+
+    factory, (gemini, _) = chain(clock, DOWN, ["hi"])
+    clock.waits = Others()
+    response = factory.generate_content("hello", max_retries=5)
+
+    assert response.content == "hi"
+    assert clock.waits == [5, 10]
+    assert len(gemini.calls) == 2 + 3
+
+
 def test_a_probe_that_shows_life_closes_the_circuit(clock):
     """A provider that refuses this request still works."""
     factory, _ = chain(clock, [*DOWN * 5, BadAnswerError(), "hi"], ["x"])

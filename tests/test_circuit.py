@@ -84,6 +84,18 @@ def test_the_longest_rest_wins():
     assert POLICY.state(circuit, now + 2) is State.OPEN
 
 
+def test_a_named_rest_stays_what_the_provider_named():
+    """A second 429 after it is no failed probe: two seconds stay two seconds."""
+    circuit = CLOSED
+    for number in range(4):
+        now = NOW + 2 * number
+        circuit = POLICY.failed(circuit, QuotaError(retry_after=2), now)
+        assert (circuit.until, circuit.told) == (now + 2, True)
+
+    circuit = POLICY.failed(circuit, QuotaError(retry_after=2), now)
+    assert (circuit.until, circuit.told) == (now + 5, False)
+
+
 def test_no_provider_can_send_itself_away_for_a_year():
     """A Retry-After beyond the cap is the cap."""
     circuit, _ = failed(QuotaError(retry_after=1e9))

@@ -18,6 +18,8 @@ from .sdk import SdkProvider
 _FINISHED = {1: "stop", 2: "length"}
 _BLOCKED = {3, 4, 7, 8, 9, 11}
 
+_REDIRECTED = range(300, 400)
+
 # requests keeps ten connections and logs a warning for each one beyond.
 _CONNECTIONS = 100
 
@@ -131,6 +133,9 @@ def _make_readable(response: Any, **_: Any) -> None:
 
     Google's own streams, gateways and proxies send lists, texts and other objects.
     """
+    if response.status_code in _REDIRECTED:
+        # The SDK would look for an answer in it.
+        raise classify.from_status(response.status_code)
     if response.ok:
         return
     try:
