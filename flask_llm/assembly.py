@@ -2,21 +2,16 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
-from .config import (
-    LLMConfig,
-    ProviderSettings,
-    Reader,
-    default_api_key_name,
-    setting_key,
-)
+from .config import LLMConfig, ProviderSettings
 from .entry import ChainEntry
 from .parsers import api_key, seconds, shown, text, unless_none, url, whole
 from .providers.base import LLMProvider
+from .reader import Reader, default_api_key_name, setting_key
 
 Registry = Mapping[str, type[LLMProvider]]
 
@@ -40,22 +35,25 @@ def chain_entries(
         written: The entries in order.
     """
     entries: dict[object, ChainEntry] = {}
+    written = list(written)
+    taken = {each for _, each in written if isinstance(each, str)}
     for source, each in written:
         # By identity: a provider object need not be hashable.
         key = each if isinstance(each, str) else id(each)
         if key in entries:
             continue
         if isinstance(each, LLMProvider):
-            entries[key] = ChainEntry.of(each, _free_name(each, entries))
+            name = _free_name(each, taken)
+            taken.add(name)
+            entries[key] = ChainEntry.of(each, name)
         elif entry := _configured(reader, config, registry, source, each):
             entries[key] = entry
     return list(entries.values())
 
 
-def _free_name(provider: LLMProvider, entries: Mapping[object, ChainEntry]) -> str:
+def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
     """Return a provider object's name, numbered if another has it already."""
-    name = provider.get_provider_name()
-    taken = {entry.name for entry in entries.values()}
+    name = str(provider.get_provider_name())
     numbered = (f"{name}-{number}" for number in count(2))
     return next(each for each in chain([name], numbered) if each not in taken)
 

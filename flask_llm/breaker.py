@@ -54,16 +54,21 @@ class Breaker:
             retry_after=float(seconds),
         )
 
-    def was_opened_by_others(self, entry: ChainEntry, failures: int) -> bool:
-        """Return whether not only this call's own failures have opened a circuit.
+    def advises_against(self, entry: ChainEntry, failures: int, wait: float) -> bool:
+        """Return whether asking again would ignore what is known of a provider.
+
+        It will still rest as it said itself; or others have opened its circuit, for
+        this call's own failures are what its retry policy allows.
 
         Args:
             entry: Who was asked.
             failures: This call's own failures there.
+            wait: Seconds until it would be asked.
         """
         (circuit,) = self.look([entry]).values()
-        guessed = circuit.until > 0 and not circuit.told
-        return guessed and failures < self._policy.failures
+        if circuit.told:
+            return circuit.rests(self._clock.time() + wait)
+        return circuit.until > 0 and failures < self._policy.failures
 
     def rest_of(self, entry: ChainEntry) -> CoolingDownError | None:
         """Return why an entry would not be asked now; None if it would be."""
@@ -85,9 +90,18 @@ class Breaker:
         self._store.decide(entry.circuit_key, change)
         return won
 
-    def release(self, entry: ChainEntry) -> None:
-        """Let others probe: this probe has shown nothing."""
-        self._store.update(entry.circuit_key, self._policy.released)
+    def release(self, entry: ChainEntry, *, asked: bool) -> None:
+        """Let others probe, for this probe has shown nothing.
+
+        Args:
+            entry: Who was to be probed.
+            asked: Whether it was; then others wait a little.
+        """
+        now = self._clock.time()
+        self._store.update(
+            entry.circuit_key,
+            lambda circuit: self._policy.released(circuit, now, asked=asked),
+        )
 
     def failed(self, entry: ChainEntry, error: ProviderError) -> Circuit:
         """Note a failure that counts against the provider; tell if it rests now."""
@@ -113,7 +127,11 @@ class Breaker:
         """
         if seen == CLOSED:
             return
-        self._store.update(entry.circuit_key, lambda _: CLOSED)
+        # A rest that began since then stays: the answer was under way before it.
+        self._store.update(
+            entry.circuit_key,
+            lambda now: CLOSED if now.until == seen.until else now,
+        )
         if seen.until:
             log.info("%s answers again", entry.name)
 

@@ -25,21 +25,33 @@ class Circuit:
 
     Attributes:
         failures: Failures in a row.
-        since: When the first of them was.
+        since: When the last of them was.
         until: The provider rests until then; 0 if the circuit is closed.
+        rest: How long that rest was meant to be, in seconds.
         told: Whether the provider itself named that time.
         kind: Error kind that made it rest.
         openings: How often in a row it had to rest, for the growth of the rest.
         probe_until: Nobody else tries before then.
+        lease: How long that was meant to be, in seconds.
     """
 
     failures: int = 0
     since: float = 0.0
     until: float = 0.0
+    rest: float = 0.0
     told: bool = False
     kind: str = ""
     openings: int = 0
     probe_until: float = 0.0
+    lease: float = 0.0
+
+    def rests(self, now: float) -> bool:
+        """Return whether the rest is not over; a clock that was wrong ends it too."""
+        return now < self.until <= now + self.rest + _SKEW
+
+    def is_probed(self, now: float) -> bool:
+        """Return whether somebody else is trying, or has just tried."""
+        return now < self.probe_until <= now + self.lease + _SKEW
 
     def dumps(self) -> str:
         """Return the circuit as JSON, for a store."""
@@ -51,7 +63,8 @@ class Circuit:
         try:
             known = cls(**json.loads(text or "{}"))
             sane = all(map(known._is_sane, cls.__slots__))
-        except (TypeError, ValueError):  # another version's, or nobody's
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            # Another version's, or nobody's.
             return cls()
         return known if sane else cls()
 
@@ -59,7 +72,7 @@ class Circuit:
         """Return whether an attribute is of its default's kind, and finite."""
         value, usual = getattr(self, name), getattr(type(self)(), name)
         if isinstance(usual, float):
-            return isinstance(value, int | float) and math.isfinite(value)
+            return isinstance(value, int | float) and 0 <= float(value) < math.inf
         return type(value) is type(usual)
 
     def stale_at(self) -> float:
@@ -84,11 +97,12 @@ class BreakerPolicy:
 
     Attributes:
         failures: Failures in a row that open the circuit; 0 for never.
-        window: Seconds in which they must fall.
+        window: The most seconds from one to the next.
         rest: Seconds of the first rest; doubles each time that a probe fails. Also
             the pace of probes where nobody else is left to ask.
         max_rest: The longest rest in seconds that is our own guess.
-        max_cooldown: The longest in seconds that a provider can ask for.
+        max_cooldown: The longest rest in seconds of any other cause, such as what the
+            provider asked for.
     """
 
     failures: int = 5
@@ -101,13 +115,11 @@ class BreakerPolicy:
         """Return whether a provider may be asked now."""
         if not circuit.until:
             return State.CLOSED
-        if self._is_ahead(now, circuit.until):
-            return State.OPEN
-        return State.HALF_OPEN
+        return State.OPEN if circuit.rests(now) else State.HALF_OPEN
 
     def failed(self, circuit: Circuit, error: ProviderError, now: float) -> Circuit:
         """Return what is known after a failure that counts; the longest rest wins."""
-        if circuit.until > now and not self._is_ahead(now, circuit.until):
+        if circuit.until > now and not circuit.rests(now):
             circuit = replace(circuit, until=now)
         counted = self._counted(circuit, error, now)
         asked_for = min(error.retry_after or 0.0, self.max_cooldown)
@@ -126,25 +138,28 @@ class BreakerPolicy:
             now: The time.
             lease: Seconds after which the prober is taken for dead.
         """
-        if self._is_ahead(now, circuit.probe_until):
+        if circuit.is_probed(now):
             return None
-        return replace(circuit, probe_until=now + lease)
+        return replace(circuit, probe_until=now + lease, lease=lease)
 
-    def released(self, circuit: Circuit) -> Circuit:
-        """Return the circuit without the probe that was under way."""
-        return replace(circuit, probe_until=0.0)
+    def released(self, circuit: Circuit, now: float, *, asked: bool) -> Circuit:
+        """Return the circuit after a probe that showed nothing.
 
-    def _is_ahead(self, now: float, moment: float) -> bool:
-        """Return whether a moment is to come; not if a wrong clock must have set it."""
-        longest = max(self.max_rest, self.max_cooldown)
-        return now < moment <= now + longest + _SKEW
+        Args:
+            circuit: What is known.
+            now: The time.
+            asked: Whether the provider was asked at all; then the next probe has to
+                keep the pace.
+        """
+        pace = self.rest if asked else 0.0
+        return replace(circuit, probe_until=now + pace, lease=pace)
 
     def _counted(self, circuit: Circuit, error: ProviderError, now: float) -> Circuit:
         if not error.trips:
             return circuit
-        if now - circuit.since > self.window:
-            return replace(circuit, failures=1, since=now)
-        return replace(circuit, failures=circuit.failures + 1)
+        in_a_row = now - circuit.since <= self.window
+        failures = circuit.failures + 1 if in_a_row else 1
+        return replace(circuit, failures=failures, since=now)
 
     def _is_too_much(self, circuit: Circuit) -> bool:
         if not self.failures:
@@ -167,9 +182,12 @@ class BreakerPolicy:
         told: bool,
     ) -> Circuit:
         guessed_again = now >= circuit.until and not told
-        probe_until = now + min(rest, self.rest)
+        pace = min(rest, self.rest)
         openings = circuit.openings + guessed_again
-        circuit = replace(circuit, openings=openings, probe_until=probe_until)
-        if circuit.until >= now + rest:
+        circuit = replace(
+            circuit, openings=openings, probe_until=now + pace, lease=pace
+        )
+        until = now + rest
+        if circuit.until >= until:
             return circuit
-        return replace(circuit, until=now + rest, told=told, kind=error.kind)
+        return replace(circuit, until=until, rest=rest, told=told, kind=error.kind)

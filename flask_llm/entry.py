@@ -1,17 +1,21 @@
 """One link of the chain: a provider under the name that the configuration gives it."""
 
 import logging
+import math
 import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
 from . import classify
-from .config import ProviderSettings
+from .config import ProviderSettings, fingerprint
 from .errors import (
     BY_KIND,
     AuthError,
     BadAnswerError,
+    BusyError,
     ContentBlockedError,
+    CoolingDownError,
+    DeadlineError,
     ModelNotFoundError,
     ProviderError,
     UnavailableError,
@@ -32,6 +36,9 @@ _USUAL_TIMEOUT_S = 30.0
 
 # What providers call an answer that a filter stopped half-way.
 _BLOCKED = {"content_filter", "safety", "refusal"}
+
+# What another factory says of all its providers, where one stands in this chain.
+_SAID_OF_A_CHAIN = {BusyError, CoolingDownError, DeadlineError}
 
 E = TypeVar("E", bound=ProviderError)
 
@@ -64,11 +71,17 @@ class ChainEntry:
     @classmethod
     def of(cls, provider: LLMProvider, name: str = "") -> "ChainEntry":
         """Return the entry for a provider object handed in."""
-        return cls(
+        most: object = provider.max_concurrency
+        if most is not None and not (isinstance(most, int) and most > 0):
+            kind = type(provider).__name__
+            raise TypeError(f"{kind}.max_concurrency must be None, or 1 or more")
+        entry = cls(
             name or provider.get_provider_name(),
             lambda: provider,
-            max_concurrency=provider.max_concurrency,
+            max_concurrency=most,
         )
+        entry.circuit_key = fingerprint(entry.name, type(provider), *entry.secrets)
+        return entry
 
     @classmethod
     def configured(
@@ -98,24 +111,24 @@ class ChainEntry:
 
     def unavailable(self) -> UnavailableError | None:
         """Return why the provider cannot be asked at all, or None if it can."""
+        advice = ""
         try:
             if self.provider.is_available():
                 return None
-            error = UnavailableError(reason=text_of(self.provider.unavailable_reason()))
-        except TypeError as exc:  # an __init__ of other arguments, whatever the key
-            return self._not_set_up(exc)
+            reason = text_of(self.provider.unavailable_reason())
+            no_key = self._lacks_key()
         except Exception as exc:  # noqa: BLE001  # a stranger's __init__ may raise anything
-            error = self._not_set_up(exc)
-        settings = self.settings
-        if settings and settings.api_key_name and not settings.api_key:
-            advice = f"set {settings.api_key_name}"
-            error = UnavailableError(reason="no API key", advice=advice)
+            reason = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
+            # An __init__ of other arguments would not work with a key either.
+            no_key = self._lacks_key() and not isinstance(exc, TypeError)
+        if self.settings and no_key:
+            reason, advice = "no API key", f"set {self.settings.api_key_name}"
+        error = UnavailableError(reason=reason, advice=advice)
         return self._presentable(error, self.secrets)
 
-    def _not_set_up(self, exc: Exception) -> UnavailableError:
-        why = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
-        secrets = self.secrets if self.settings else ()
-        return self._presentable(UnavailableError(reason=why), secrets)
+    def _lacks_key(self) -> bool:
+        settings = self.settings
+        return bool(settings and settings.api_key_name and not settings.api_key)
 
     def warm_up(self, *, full: bool) -> None:
         """Make the provider ready; whatever goes wrong is logged only."""
@@ -152,6 +165,11 @@ class ChainEntry:
         except Exception as exc:  # noqa: BLE001  # the promise: never raises for a provider
             fault = explained(self.provider, exc)
             self._trace(exc, secrets)
+        except BaseException as exc:
+            if _is_for_the_caller(exc):
+                raise
+            # asyncio's CancelledError, a panic of a library in Rust.
+            fault = ProviderError(reason=f"failed ({type(exc).__name__})")
         if fault is None:
             return response
         # Its traceback would tie it to this very frame, in a cycle.
@@ -165,12 +183,18 @@ class ChainEntry:
 
     def _presentable(self, error: E, secrets: tuple[str, ...]) -> E:
         """Return a copy that may be logged and shown: one line, no key, with advice."""
-        return error.copy(
-            provider=self.name,
-            reason=_line(error.reason, secrets),
-            detail=_line(error.detail, secrets),
-            advice=error.advice or self._advice(error),
-        )
+        try:
+            return error.copy(
+                provider=self.name,
+                reason=_line(error.reason, secrets),
+                detail=_line(error.detail, secrets),
+                advice=error.advice or self._advice(error),
+                status=error.status if isinstance(error.status, int) else None,
+                retry_after=_seconds(error.retry_after),
+            )
+        except Exception:  # noqa: BLE001  # a stranger's subclass, with ideas of its own
+            why = f"failed ({type(error).__name__})"
+            return ProviderError(reason=why, provider=self.name)  # type: ignore[return-value]  # a base of E
 
     def _advice(self, error: ProviderError) -> str:
         """Return which configuration key to look at, where one is to blame."""
@@ -183,6 +207,22 @@ class ChainEntry:
             also = f", or check {address}" if self.settings.base_url else ""
             return f"set {self.settings.model_key}{also}"
         return ""
+
+
+def _is_for_the_caller(exc: BaseException) -> bool:
+    """Return whether somebody wants to end the caller's thread or greenlet."""
+    if isinstance(exc, KeyboardInterrupt | SystemExit | GeneratorExit):
+        return True
+    return type(exc).__module__.partition(".")[0] in {"gevent", "greenlet"}
+
+
+def _seconds(value: object) -> float | None:
+    """Return a stranger's retry_after, such as a header's text, as a number."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # that is what is tried
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < math.inf else None
 
 
 def _fault(response: object) -> ProviderError | None:
@@ -210,8 +250,11 @@ def _content_fault(response: LLMResponse) -> ProviderError | None:
 
 def _returned_error(response: LLMResponse) -> ProviderError:
     """Return the error of a failed response, by its kind or else by its text."""
-    message = str(response.error or "")
-    kind = BY_KIND.get(response.metadata.get("error_kind") or "")
+    message = text_of(response.error or "")
+    named = response.metadata.get("error_kind")
+    kind = BY_KIND.get(named) if isinstance(named, str) else None
+    if kind in _SAID_OF_A_CHAIN:
+        return ProviderError(message)
     return kind(message) if kind else classify.from_text(message)
 
 

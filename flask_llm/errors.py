@@ -238,6 +238,7 @@ class BusyError(ProviderError):
     """As many calls as allowed are under way (`LLM_<PROVIDER>_MAX_CONCURRENCY`)."""
 
     kind = "busy"
+    asked = False
     reason = "busy"
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
-from .config import use_ambient
 from .factory import LLMFactory
+from .reader import use_ambient
 
 _NAME = "llm"
 

@@ -1,30 +1,32 @@
 """The factory: arguments become a request, the chain's outcome becomes a response."""
 
 import logging
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from . import parsers
+from .answers import failure, success
 from .assembly import Written, chain_entries
 from .breaker import Breaker
 from .chain import Chain
 from .clock import SYSTEM, Clock
-from .config import LLMConfig, Reader
+from .config import LLMConfig
+from .deadline import Deadline
 from .entry import ChainEntry
-from .errors import InvalidRequestError, ProviderError
+from .errors import InvalidRequestError
 from .providers.base import LLMProvider
+from .reader import Reader
 from .registry import Registry
 from .retry import RetryPolicy
 from .signals import GenerationFinished, emit, generation_finished
 from .state.urls import store_of
 from .types import LLMResponse, Request, require
 
-log = logging.getLogger("flask_llm")
+# Beyond this a deadline is none; threads cannot wait for much longer either.
+_LONGEST_S = 86_400.0 * 30
 
-# What providers call an answer that ends because it may not be longer.
-_CUT = {"length", "max_tokens", "max_output_tokens"}
+log = logging.getLogger("flask_llm")
 
 
 class LLMFactory:
@@ -132,8 +134,7 @@ class LLMFactory:
         started = self._clock.monotonic()
         request = Request(prompt, temperature, max_tokens)
         policy = self._policy(max_retries, retry_delay)
-        seconds = self.config.deadline if deadline is None else _limit(deadline)
-        response = self._answer(request, policy, seconds)
+        response = self._answer(request, policy, self._deadline(deadline))
         response.metadata["latency_s"] = self._clock.monotonic() - started
         emit(generation_finished, self._sender, GenerationFinished(request, response))
         return response
@@ -191,20 +192,28 @@ class LLMFactory:
             policy = replace(policy, delay=retry_delay)
         return policy
 
+    def _deadline(self, deadline: float | None) -> Deadline:
+        usual = self.config.deadline
+        if deadline is None:
+            return Deadline(usual, self._clock)
+        seconds = _limit(deadline)
+        hurried = seconds is not None and (usual is None or seconds < usual)
+        return Deadline(seconds, self._clock, hurried=hurried)
+
     def _answer(
-        self, request: Request, policy: RetryPolicy, seconds: float | None
+        self, request: Request, policy: RetryPolicy, deadline: Deadline
     ) -> LLMResponse:
         """Return the chain's answer, or why there is none."""
         if request.fault is not None:
             error = InvalidRequestError(provider=self._chain.entries[0].name)
-            return _failure(f"No provider was asked: {request.fault}", error, [])
-        outcome = self._chain.run(request, policy, seconds)
+            return failure(f"No provider was asked: {request.fault}", error, [])
+        outcome = self._chain.run(request, policy, deadline)
         attempts = [each.as_dict() for each in outcome.attempts]
         if outcome.entry is None or outcome.response is None:
             story = outcome.story(detailed=True)
-            return _failure(story, outcome.telling_error(), attempts)
+            return failure(story, outcome.telling_error(), attempts)
         self._current = outcome.entry
-        return _success(outcome.entry.name, outcome.response, attempts)
+        return success(outcome.entry.name, outcome.response, attempts)
 
 
 def _limit(deadline: float) -> float | None:
@@ -213,9 +222,9 @@ def _limit(deadline: float) -> float | None:
     What is left of a caller's time may be nothing: that is a deadline too.
     """
     require("deadline", deadline, int, float)
-    if math.isnan(deadline):
+    if deadline != deadline:  # noqa: PLR0124  # nan; math.isnan() takes no long int
         raise TypeError("deadline must be a number of seconds, not nan")
-    return None if deadline == math.inf else max(0.0, deadline)
+    return None if deadline > _LONGEST_S else float(max(0.0, deadline))
 
 
 def _written(
@@ -231,51 +240,6 @@ def _written(
         tail = "fallback_providers"
         rest = reader.parsed(tail, parsers.names, fallbacks, rest)
     return [(head, first), *((tail, each) for each in rest)]
-
-
-def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return metadata in which every key is there, and nothing is known yet."""
-    return {
-        "model": None,
-        "usage": None,
-        "finish_reason": None,
-        "request_id": None,
-        "error_kind": None,
-        "attempts": attempts,
-        "warnings": [],
-    }
-
-
-def _success(
-    provider_name: str, response: LLMResponse, attempts: list[dict[str, Any]]
-) -> LLMResponse:
-    """Return a provider's answer under its name in the chain."""
-    ours = {"attempts": attempts, "error_kind": None}
-    metadata = _metadata(attempts) | response.metadata | ours
-    told = metadata["warnings"]
-    metadata["warnings"] = list(told) if isinstance(told, (list, tuple)) else []
-    if str(metadata["finish_reason"]).lower() in _CUT:
-        metadata["finish_reason"] = "length"
-        metadata["warnings"].append("the answer is cut at max_tokens")
-    return LLMResponse(
-        success=True,
-        content=response.content,
-        provider_name=provider_name,
-        metadata=metadata,
-    )
-
-
-def _failure(
-    text: str, error: ProviderError, attempts: list[dict[str, Any]]
-) -> LLMResponse:
-    """Return the response for a call without an answer."""
-    return LLMResponse(
-        success=False,
-        content="",
-        provider_name=error.provider,
-        error=text,
-        metadata=_metadata(attempts) | {"error_kind": error.kind},
-    )
 
 
 def _status(entry: ChainEntry) -> dict[str, Any]:

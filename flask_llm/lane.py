@@ -36,12 +36,15 @@ class Lane:
         self._calls = PerProcess(lambda: _Calls(most))
 
     def call(
-        self, function: Callable[[], T], limit: float | None, patience: float
+        self,
+        function: Callable[[float | None], T],
+        limit: float | None,
+        patience: float,
     ) -> T:
         """Return what a function returns.
 
         Args:
-            function: Asks the provider.
+            function: Asks the provider; is told the seconds that it may take.
             limit: Seconds after which the caller does not wait any longer; None to
                 wait as long as it takes.
             patience: The most seconds to wait for a free slot.
@@ -55,15 +58,16 @@ class Lane:
         calls = self._calls.get()
         end = self._clock.monotonic() + limit
         calls.begin(min(patience, limit))
-        return self._limited(calls, function, end - self._clock.monotonic())
+        left = max(0.0, end - self._clock.monotonic())
+        return self._limited(calls, lambda: function(left), left)
 
-    def _unlimited(self, function: Callable[[], T], patience: float) -> T:
+    def _unlimited(self, function: Callable[[float | None], T], patience: float) -> T:
         if self._most is None:
-            return function()
+            return function(None)
         calls = self._calls.get()
         calls.begin(patience)
         try:
-            return function()
+            return function(None)
         finally:
             calls.end()
 
@@ -82,10 +86,9 @@ class Lane:
             grace = min(_GRACE_S, limit * _GRACE_PART)
             return self._workers.call(run, limit + grace)
         except LeftBehind:
-            calls.abandoned.add(call)
-            if call.over:  # just now, before it was in the set
-                calls.abandoned.discard(call)
             raise TimedOutError from None
+        finally:  # whatever made the caller leave
+            calls.left(call)
 
 
 class _Call:
@@ -100,14 +103,23 @@ class _Calls:
     def __init__(self, most: int | None) -> None:
         self._most = most
         self._slots = threading.Semaphore(most) if most else None
+        self._most_abandoned = min(most or _MOST_ABANDONED, _MOST_ABANDONED)
         self.abandoned: set[_Call] = set()
 
     def begin(self, patience: float) -> None:
-        if len(self.abandoned) >= _MOST_ABANDONED:
+        # Not to be waited for: they may never end.
+        if len(self.abandoned) >= self._most_abandoned:
             told = f"busy ({len(self.abandoned)} abandoned calls have not ended)"
             raise BusyError(reason=told)
         if self._slots and not self._slots.acquire(timeout=patience):
             raise BusyError(reason=f"busy ({self._most} at once)")
+
+    def left(self, call: _Call) -> None:
+        """Note that a call's caller has gone, in case the call is not over."""
+        if not call.over:
+            self.abandoned.add(call)
+        if call.over:  # it may have ended just now, before it was in the set
+            self.abandoned.discard(call)
 
     def end(self) -> None:
         if self._slots:

@@ -1,5 +1,6 @@
 """How one walk along the chain ended."""
 
+import logging
 from dataclasses import dataclass, field
 
 from .entry import ChainEntry
@@ -20,6 +21,7 @@ class Outcome:
         response: Its answer.
         stopped: Whether the walk ended before the end of the chain.
         late: Whether it was the deadline that ended it.
+        over: Whether the deadline has passed, or only leaves too little time.
     """
 
     first: str
@@ -30,6 +32,14 @@ class Outcome:
     response: LLMResponse | None = None
     stopped: bool = False
     late: bool = False
+    over: bool = False
+
+    @property
+    def severity(self) -> int:
+        """Level of the log line for a call that failed; lower if nobody was asked."""
+        news = self.late or any(each.asked for each in self.errors.values())
+        resting = any(isinstance(e, CoolingDownError) for e in self.errors.values())
+        return logging.ERROR if news or not resting else logging.WARNING
 
     def failed(self, error: ProviderError) -> None:
         """Note the last error of a provider."""
@@ -53,7 +63,8 @@ class Outcome:
 
     def _head(self) -> str:
         if self.late:
-            return f"LLM deadline of {self.deadline:g} s passed"
+            how = "passed" if self.over else "leaves no time for another try"
+            return f"LLM deadline of {self.deadline:g} s {how}"
         return "LLM call stopped" if self.stopped else "All LLM providers failed"
 
     def telling_error(self) -> ProviderError:

@@ -49,6 +49,8 @@ class WarmUp:
         if self._started == os.getpid():
             return
         self._started = os.getpid()
+        # A child of a process that serves by itself is no worker: it pays for itself.
+        _pending.discard(self)
         threading.Thread(
             target=self._factory.warm_up, name="flask-llm-warm-up", daemon=True
         ).start()

@@ -87,22 +87,23 @@ class Workers:
     def _hand_over(self, job: _Job[Any]) -> None:
         idle = self._idle.get()
         try:
-            inbox = idle.pop()
+            idle.pop().put(job)
         except IndexError:
-            inbox = queue.SimpleQueue()
-            try:
-                _start(inbox, idle)
-            except RuntimeError:  # no more threads: better late than never
-                job.run()
-                job.done.release()
-                return
-        inbox.put(job)
+            _start(job, idle)
 
 
-def _start(inbox: "queue.SimpleQueue[_Job[Any]]", idle: deque[Any]) -> None:
-    threading.Thread(
+def _start(job: _Job[Any], idle: deque[Any]) -> None:
+    inbox: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
+    # First, so that it is done even if the caller is ended while the thread starts.
+    inbox.put(job)
+    thread = threading.Thread(
         target=_work, args=(inbox, idle), name="flask-llm-call", daemon=True
-    ).start()
+    )
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads: better late than never
+        job.run()
+        job.done.release()
 
 
 def _work(inbox: "queue.SimpleQueue[_Job[Any]]", idle: deque[Any]) -> None:

@@ -5,7 +5,9 @@ import pytest
 
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
 from flask_llm.assembly import chain_entries
-from flask_llm.config import LLMConfig, Reader
+from flask_llm.config import LLMConfig
+from flask_llm.errors import QuotaError
+from flask_llm.reader import Reader
 from flask_llm.registry import GROUP
 from flask_llm.testing import FakeProvider
 
@@ -249,3 +251,30 @@ def test_a_provider_that_cannot_be_imported_is_told_by_name():
             " ModuleNotFoundError: No module named 'no_such_module'"
         )
     ]
+
+
+def test_an_object_never_takes_the_name_of_a_configured_provider(monkeypatch):
+    """Two links of one name would share circuits, errors and status."""
+    monkeypatch.setitem(REGISTRY, "twin", FakeProvider)
+    down = FakeProvider(QuotaError(retry_after=60), name="twin")
+    factory = LLMFactory(down, ["twin"], config={})
+
+    for _ in range(2):
+        response = factory.generate_content("hello")
+        assert (response.content, response.provider_name) == ("ok", "twin")
+    assert factory.get_provider_status()["primary"]["name"] == "twin-2"
+
+
+@pytest.mark.parametrize(
+    ("first", "longest"),
+    [
+        ("LLM_RETRY_DELAY", "LLM_RETRY_MAX_DELAY"),
+        ("LLM_BREAKER_REST", "LLM_BREAKER_MAX_REST"),
+    ],
+)
+def test_times_that_grow_must_be_able_to(first, longest):
+    """A longest wait below the first one is a mistake, if both were set."""
+    with pytest.raises(ValueError, match=f"{longest} must not be less than {first}"):
+        LLMFactory(FakeProvider(), [], config={first: 100, longest: 1})
+    LLMFactory(FakeProvider(), [], config={first: 100})
+    LLMFactory(FakeProvider(), [], config={longest: 1})

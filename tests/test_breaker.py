@@ -260,12 +260,88 @@ def test_a_deadline_too_short_to_be_fair_is_not_held_against_a_provider(clock):
     """A caller in a hurry does not send the primary to rest for everybody."""
     factory, (gemini, _) = chain(clock, [Delay(3, "late")], ["hi"])
     for _ in range(10):
-        factory.generate_content("hello", deadline=0.3)
+        factory.generate_content("hello", deadline=1.1)
     assert len(gemini.calls) == 10
 
+
+def test_the_configured_deadline_is_fair(clock):
+    """Who says that two seconds are enough gets an open circuit after five of them."""
+    factory, (gemini, _) = chain(clock, [Delay(9, "late")], ["hi"], LLM_DEADLINE=2)
+    response = ask(factory, 10)
+
+    assert response.content == "hi"
+    assert len(gemini.calls) == 5
+
+
+def test_a_caller_with_much_time_is_fair(clock):
+    """Silence for several seconds counts, whoever waited."""
+    factory, (gemini, _) = chain(clock, [Delay(99, "late")], ["hi"])
     for _ in range(10):
-        factory.generate_content("hello", deadline=3)
-    assert len(gemini.calls) == 15
+        factory.generate_content("hello", deadline=9)
+    assert len(gemini.calls) == 5
+
+
+def test_a_named_rest_is_not_cut_by_a_late_answer(clock):
+    """An answer that was under way says nothing of what was asked for since."""
+    rest = QuotaError(retry_after=600)
+
+    def slow(_):
+        assert ask(factory).content == "hi"
+        return "late"
+
+    factory, (gemini, _) = chain(clock, [TransientError(), slow, rest, "x"], ["hi"])
+    ask(factory)
+    assert ask(factory).content == "late"
+
+    assert ask(factory).content == "hi"
+    assert len(gemini.calls) == 3
+
+
+def test_patience_ends_where_a_provider_asked_for_more(clock):
+    """Nobody is asked again after 5 s that said 600, if another one is left."""
+    down = TransientError(reason="server error 503", retry_after=600)
+    factory, (gemini, _) = chain(clock, [down], ["hi"], LLM_MAX_RETRIES=5)
+
+    assert ask(factory).content == "hi"
+    assert (len(gemini.calls), clock.waits) == (1, [])
+
+
+def test_a_probe_that_shows_nothing_keeps_the_pace(clock):
+    """Not every call probes a provider that fails in some unknown way."""
+    factory, (gemini,) = chain(clock, [AuthError(), ValueError("?")])
+    ask(factory)
+    clock.sleep(5)
+    ask(factory, 20)
+
+    assert len(gemini.calls) == 2
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_probe_whose_caller_is_ended_is_released(clock, end):
+    """Its claim does not keep others out until the lease is over."""
+
+    def be_ended(_):
+        raise end
+
+    factory, _ = chain(clock, [*DOWN * 5, be_ended, "back"], ["hi"])
+    ask(factory, 5)
+    clock.sleep(5)
+    with pytest.raises(end):
+        ask(factory)
+    clock.sleep(5)
+
+    assert ask(factory).content == "back"
+
+
+def test_an_outage_of_all_is_told_loudly_once(clock, caplog):
+    """Calls that reach nobody are no news."""
+    factory, _ = chain(
+        clock, [QuotaError(retry_after=60)], [QuotaError(retry_after=60)]
+    )
+    ask(factory, 10)
+
+    told = [r for r in caplog.records if r.getMessage().startswith("All LLM providers")]
+    assert [r.levelname for r in told] == ["ERROR", *["WARNING"] * 9]
 
 
 def test_factories_do_not_share_their_memory(clock):

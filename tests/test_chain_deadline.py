@@ -70,8 +70,20 @@ def test_a_retry_that_the_deadline_forbids_ends_the_call(clock):
     response = factory.generate_content("hello", deadline=2)
 
     assert response.metadata["error_kind"] == "deadline"
-    assert response.error == "LLM deadline of 2 s passed: [gemini: server error 503]"
+    assert response.error == (
+        "LLM deadline of 2 s leaves no time for another try: [gemini: server error 503]"
+    )
     assert response.metadata["latency_s"] == 0
+
+
+def test_who_is_absent_does_not_hide_the_deadline(clock):
+    """A fallback without a key behind it changes nothing in what ended the call."""
+    primary = FakeProvider(DOWN, name="gemini")
+    absent = FakeProvider(name="claude", available=False)
+    factory = LLMFactory(primary, [absent], config={}, clock=clock)
+    response = factory.generate_content("hello", deadline=2)
+
+    assert response.metadata["error_kind"] == "deadline"
 
 
 def test_failures_before_the_deadline_are_what_they_are(clock):
@@ -100,6 +112,14 @@ def test_the_deadline_comes_from_the_configuration(clock):
 
     assert factory.generate_content("hello").metadata["error_kind"] == "deadline"
     assert factory.generate_content("hello", deadline=math.inf).content == "hi"
+
+
+@pytest.mark.parametrize("deadline", [1e10, 10**400])
+def test_a_deadline_beyond_all_measure_is_none(clock, deadline):
+    """No thread can wait for so long."""
+    factory, _ = chain(clock, [Delay(10, "hi")])
+
+    assert factory.generate_content("hello", deadline=deadline).content == "hi"
 
 
 @pytest.mark.parametrize("deadline", ["2", True, math.nan])

@@ -37,8 +37,8 @@ def test_five_failures_in_a_row_open_the_circuit():
 
 
 def test_failures_far_apart_are_no_outage():
-    """What lies before the window does not count."""
-    circuit, now = failed(*[TransientError()] * 20, every=100.0)
+    """With a gap longer than the window the count begins anew."""
+    circuit, now = failed(*[TransientError()] * 20, every=301.0)
 
     assert POLICY.state(circuit, now) is State.CLOSED
 
@@ -153,7 +153,26 @@ def test_one_probe_at_a_time():
     claimed = POLICY.claimed(circuit, now, lease=30)
     assert POLICY.claimed(claimed, now + 29, lease=30) is None
     assert POLICY.claimed(claimed, now + 30, lease=30) is not None
-    assert POLICY.claimed(POLICY.released(claimed), now + 1, lease=30) is not None
+    free = POLICY.released(claimed, now + 1, asked=False)
+    assert POLICY.claimed(free, now + 1, lease=30) is not None
+    paced = POLICY.released(claimed, now + 1, asked=True)
+    assert POLICY.claimed(paced, now + 5, lease=30) is None
+    assert POLICY.claimed(paced, now + 6, lease=30) is not None
+
+
+def test_a_lease_may_be_longer_than_any_rest():
+    """A slow probe is alone even where rests are short."""
+    policy = BreakerPolicy(max_cooldown=0)
+    claimed = policy.claimed(CLOSED, NOW, lease=900)
+
+    assert policy.claimed(claimed, NOW + 899, lease=900) is None
+
+
+def test_slow_failures_are_in_a_row_too():
+    """What counts is the gap between two, not the time of all: timeouts take long."""
+    circuit, now = failed(*[TransientError()] * 5, every=160.0)
+
+    assert POLICY.state(circuit, now) is State.OPEN
 
 
 def test_early_probes_keep_their_pace():
@@ -172,6 +191,14 @@ def test_clocks_may_differ_by_seconds(skew):
     assert POLICY.state(circuit, now + skew - 0.1) in {State.OPEN, State.HALF_OPEN}
     assert POLICY.state(circuit, now + 5 - skew + skew) is State.HALF_OPEN
     assert POLICY.failed(circuit, TransientError(), now + skew).until >= circuit.until
+
+
+def test_a_clock_that_is_set_back_prolongs_no_rest():
+    """A rest is as long as it was meant to be, and little more."""
+    circuit, now = failed(*[TransientError()] * 5)
+
+    assert POLICY.state(circuit, now - 3000) is State.HALF_OPEN
+    assert POLICY.claimed(circuit, now - 3000, lease=30) is not None
 
 
 def test_a_clock_that_is_days_ahead_blocks_nobody():
@@ -198,6 +225,9 @@ def test_a_circuit_survives_a_store():
         '{"openings": "x"}',
         '{"until": NaN}',
         '{"failures": 1.5}',
+        '{"until": -1}',
+        '{"until": 1%s}' % ("0" * 400),
+        "[" * 100_000,
         None,
         "",
         "{",

@@ -4,10 +4,11 @@ from operator import attrgetter
 
 import pytest
 
-from flask_llm import config
+from flask_llm import reader
 from flask_llm.circuit import BreakerPolicy
-from flask_llm.config import LLMConfig, ProviderSettings, Reader
+from flask_llm.config import LLMConfig, ProviderSettings
 from flask_llm.errors import ConfigurationError
+from flask_llm.reader import Reader
 from flask_llm.retry import PRESETS, RetryPolicy
 
 
@@ -205,8 +206,8 @@ def test_settings_do_not_show_their_secrets():
 
 def test_keys_of_a_provider_follow_its_name():
     """LLM_<PROVIDER>_<SETTING>, <NAME>_API_KEY, with what no key may hold replaced."""
-    assert config.setting_key("my-own", "base_url") == "LLM_MY_OWN_BASE_URL"
-    assert config.default_api_key_name("openai") == "OPENAI_API_KEY"
+    assert reader.setting_key("my-own", "base_url") == "LLM_MY_OWN_BASE_URL"
+    assert reader.default_api_key_name("openai") == "OPENAI_API_KEY"
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
+import asyncio
 from dataclasses import replace
 
 import pytest
 
-from flask_llm import LLMResponse
+from flask_llm import LLMFactory, LLMResponse
 from flask_llm.config import ProviderSettings
 from flask_llm.entry import ChainEntry
 from flask_llm.errors import AuthError, ModelNotFoundError, ProviderError, QuotaError
@@ -240,3 +241,78 @@ def test_a_provider_that_cannot_be_made_is_unavailable():
     assert entry.unavailable().summary == (
         "cannot be set up: RuntimeError: key [redacted] refused"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (QuotaError(retry_after="30"), 30.0),
+        (QuotaError(retry_after="soon"), None),
+        (QuotaError(retry_after=float("nan")), None),
+        (QuotaError(status="429"), None),
+    ],
+)
+def test_odd_numbers_of_a_stranger_are_cleaned(error, told):
+    """A header's text is a number, and what is none says nothing."""
+    llm = LLMFactory(FakeProvider(error), [FakeProvider("hi", name="next")], config={})
+    response = llm.generate_content("hello")
+
+    assert response.content == "hi"
+    assert response.attempts[0].retry_after_s == told
+    assert response.attempts[0].status is None
+
+
+class OddError(QuotaError):
+    """Cannot be copied as others can."""
+
+    retry_after = property(lambda self: 7.0)
+
+    def __init__(self):
+        Exception.__init__(self)
+
+
+@pytest.mark.parametrize("error", [OddError(), asyncio.CancelledError()])
+def test_an_error_that_nobody_can_handle_is_a_failure(error):
+    """Whatever a provider raises, the next one answers."""
+
+    def fail(_):
+        raise error
+
+    llm = LLMFactory(FakeProvider(fail), [FakeProvider("hi", name="next")], config={})
+    response = llm.generate_content("hello")
+
+    assert response.content == "hi"
+    assert response.attempts[0].outcome == "unknown"
+    assert response.attempts[0].error == f"failed ({type(error).__name__})"
+
+
+def test_what_another_chain_says_of_itself_does_not_end_this_one():
+    """A provider may be a factory in disguise; its deadline is not ours."""
+    inner = LLMResponse(False, "", "inner", "late", {"error_kind": "deadline"})
+    llm = LLMFactory(FakeProvider(inner), [FakeProvider("hi", name="next")], config={})
+
+    assert llm.generate_content("hello").content == "hi"
+
+
+def test_a_key_in_the_error_of_is_available_is_taken_out():
+    """An object handed in may fail while it says whether it is there."""
+    provider = FakeProvider()
+    provider.api_key = "sk-secret-0123456789"
+
+    def fail():
+        raise TypeError(f"bad {provider.api_key}")
+
+    provider.is_available = fail
+    reason = ChainEntry.of(provider).unavailable().reason
+
+    assert "TypeError" in reason
+    assert "secret" not in reason
+
+
+@pytest.mark.parametrize("most", [0, -1, "2"])
+def test_a_provider_must_allow_one_call_at_least(most):
+    """Nonsense on a class is told at once, not with the first prompt."""
+    provider = FakeProvider()
+    provider.max_concurrency = most
+    with pytest.raises(TypeError, match=r"FakeProvider\.max_concurrency"):
+        ChainEntry.of(provider)

@@ -29,14 +29,16 @@ def test_a_call_goes_through(most, limit):
     """Again and again: slots come back, also from calls that fail."""
     each = lane(most)
     for _ in range(3):
-        assert each.call(lambda: 42, limit, 0) == 42
+        assert each.call(lambda _: 42, limit, 0) == 42
         with pytest.raises(ZeroDivisionError):
-            each.call(lambda: 1 / 0, limit, 0)
+            each.call(lambda _: 1 / 0, limit, 0)
 
 
 def test_without_a_limit_the_call_stays_in_its_thread():
     """Who asks for no deadline pays for none."""
-    assert lane().call(threading.get_ident, None, 0) == threading.get_ident()
+    assert (
+        lane().call(lambda _: threading.get_ident(), None, 0) == threading.get_ident()
+    )
 
 
 @pytest.mark.parametrize("limit", [None, 0.05])
@@ -45,7 +47,7 @@ def test_a_full_lane_is_waited_for_and_then_left(end, limit):
     each = lane(1)
     inside = threading.Event()
 
-    def occupy():
+    def occupy(_):
         inside.set()
         end.wait()
 
@@ -53,21 +55,21 @@ def test_a_full_lane_is_waited_for_and_then_left(end, limit):
     thread.start()
     inside.wait()
     with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
-        each.call(lambda: 42, limit, 0.05)
+        each.call(lambda _: 42, limit, 0.05)
     end.set()
     thread.join()
 
-    assert each.call(lambda: 42, limit, 0.05) == 42
+    assert each.call(lambda _: 42, limit, 0.05) == 42
 
 
 def test_a_call_that_waits_gets_the_free_slot(end):
     """Waiting is worth while."""
     each = lane(1)
-    first = threading.Thread(target=each.call, args=(end.wait, None, 0))
+    first = threading.Thread(target=each.call, args=(lambda _: end.wait(), None, 0))
     first.start()
     threading.Timer(0.05, end.set).start()
 
-    assert each.call(lambda: 42, 5, 5) == 42
+    assert each.call(lambda _: 42, 5, 5) == 42
     first.join()
 
 
@@ -75,7 +77,7 @@ def test_a_call_without_an_end_is_left(end):
     """The caller is told that the provider was silent."""
     started = time.monotonic()
     with pytest.raises(TimedOutError):
-        lane().call(end.wait, 0.05, 0)
+        lane().call(lambda _: end.wait(), 0.05, 0)
     assert time.monotonic() - started < 0.5
 
 
@@ -84,22 +86,56 @@ def test_abandoned_calls_are_bounded(end):
     each = lane()
     for _ in range(8):
         with pytest.raises(TimedOutError):
-            each.call(end.wait, 0, 0)
+            each.call(lambda _: end.wait(), 0, 0)
     with pytest.raises(BusyError, match="8 abandoned calls"):
-        each.call(lambda: 42, 1, 0)
+        each.call(lambda _: 42, 1, 0)
 
     end.set()
     for _ in range(100):
         if not each._calls.get().abandoned:
             break
         time.sleep(0.01)
-    assert each.call(lambda: 42, 1, 0) == 42
+    assert each.call(lambda _: 42, 1, 0) == 42
 
 
 def test_an_abandoned_call_keeps_its_slot(end):
     """The provider still works for it."""
     each = lane(1)
     with pytest.raises(TimedOutError):
-        each.call(end.wait, 0, 0)
-    with pytest.raises(BusyError):
-        each.call(lambda: 42, None, 0)
+        each.call(lambda _: end.wait(), 0, 0)
+    with pytest.raises(BusyError, match="1 abandoned"):
+        each.call(lambda _: 42, 5, 5)
+
+
+def test_the_time_for_a_slot_is_taken_off_the_calls(end):
+    """A call is told what is left for it, not what there was."""
+    each = lane(1)
+    first = threading.Thread(target=each.call, args=(lambda _: end.wait(), None, 0))
+    first.start()
+    threading.Timer(0.1, end.set).start()
+
+    assert 1.5 < each.call(lambda left: left, 2, 2) < 1.95
+    first.join()
+
+
+def test_a_caller_that_is_ended_leaves_a_slot_behind_until_the_call_is_over(end):
+    """However a caller goes, its call counts until it has ended."""
+    each = lane(1)
+
+    class Interrupted:
+        def wait(self, signal, seconds):
+            raise KeyboardInterrupt
+
+        monotonic = staticmethod(time.monotonic)
+
+    each._workers._clock = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        each.call(lambda _: end.wait(), 5, 0)
+    assert len(each._calls.get().abandoned) == 1
+    end.set()
+    each._workers._clock = SYSTEM
+    for _ in range(100):
+        if not each._calls.get().abandoned:
+            break
+        time.sleep(0.01)
+    assert each.call(lambda _: 42, 5, 0) == 42

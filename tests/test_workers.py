@@ -105,3 +105,23 @@ def test_a_child_process_has_threads_of_its_own(workers):
         os._exit(workers.call(lambda: 7, 5))
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_caller_ended_while_a_thread_starts_loses_no_call(workers, monkeypatch):
+    """The job was handed over before; it is done, and the thread is used again."""
+    start = threading.Thread.start
+    done = threading.Event()
+
+    def start_and_be_ended(self):
+        start(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_be_ended)
+    with pytest.raises(KeyboardInterrupt):
+        workers.call(done.set, 5)
+    assert done.wait(5)
+    for _ in range(100):
+        if workers._idle.get():
+            break
+        time.sleep(0.01)
+    assert workers.call(lambda: 42, 5) == 42

@@ -1,8 +1,8 @@
 """What the HTTP libraries under the SDKs do not do by themselves.
 
 A timeout of httpx2 or requests limits each read only: a body that drips in never ends.
-The hooks here hold the whole answer, headers included, to the attempt's seconds. They
-see to the body alone: headers that drip in are not stopped.
+The hooks here hold the body to what is left of the attempt's seconds when the headers
+are there. Headers that drip in are not stopped.
 """
 
 import ssl

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from .. import classify
 from ..config import ProviderSettings
@@ -25,6 +26,8 @@ from ..types import LLMResponse, Request
 from ..wording import MALFORMED
 from .base import LLMProvider, explained
 from .parameters import Parameters, tell_once
+
+_SHORT = 5
 
 # How SDKs fail when an answer has a shape that they did not expect.
 _STUMBLES = (ValueError, TypeError, AttributeError, LookupError, StopIteration)
@@ -132,7 +135,7 @@ class SdkProvider(LLMProvider):
             return response
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
-        detail = redact(error.detail, [self._api_key])
+        detail = redact(error.detail, [self._api_key, *_hidden_in(self.base_url)])
         error.__traceback__ = None  # would tie it to this very frame, in a cycle
         raise error.copy(provider=self.name, detail=detail)
 
@@ -216,6 +219,14 @@ class SdkProvider(LLMProvider):
         Raises:
             ProviderError: The answer is none that a caller can be given.
         """
+
+
+def _hidden_in(url: str | None) -> list[str]:
+    """Return what may be secret in an address: a password, a path, a query."""
+    parts = urlsplit(url or "")
+    hidden = (parts.username, parts.password, parts.path.strip("/"), parts.query)
+    # Shorter ones, such as "v1", are no secrets.
+    return [each for each in hidden if each and len(each) > _SHORT]
 
 
 @cache

@@ -134,13 +134,14 @@ class _File:
 
     def park(self) -> None:
         """Close the connection and let nobody open one, for a fork."""
-        self._parked = self._lock.acquire(timeout=_FORK)
-        if self._parked:
+        if self._lock.acquire(timeout=_FORK):
+            self._parked = True
             self.close()
 
     def go_on(self) -> None:
         """Allow connections again."""
         if self._parked:
+            self._parked = False
             self._lock.release()
 
     def _connected(self) -> sqlite3.Connection:

@@ -1,0 +1,130 @@
+"""Looks settings up: in the app's configuration first, then in the environment.
+
+So a `.env` file works; blank means unset.
+"""
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from .errors import ConfigurationError
+from .parsers import Parser
+
+log = logging.getLogger("flask_llm")
+
+T = TypeVar("T")
+
+PREFIX = "LLM_"
+
+# How alike a typo and a key are, from 0 to 1; the models of two providers are less.
+_ALIKE = 0.85
+
+_ambient: Callable[[], Mapping[str, Any]] = dict
+
+
+def use_ambient(source: Callable[[], Mapping[str, Any]]) -> None:
+    """Say where an `LLMFactory()` without arguments finds its configuration.
+
+    Called by the Flask extension, so that the layers below need no Flask.
+    """
+    global _ambient  # noqa: PLW0603  # one hook, set once at import
+    _ambient = source
+
+
+class Reader:
+    """Looks keys up, parses them, and collects every fault on the way.
+
+    Args:
+        mapping: The app's configuration, or None for the ambient one.
+    """
+
+    def __init__(self, mapping: Mapping[str, Any] | None = None) -> None:
+        self._mapping = _ambient() if mapping is None else mapping
+        self._known: set[str] = set()
+        self.faults: list[str] = []
+
+    def read(self, key: str, parse: Parser[T], default: T) -> T:
+        """Return the parsed value of `key`, or `default` if unset or faulty."""
+        value = self.raw(key)
+        return default if value is None else self.parsed(key, parse, value, default)
+
+    def parsed(self, key: str, parse: Parser[T], value: Any, default: T) -> T:
+        """Return `value` parsed; a fault is noted under `key` and gives `default`."""
+        try:
+            return parse(value)
+        except ValueError as fault:
+            self.faults.append(f"{key} {fault}")
+            return default
+
+    def raw(self, key: str) -> Any:
+        """Return what the app or the environment says of `key`; None if blank."""
+        return self.first((key,))[1]
+
+    def first(self, keys: tuple[str, ...]) -> tuple[str, Any]:
+        """Return the first of several keys that is set, and its value.
+
+        The app's own come before those of the environment. If none is set: the first
+        key and None.
+        """
+        self._known.update(keys)
+        for source in (self._mapping, os.environ):
+            for key in keys:
+                value = source.get(key)
+                if value is not None and str(value).strip():
+                    return key, value
+        return keys[0], None
+
+    def finish(self, in_chain: Iterable[str], others: Iterable[str]) -> None:
+        """Raise for the faults found, and warn of keys that nobody reads.
+
+        Args:
+            in_chain: Providers of the chain, whose keys have all been looked up.
+            others: Further providers; their own keys are no typos.
+
+        Raises:
+            ConfigurationError: At least one key is wrong.
+        """
+        if self.faults:
+            raise ConfigurationError(self.faults)
+        foreign = tuple(map(_own_prefix, others))
+        for key in sorted(self._unread()):
+            if not key.startswith(foreign):
+                self._warn(key, tuple(map(_own_prefix, in_chain)))
+
+    def _unread(self) -> set[str]:
+        """Return the LLM_ keys of app and environment that were never looked up."""
+        present = {*map(str, self._mapping), *os.environ}
+        return {key for key in present - self._known if key.startswith(PREFIX)}
+
+    def _warn(self, key: str, prefixes: tuple[str, ...]) -> None:
+        """Warn of an unknown key; the environment serves other programs too."""
+        own = next((each for each in prefixes if key.startswith(each)), "")
+        # A provider's setting is never meant for another provider.
+        meant = [known for known in self._known if known.startswith(own)]
+        close = difflib.get_close_matches(key, meant, n=1, cutoff=_ALIKE)
+        if close:
+            log.warning("Unknown setting %s: did you mean %s?", key, close[0])
+        elif own or key in self._mapping:
+            log.warning("Unknown setting %s", key)
+
+
+def setting_key(provider: str, setting: str) -> str:
+    """Return the key of a provider's setting, e.g. LLM_CLAUDE_MODEL."""
+    return f"{_own_prefix(provider)}{setting.upper()}"
+
+
+def default_api_key_name(provider: str) -> str:
+    """Return the key that holds a provider's API key by default."""
+    return f"{_key_part(provider)}_API_KEY"
+
+
+def _own_prefix(provider: str) -> str:
+    """Return how the keys of a provider's settings begin, e.g. LLM_CLAUDE_."""
+    return f"{PREFIX}{_key_part(provider)}_"
+
+
+def _key_part(provider: str) -> str:
+    return re.sub(r"\W", "_", provider).upper()

@@ -1,0 +1,266 @@
+"""One call on its way along the providers: skip, ask, wait, switch."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from .breaker import Breaker
+from .circuit import State
+from .clock import Clock
+from .deadline import Deadline
+from .entry import ChainEntry
+from .errors import ProviderError
+from .lane import Lane
+from .outcome import Outcome
+from .retry import ONCE, RetryPolicy
+from .signals import (
+    AttemptMade,
+    ProviderSwitched,
+    RetryScheduled,
+    attempt_made,
+    emit,
+    provider_switched,
+    retry_scheduled,
+)
+from .types import Attempt, LLMResponse, Request
+
+log = logging.getLogger("flask_llm")
+
+
+class Road(Protocol):
+    """What a walk needs to know of the chain."""
+
+    entries: tuple[ChainEntry, ...]
+    breaker: Breaker
+    lanes: dict[str, Lane]
+    secrets: tuple[str, ...]
+    fallback_on_blocked: bool
+    sender: object
+    clock: Clock
+
+
+class _Turn(NamedTuple):
+    """Whom to ask next.
+
+    Attributes:
+        entry: The provider.
+        probe: Whether it has been resting, and is only tried.
+        to_come: Who may have to answer in its place.
+    """
+
+    entry: ChainEntry
+    probe: bool
+    to_come: Sequence[ChainEntry]
+
+
+class Walk:
+    """One call on its way along the chain.
+
+    Args:
+        chain: The providers, and what they share.
+        request: What to ask.
+        policy: When to ask the same provider again.
+        deadline: The time for all of it.
+    """
+
+    def __init__(
+        self, chain: Road, request: Request, policy: RetryPolicy, deadline: Deadline
+    ) -> None:
+        self._chain = chain
+        self._breaker = chain.breaker
+        self._request = request
+        self._policy = policy
+        self._deadline = deadline
+        self._circuits = chain.breaker.look(chain.entries)
+        self._outcome = Outcome(chain.entries[0].name, deadline.seconds)
+
+    def run(self) -> Outcome:
+        """Ask one provider after the other; return how it ended."""
+        turns = self._turns()
+        turn = next(turns, None)
+        while turn is not None:
+            log.info("Using %s for content generation", turn.entry.name)
+            answer = self._persist(turn)
+            if isinstance(answer, LLMResponse):
+                self._outcome.entry, self._outcome.response = turn.entry, answer
+                return self._outcome
+            log.debug("%s failed: %s", turn.entry.name, answer)
+            self._outcome.failed(answer)
+            self._outcome.stopped = not self._may_switch(answer)
+            turn = None if self._outcome.stopped else self._switch(answer, turns)
+        self._outcome.over = self._deadline.is_over()
+        self._outcome.late = self._deadline.has_cut and not self._outcome.stopped
+        log.log(self._outcome.severity, "%s", self._outcome.story())
+        return self._outcome
+
+    def _turns(self) -> Iterator[_Turn]:
+        """Yield whom to ask, in order; note the others as skipped.
+
+        If nobody answered, a provider that only rests by our own guess may get the
+        single probe that its circuit allows.
+        """
+        resting = []
+        for position, entry in enumerate(self._chain.entries):
+            if self._deadline.is_over():
+                return
+            if error := entry.unavailable():
+                self._skip(entry, error, news=entry.is_news(error))
+                continue
+            circuit = self._circuits[entry.name]
+            state = self._breaker.state(circuit)
+            if state is State.CLOSED or self._may_probe(entry, state):
+                to_come = self._chain.entries[position + 1 :]
+                yield _Turn(entry, state is not State.CLOSED, to_come)
+            else:
+                resting.append(entry)
+                self._skip(entry, self._breaker.resting(entry, circuit), news=False)
+        yield from self._last_resort(resting)
+
+    def _last_resort(self, resting: list[ChainEntry]) -> Iterator[_Turn]:
+        for entry in resting:
+            told = self._circuits[entry.name].told
+            if not told and not self._deadline.is_over() and self._breaker.claim(entry):
+                yield _Turn(entry, probe=True, to_come=())
+                return
+
+    def _may_probe(self, entry: ChainEntry, state: State) -> bool:
+        return state is State.HALF_OPEN and self._breaker.claim(entry)
+
+    def _skip(self, entry: ChainEntry, error: ProviderError, *, news: bool) -> None:
+        level = logging.WARNING if news else logging.DEBUG
+        log.log(level, "%s skipped: %s", entry.name, error)
+        self._outcome.failed(error)
+        self._outcome.attempts.append(_attempt(entry, 0.0, error))
+
+    def _persist(self, turn: _Turn) -> LLMResponse | ProviderError:
+        """Ask one provider as often as it makes sense."""
+        policy = ONCE if turn.probe else self._policy
+        self._deadline.has_cut = False
+        failures = 0
+        while True:
+            answer = self._ask(turn)
+            if isinstance(answer, LLMResponse):
+                return answer
+            failures += 1
+            wait = policy.wait(answer, failures)
+            if wait is None or not self._pause(turn, answer, failures, wait):
+                return answer
+
+    def _pause(
+        self, turn: _Turn, error: ProviderError, failures: int, wait: float
+    ) -> bool:
+        """Wait before the same provider is asked again; return whether it shall be."""
+        if not self._deadline.allows(wait):
+            return False
+        if error.at_once:
+            return True
+        if self._is_given_up(turn, failures, wait):
+            return False
+        self._rest(error, failures, wait)
+        return not self._is_given_up(turn, failures)
+
+    def _is_given_up(self, turn: _Turn, failures: int, wait: float = 0.0) -> bool:
+        """Return whether a provider is known to be down, and another one is left."""
+        known = self._breaker.advises_against(turn.entry, failures, wait)
+        return known and any(map(self._can_be_asked, turn.to_come))
+
+    def _ask(self, turn: _Turn) -> LLMResponse | ProviderError:
+        """Ask one provider once, and note how it went."""
+        entry, clock = turn.entry, self._chain.clock
+        limit = self._limit(turn)
+        started = clock.monotonic()
+        try:
+            answer = self._answer(entry, limit)
+        except BaseException:  # somebody ends the caller: the probe shows nothing
+            if turn.probe:
+                self._breaker.release(entry, asked=True)
+            raise
+        attempt = _attempt(entry, clock.monotonic() - started, answer)
+        self._outcome.attempts.append(attempt)
+        self._learn(turn, answer, limit)
+        made = AttemptMade(self._request, attempt)
+        emit(attempt_made, self._chain.sender, made)
+        return answer
+
+    def _answer(
+        self, entry: ChainEntry, limit: float | None
+    ) -> LLMResponse | ProviderError:
+        def ask(seconds: float | None) -> LLMResponse:
+            request = self._request
+            if seconds is not None:
+                request = replace(request, timeout=seconds)
+            return entry.ask(request, self._chain.secrets)
+
+        try:
+            return self._chain.lanes[entry.name].call(ask, limit, entry.timeout)
+        except ProviderError as error:
+            # Its traceback would tie it to this very frame, in a cycle.
+            return error.with_traceback(None).copy(provider=entry.name)
+
+    def _limit(self, turn: _Turn) -> float | None:
+        """Return the seconds for an attempt, a share kept back for those to come."""
+        if self._deadline.seconds is None:
+            return None
+        return self._deadline.share(sum(map(self._can_be_asked, turn.to_come)))
+
+    def _can_be_asked(self, entry: ChainEntry) -> bool:
+        state = self._breaker.state(self._circuits[entry.name])
+        return state is not State.OPEN and entry.unavailable() is None
+
+    def _learn(
+        self, turn: _Turn, answer: LLMResponse | ProviderError, limit: float | None
+    ) -> None:
+        """Tell the breaker what an answer says of the provider's health."""
+        entry = turn.entry
+        if isinstance(answer, LLMResponse) or answer.alive:
+            self._breaker.succeeded(entry, self._circuits[entry.name])
+        elif (answer.trips or answer.cooldown) and self._is_fair(entry, answer, limit):
+            self._circuits[entry.name] = self._breaker.failed(entry, answer)
+        elif turn.probe:
+            self._breaker.release(entry, asked=answer.asked)
+
+    def _is_fair(
+        self, entry: ChainEntry, error: ProviderError, limit: float | None
+    ) -> bool:
+        """Return whether a provider is to blame for its silence."""
+        return not error.silent or self._deadline.is_fair(limit, entry.timeout)
+
+    def _rest(self, error: ProviderError, failures: int, wait: float) -> None:
+        """Wait before the same provider is asked again."""
+        log.warning("%s %s, retrying in %.4g s", error.provider, error.summary, wait)
+        event = RetryScheduled(
+            error.provider, error.kind, error.summary, failures, wait
+        )
+        emit(retry_scheduled, self._chain.sender, event)
+        self._chain.clock.sleep(wait)
+
+    def _may_switch(self, error: ProviderError) -> bool:
+        return error.fallbackable or self._chain.fallback_on_blocked
+
+    def _switch(self, error: ProviderError, turns: Iterator[_Turn]) -> _Turn | None:
+        """Return whom to ask next, telling that the chain moves on; None at its end."""
+        following = next(turns, None)
+        if following is None:
+            return None
+        name = following.entry.name
+        line = "%s %s, switching to %s"
+        log.log(error.severity, line, error.provider, error.summary, name)
+        event = ProviderSwitched(error.provider, name, error.kind, error.summary)
+        emit(provider_switched, self._chain.sender, event)
+        return following
+
+
+def _attempt(
+    entry: ChainEntry, latency: float, answer: LLMResponse | ProviderError
+) -> Attempt:
+    if isinstance(answer, LLMResponse):
+        return Attempt(entry.name, "success", latency)
+    return Attempt(
+        entry.name,
+        answer.kind,
+        latency,
+        answer.summary,
+        answer.status,
+        answer.retry_after,
+    )
