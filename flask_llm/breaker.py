@@ -20,22 +20,28 @@ class Breaker:
     """Keeps the circuits of a chain. Holds no lock around a call.
 
     Args:
+        entries: The chain.
         store: Where the circuits are.
         policy: When a provider rests, and for how long.
         clock: Where the time is read.
     """
 
-    def __init__(self, store: Store, policy: BreakerPolicy, clock: Clock) -> None:
+    def __init__(
+        self,
+        entries: Sequence[ChainEntry],
+        store: Store,
+        policy: BreakerPolicy,
+        clock: Clock,
+    ) -> None:
+        self._names = [each.name for each in entries]
+        self._keys = [each.circuit_key for each in entries]
         self._store = store
         self._policy = policy
         self._clock = clock
 
-    def look(self, entries: Sequence[ChainEntry]) -> dict[str, Circuit]:
+    def look(self) -> dict[str, Circuit]:
         """Return the circuit of each entry by its name, in one look at the store."""
-        found = self._store.read([each.circuit_key for each in entries])
-        return {
-            each.name: circuit for each, circuit in zip(entries, found, strict=True)
-        }
+        return dict(zip(self._names, self._store.read(self._keys), strict=True))
 
     def state(self, circuit: Circuit) -> State:
         """Return whether a provider may be asked now."""
@@ -65,14 +71,14 @@ class Breaker:
             failures: This call's own failures there.
             wait: Seconds until it would be asked.
         """
-        (circuit,) = self.look([entry]).values()
+        (circuit,) = self._store.read([entry.circuit_key])
         if circuit.told:
             return circuit.rests(self._clock.time() + wait)
         return circuit.until > 0 and failures < self._policy.failures
 
     def rest_of(self, entry: ChainEntry) -> CoolingDownError | None:
         """Return why an entry would not be asked now; None if it would be."""
-        (circuit,) = self.look([entry]).values()
+        (circuit,) = self._store.read([entry.circuit_key])
         rests = self.state(circuit) is State.OPEN
         return self.resting(entry, circuit) if rests else None
 

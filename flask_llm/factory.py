@@ -73,11 +73,10 @@ class LLMFactory:
         self._sender = self if sender is None else sender
         self._clock = clock
         self._current = entries[0]
+        store = store_of(self.config.state_url, clock)
         self._chain = Chain(
             entries,
-            breaker=Breaker(
-                store_of(self.config.state_url, clock), self.config.breaker, clock
-            ),
+            breaker=Breaker(entries, store, self.config.breaker, clock),
             sender=self._sender,
             fallback_on_blocked=self.config.fallback_on_blocked,
             clock=clock,
@@ -136,7 +135,9 @@ class LLMFactory:
         policy = self._policy(max_retries, retry_delay)
         response = self._answer(request, policy, self._deadline(deadline))
         response.metadata["latency_s"] = self._clock.monotonic() - started
-        emit(generation_finished, self._sender, GenerationFinished(request, response))
+        if generation_finished.receivers:
+            finished = GenerationFinished(request, response)
+            emit(generation_finished, self._sender, finished)
         return response
 
     def warm_up(self, *, full: bool = True) -> None:

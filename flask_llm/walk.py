@@ -72,7 +72,7 @@ class Walk:
         self._request = request
         self._policy = policy
         self._deadline = deadline
-        self._circuits = chain.breaker.look(chain.entries)
+        self._circuits = chain.breaker.look()
         self._outcome = Outcome(chain.entries[0].name, deadline.seconds)
 
     def run(self) -> Outcome:
@@ -179,8 +179,9 @@ class Walk:
         attempt = _attempt(entry, clock.monotonic() - started, answer)
         self._outcome.attempts.append(attempt)
         self._learn(turn, answer, limit)
-        made = AttemptMade(self._request, attempt)
-        emit(attempt_made, self._chain.sender, made)
+        if attempt_made.receivers:
+            made = AttemptMade(self._request, attempt)
+            emit(attempt_made, self._chain.sender, made)
         return answer
 
     def _answer(

@@ -153,7 +153,7 @@ class Trial:
         chain = factory._chain
         (self.entry, _) = chain.entries
         self.rest = chain.breaker.rest_of(self.entry)
-        self.circuit = chain.breaker.look([self.entry])[row.provider]
+        self.circuit = chain.breaker.look()[row.provider]
         self.attempts = [
             each for each in self.response.attempts if each.provider == row.provider
         ]

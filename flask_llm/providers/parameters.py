@@ -138,14 +138,14 @@ class Parameters:
 
 
 def _key(name: str, value: object) -> str:
-    if isinstance(value, Mapping) and "type" in value:
+    if isinstance(value, dict) and "type" in value:
         return f"{name}.{value['type']}"
     return name
 
 
 def _level(value: object) -> int:
     """Return how loudly a value may be left out: who set none would wonder why."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return logging.INFO
     return logging.WARNING if value else logging.DEBUG
 
