@@ -51,6 +51,7 @@ class ChainEntry:
         make: Makes the provider.
         settings: What it is configured to be; None for a provider object handed in.
         max_concurrency: The most calls at once in a process; None for no limit.
+        model: What is asked there, to tell that two links ask the same model.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class ChainEntry:
         make: Callable[[], LLMProvider],
         settings: ProviderSettings | None = None,
         max_concurrency: int | None = None,
+        model: object = None,
     ) -> None:
         self.name = name
         self.settings = settings
         self.max_concurrency = max_concurrency
+        self.model = model or object()
         self.timeout = settings.timeout if settings else _USUAL_TIMEOUT_S
         self.circuit_key = settings.fingerprint() if settings else name
         self._provider = PerProcess(make)
@@ -88,11 +91,13 @@ class ChainEntry:
         cls, provider_class: type[LLMProvider], settings: ProviderSettings
     ) -> "ChainEntry":
         """Return the entry for a provider class and its settings."""
+        model = settings.model or provider_class.default_model
         return cls(
             settings.entry,
             lambda: provider_class.from_config(settings),
             settings,
             settings.max_concurrency,
+            (provider_class, model) if model else None,
         )
 
     @property

@@ -71,6 +71,7 @@ class ProviderError(LLMError):
         trips: Whether repeated failures of this kind open the provider's circuit.
         cooldown: Seconds that the provider rests after a single one.
         alive: Whether it shows that the provider works, though not for this request.
+        of_model: Whether it is the model's word, the same under any key and address.
         asked: Whether the provider was asked at all.
         meaning: What a long rest means for the developer.
         severity: Level of the log line that tells of it.
@@ -90,6 +91,7 @@ class ProviderError(LLMError):
     trips: ClassVar[bool] = False
     cooldown: ClassVar[float] = 0.0
     alive: ClassVar[bool] = False
+    of_model: ClassVar[bool] = False
     asked: ClassVar[bool] = True
     meaning: ClassVar[str] = ""
     severity: ClassVar[int] = logging.WARNING
@@ -195,6 +197,7 @@ class ContextLengthError(ProviderError):
 
     kind = "context_length"
     alive = True
+    of_model = True
     reason = "prompt too long"
 
 
@@ -222,6 +225,7 @@ class ContentBlockedError(ProviderError):
 
     kind = "content_blocked"
     alive = True
+    of_model = True
     fallbackable = False
     reason = "content blocked"
 

@@ -46,6 +46,24 @@ class Outcome:
         self.errors.pop(error.provider, None)  # to stand where it happened
         self.errors[error.provider] = error
 
+    def tried(
+        self, entry: ChainEntry, latency: float, answer: LLMResponse | ProviderError
+    ) -> Attempt:
+        """Note how an entry was asked, or why it was skipped.
+
+        Args:
+            entry: The provider.
+            latency: Seconds that it took.
+            answer: What came of it.
+        """
+        if isinstance(answer, LLMResponse):
+            attempt = Attempt(entry.name, "success", latency)
+        else:
+            error, told = answer.summary, (answer.status, answer.retry_after)
+            attempt = Attempt(entry.name, answer.kind, latency, error, *told)
+        self.attempts.append(attempt)
+        return attempt
+
     def story(self, *, detailed: bool = False) -> str:
         """Return who failed and why, in the documented words.
 

@@ -23,7 +23,7 @@ from .signals import (
     provider_switched,
     retry_scheduled,
 )
-from .types import Attempt, LLMResponse, Request
+from .types import LLMResponse, Request
 
 log = logging.getLogger("flask_llm")
 
@@ -73,6 +73,7 @@ class Walk:
         self._policy = policy
         self._deadline = deadline
         self._circuits = chain.breaker.look()
+        self._rejections: dict[object, ProviderError] = {}
         self._outcome = Outcome(chain.entries[0].name, deadline.seconds)
 
     def run(self) -> Outcome:
@@ -87,6 +88,8 @@ class Walk:
                 return self._outcome
             log.debug("%s failed: %s", turn.entry.name, answer)
             self._outcome.failed(answer)
+            if answer.of_model:
+                self._rejections[turn.entry.model] = answer
             self._outcome.stopped = not self._may_switch(answer)
             turn = None if self._outcome.stopped else self._switch(answer, turns)
         self._outcome.over = self._deadline.is_over()
@@ -106,6 +109,9 @@ class Walk:
                 return
             if error := entry.unavailable():
                 self._skip(entry, error, news=entry.is_news(error))
+                continue
+            if rejection := self._rejections.get(entry.model):
+                self._skip(entry, rejection.copy(provider=entry.name), news=False)
                 continue
             circuit = self._circuits[entry.name]
             state = self._breaker.state(circuit)
@@ -131,7 +137,7 @@ class Walk:
         level = logging.WARNING if news else logging.DEBUG
         log.log(level, "%s skipped: %s", entry.name, error)
         self._outcome.failed(error)
-        self._outcome.attempts.append(_attempt(entry, 0.0, error))
+        self._outcome.tried(entry, 0.0, error)
 
     def _persist(self, turn: _Turn) -> LLMResponse | ProviderError:
         """Ask one provider as often as it makes sense."""
@@ -176,8 +182,7 @@ class Walk:
             if turn.probe:
                 self._breaker.release(entry, asked=True)
             raise
-        attempt = _attempt(entry, clock.monotonic() - started, answer)
-        self._outcome.attempts.append(attempt)
+        attempt = self._outcome.tried(entry, clock.monotonic() - started, answer)
         self._learn(turn, answer, limit)
         if attempt_made.receivers:
             made = AttemptMade(self._request, attempt)
@@ -250,18 +255,3 @@ class Walk:
         event = ProviderSwitched(error.provider, name, error.kind, error.summary)
         emit(provider_switched, self._chain.sender, event)
         return following
-
-
-def _attempt(
-    entry: ChainEntry, latency: float, answer: LLMResponse | ProviderError
-) -> Attempt:
-    if isinstance(answer, LLMResponse):
-        return Attempt(entry.name, "success", latency)
-    return Attempt(
-        entry.name,
-        answer.kind,
-        latency,
-        answer.summary,
-        answer.status,
-        answer.retry_after,
-    )

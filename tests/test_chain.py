@@ -171,6 +171,29 @@ def test_a_refused_key_is_an_error_in_the_log(clock, caplog):
     ]
 
 
+def test_a_model_that_rejects_a_prompt_is_not_asked_under_another_name(clock):
+    """Too long for a model is too long for it with any key; another model may do."""
+    asked = []
+
+    class Model(FakeProvider):
+        default_model = "usual"
+
+        def generate_content(self, prompt, temperature=0.0, max_tokens=1024):
+            asked.append(self.name)
+            raise ContextLengthError
+
+        @classmethod
+        def from_config(cls, settings):
+            return cls(name=settings.entry)
+
+    LLMFactory.register_provider("model", Model)
+    chain = ["model:usual", "model:other"]
+    response = LLMFactory("model", chain, config={}, clock=clock).generate_content("x")
+
+    assert asked == ["model", "model:other"]
+    assert [each.outcome for each in response.attempts] == ["context_length"] * 3
+
+
 def test_all_failed(clock, caplog):
     """An error response, and the documented ERROR line word for word."""
     factory, fakes = chain(
