@@ -223,7 +223,7 @@ class TestModel:
             "first = ask('Name a colour.')\n"
             "story = gevent.spawn(ask, 'Write a long story.', 400)\n"
             "gevent.sleep(0.2)\n"
-            "print(len(llama._gate._inside))\n"
+            "print(len(llama._gate._inside), flush=True)\n"
             "story.kill()\n"
             "begin = time.monotonic()\n"
             "child = os.fork()\n"
