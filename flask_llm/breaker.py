@@ -53,9 +53,8 @@ class Breaker:
         """Return why an entry is not asked, and when it will be."""
         left = max(circuit.until, circuit.probe_until) - self._clock.time()
         seconds = max(1, math.ceil(left))
-        what = circuit.kind.replace("_", " ")
         return CoolingDownError(
-            reason=f"cooling down after {what}, retry after {seconds} s",
+            reason=f"cooling down after {circuit.reason}, retry after {seconds} s",
             provider=entry.name,
             retry_after=float(seconds),
         )
@@ -145,7 +144,8 @@ class Breaker:
 def _tell(entry: ChainEntry, error: ProviderError, rest: float, *, news: bool) -> None:
     """Log a rest: loudly once if it is a long one, until the provider answers again."""
     level = logging.WARNING
-    if error.cooldown:
+    # A refused key is told as an error by other lines already.
+    if error.cooldown and error.severity < logging.ERROR:
         level = logging.ERROR if news else logging.DEBUG
     what = error.summary + (f", {error.meaning}" if error.meaning else "")
     log.log(

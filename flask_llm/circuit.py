@@ -29,7 +29,7 @@ class Circuit:
         until: The provider rests until then; 0 if the circuit is closed.
         rest: How long that rest was meant to be, in seconds.
         told: Whether the provider itself named that time.
-        kind: Error kind that made it rest.
+        reason: What made it rest, in a few words.
         openings: How often in a row it had to rest, for the growth of the rest.
         probe_until: Nobody else tries before then.
         lease: How long that was meant to be, in seconds.
@@ -40,7 +40,7 @@ class Circuit:
     until: float = 0.0
     rest: float = 0.0
     told: bool = False
-    kind: str = ""
+    reason: str = ""
     openings: int = 0
     probe_until: float = 0.0
     lease: float = 0.0
@@ -81,6 +81,11 @@ class Circuit:
 
 
 CLOSED = Circuit()
+
+
+def _without_rest(circuit: Circuit) -> Circuit:
+    """Return the circuit closed, with the failures that were counted."""
+    return Circuit(failures=circuit.failures, since=circuit.since)
 
 
 class State(Enum):
@@ -127,7 +132,7 @@ class BreakerPolicy:
         if error.trips and self._is_too_much(counted):
             rest = max(rest, self._guess(circuit, now))
         if not rest:
-            return counted
+            return counted if counted.rests(now) else _without_rest(counted)
         return self._resting(counted, error, now, rest, told=rest == asked_for)
 
     def claimed(self, circuit: Circuit, now: float, lease: float) -> Circuit | None:
@@ -190,4 +195,4 @@ class BreakerPolicy:
         until = now + rest
         if circuit.until >= until:
             return circuit
-        return replace(circuit, until=until, rest=rest, told=told, kind=error.kind)
+        return replace(circuit, until=until, rest=rest, told=told, reason=error.reason)

@@ -42,13 +42,12 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
 def status(*, as_json: bool) -> None:
     """Show the chain of providers, and who could be asked. Asks nobody."""
     if as_json:
-        _print_json(current_llm.get_provider_status())
+        _print_json(current_llm.get_provider_status(detail=True))
         return
     found = current_llm.get_provider_status(detail=True)
     _print_provider("primary", found["primary"])
     for fallback in found["fallbacks"]:
         _print_provider("fallback", fallback)
-    click.echo(f"{'current':<9} {found['current']}")
 
 
 def _print_answer(response: LLMResponse) -> None:

@@ -61,13 +61,14 @@ class Deadline:
         """
         return self.left() * 2 / (2 + followers)
 
-    def is_fair(self, limit: float | None, timeout: float) -> bool:
+    def is_fair(self, limit: float | None, timeout: float, *, hurried: bool) -> bool:
         """Return whether a provider that was silent for so long is to blame.
 
         Args:
             limit: Seconds that the attempt had; None for as long as it took.
             timeout: Seconds that the provider has when nobody is in a hurry.
+            hurried: Whether the attempt had less time than it might have had.
         """
-        if limit is None or not self._hurried:
+        if limit is None or not (hurried or self._hurried):
             return True
         return limit >= min(timeout / 2, _FAIR_S)

@@ -251,6 +251,7 @@ class DeadlineError(ProviderError):
 
     kind = "deadline"
     fallbackable = False
+    asked = False
     reason = "deadline passed"
 
 

@@ -57,7 +57,8 @@ class Lane:
             return self._unlimited(function, patience)
         calls = self._calls.get()
         end = self._clock.monotonic() + limit
-        calls.begin(min(patience, limit))
+        # With less than half of its time a call would mostly be made for nothing.
+        calls.begin(min(patience, limit / 2))
         left = max(0.0, end - self._clock.monotonic())
         return self._limited(calls, lambda: function(left), left)
 

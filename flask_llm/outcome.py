@@ -70,8 +70,6 @@ class Outcome:
         Args:
             detailed: Whether to repeat what the providers themselves said.
         """
-        if not self.errors:
-            return f"No provider was asked: the deadline of {self.deadline:g} s passed"
         errors = self.errors.values()
         told = (str(each) if detailed else each.summary for each in errors)
         pairs = ", ".join(

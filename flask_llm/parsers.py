@@ -94,7 +94,12 @@ def unless_none(parse: Parser[T]) -> Parser[T | None]:
     """Return a parser that also takes the word "none", where blank means a default."""
 
     def parse_or_none(value: Any) -> T | None:
-        return None if str(value).strip().lower() == NONE else parse(value)
+        if str(value).strip().lower() == NONE:
+            return None
+        try:
+            return parse(value)
+        except ValueError as fault:
+            raise ValueError(f"{fault}; {NONE!r} switches it off") from None
 
     return parse_or_none
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from .breaker import Breaker
@@ -10,7 +10,7 @@ from .circuit import State
 from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
-from .errors import ProviderError
+from .errors import DeadlineError, ProviderError
 from .lane import Lane
 from .outcome import Outcome
 from .retry import ONCE, RetryPolicy
@@ -24,6 +24,9 @@ from .signals import (
     retry_scheduled,
 )
 from .types import LLMResponse, Request
+
+# A part of its time that makes no difference to an attempt.
+_MOST = 0.9
 
 log = logging.getLogger("flask_llm")
 
@@ -52,6 +55,17 @@ class _Turn(NamedTuple):
     entry: ChainEntry
     probe: bool
     to_come: Sequence[ChainEntry]
+
+
+_NO_TIME = DeadlineError(reason="not asked, no time left")
+
+
+@dataclass
+class _Sent:
+    """When a request went to the provider, and how many seconds it had."""
+
+    at: float
+    limit: float | None = None
 
 
 class Walk:
@@ -105,8 +119,6 @@ class Walk:
         """
         resting = []
         for position, entry in enumerate(self._chain.entries):
-            if self._deadline.is_over():
-                return
             if error := entry.unavailable():
                 self._skip(entry, error, news=entry.is_news(error))
                 continue
@@ -115,7 +127,9 @@ class Walk:
                 continue
             circuit = self._circuits[entry.name]
             state = self._breaker.state(circuit)
-            if state is State.CLOSED or self._may_probe(entry, state):
+            if state is not State.OPEN and self._deadline.is_over():
+                self._skip(entry, _NO_TIME.copy(provider=entry.name), news=False)
+            elif state is State.CLOSED or self._may_probe(entry, state):
                 to_come = self._chain.entries[position + 1 :]
                 yield _Turn(entry, state is not State.CLOSED, to_come)
             else:
@@ -134,7 +148,7 @@ class Walk:
         return state is State.HALF_OPEN and self._breaker.claim(entry)
 
     def _skip(self, entry: ChainEntry, error: ProviderError, *, news: bool) -> None:
-        level = logging.WARNING if news else logging.DEBUG
+        level = logging.WARNING if news else logging.INFO
         log.log(level, "%s skipped: %s", entry.name, error)
         self._outcome.failed(error)
         self._outcome.tried(entry, 0.0, error)
@@ -175,24 +189,25 @@ class Walk:
         """Ask one provider once, and note how it went."""
         entry, clock = turn.entry, self._chain.clock
         limit = self._limit(turn)
-        started = clock.monotonic()
+        sent = _Sent(clock.monotonic())
         try:
-            answer = self._answer(entry, limit)
+            answer = self._answer(entry, limit, sent)
         except BaseException:  # somebody ends the caller: the probe shows nothing
             if turn.probe:
                 self._breaker.release(entry, asked=True)
             raise
-        attempt = self._outcome.tried(entry, clock.monotonic() - started, answer)
-        self._learn(turn, answer, limit)
+        attempt = self._outcome.tried(entry, clock.monotonic() - sent.at, answer)
+        self._learn(turn, answer, fair=self._is_fair(entry, sent.limit, limit))
         if attempt_made.receivers:
             made = AttemptMade(self._request, attempt)
             emit(attempt_made, self._chain.sender, made)
         return answer
 
     def _answer(
-        self, entry: ChainEntry, limit: float | None
+        self, entry: ChainEntry, limit: float | None, sent: "_Sent"
     ) -> LLMResponse | ProviderError:
         def ask(seconds: float | None) -> LLMResponse:
+            sent.at, sent.limit = self._chain.clock.monotonic(), seconds
             request = self._request
             if seconds is not None:
                 request = replace(request, timeout=seconds)
@@ -215,26 +230,34 @@ class Walk:
         return state is not State.OPEN and entry.unavailable() is None
 
     def _learn(
-        self, turn: _Turn, answer: LLMResponse | ProviderError, limit: float | None
+        self, turn: _Turn, answer: LLMResponse | ProviderError, *, fair: bool
     ) -> None:
         """Tell the breaker what an answer says of the provider's health."""
         entry = turn.entry
         if isinstance(answer, LLMResponse) or answer.alive:
             self._breaker.succeeded(entry, self._circuits[entry.name])
-        elif (answer.trips or answer.cooldown) and self._is_fair(entry, answer, limit):
+        elif (answer.trips or answer.cooldown) and (fair or not answer.silent):
             self._circuits[entry.name] = self._breaker.failed(entry, answer)
         elif turn.probe:
             self._breaker.release(entry, asked=answer.asked)
 
     def _is_fair(
-        self, entry: ChainEntry, error: ProviderError, limit: float | None
+        self, entry: ChainEntry, given: float | None, limit: float | None
     ) -> bool:
-        """Return whether a provider is to blame for its silence."""
-        return not error.silent or self._deadline.is_fair(limit, entry.timeout)
+        """Return whether a provider would be to blame for its silence.
+
+        Args:
+            entry: The provider.
+            given: Seconds that it had.
+            limit: Seconds that it would have had without a queue in this process.
+        """
+        queued = given is not None and limit is not None and given < limit * _MOST
+        return self._deadline.is_fair(given, entry.timeout, hurried=queued)
 
     def _rest(self, error: ProviderError, failures: int, wait: float) -> None:
         """Wait before the same provider is asked again."""
-        log.warning("%s %s, retrying in %.4g s", error.provider, error.summary, wait)
+        told = (error.provider, error.summary)
+        log.warning("%s %s, retrying in %g s", *told, round(wait, 2))
         event = RetryScheduled(
             error.provider, error.kind, error.summary, failures, wait
         )

@@ -51,7 +51,7 @@ def test_an_outage_is_noticed_once(clock):
     assert (len(gemini.calls), len(claude.calls)) == (5, 20)
     assert outcomes(response) == [("gemini", "cooldown"), ("claude", "success")]
     skipped = response.attempts[0]
-    assert skipped.error == "cooling down after transient, retry after 5 s"
+    assert skipped.error == "cooling down after server error 503, retry after 5 s"
     assert skipped.retry_after_s == 5
 
 
@@ -172,8 +172,8 @@ def test_all_rest(clock):
     assert [len(each.calls) for each in fakes] == [1, 1]
     assert response.error == (
         "All LLM providers failed:"
-        " [gemini: cooling down after quota, retry after 30 s,"
-        " claude: cooling down after quota, retry after 12 s]"
+        " [gemini: cooling down after quota exceeded, retry after 30 s,"
+        " claude: cooling down after quota exceeded, retry after 12 s]"
     )
     assert response.metadata["error_kind"] == "cooldown"
     assert response.provider_name == "claude"
@@ -253,7 +253,7 @@ def test_rests_are_seen_in_the_detailed_status(clock):
         "available": True,
     }
     primary = factory.get_provider_status(detail=True)["primary"]
-    assert primary["reason"] == "cooling down after quota, retry after 30 s"
+    assert primary["reason"] == "cooling down after quota exceeded, retry after 30 s"
 
 
 def test_a_deadline_too_short_to_be_fair_is_not_held_against_a_provider(clock):

@@ -166,7 +166,7 @@ def test_a_refused_key_is_an_error_in_the_log(clock, caplog):
 
     records = [r for r in caplog.records if r.levelno > logging.INFO]
     assert [(r.levelno, r.getMessage()) for r in records] == [
-        (logging.ERROR, "gemini cooling down for 300 s after API key rejected"),
+        (logging.WARNING, "gemini cooling down for 300 s after API key rejected"),
         (logging.ERROR, "gemini API key rejected, switching to claude"),
     ]
 

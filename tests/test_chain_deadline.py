@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_no_time_at_all(clock, deadline):
     response = factory.generate_content("hello", deadline=deadline)
 
     assert response.metadata["error_kind"] == "deadline"
-    assert "No provider was asked" in response.error
+    assert "[gemini: not asked, no time left]" in response.error
     assert calls(fakes) == [0]
 
 
@@ -226,3 +227,40 @@ def test_patient_is_as_documented(clock):
 
     assert clock.waits == [5, 10, 20, 40]
     assert calls(fakes) == [5, 1]
+
+
+def test_a_queue_of_our_own_is_not_held_against_a_provider():
+    """Who had to wait for a slot had less time: that is no fault of the provider."""
+    slow = FakeProvider(Delay(0.3, "hi"), name="claude")
+    slow.max_concurrency = 1
+    config = {"LLM_DEADLINE": 0.4, "LLM_RETRY_PRESET": "web"}
+    factory = LLMFactory(slow, [], config=config)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(factory.generate_content, ["hello"] * 18))
+
+    kinds = {each.outcome for one in answers for each in one.attempts}
+    assert kinds <= {"success", "busy", "transient"}
+    assert "cooldown" not in kinds
+    assert any(each.success for each in answers)
+
+
+def test_the_wait_for_a_slot_is_not_in_the_latency_of_an_attempt():
+    """An attempt took as long as the provider took."""
+    slow = FakeProvider(Delay(0.2, "hi"), name="claude")
+    slow.max_concurrency = 1
+    factory = LLMFactory(slow, [], config={})
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(factory.generate_content, ["hello"] * 3))
+
+    assert all(each.attempts[0].latency_s < 0.35 for each in answers)
+    assert max(each.metadata["latency_s"] for each in answers) > 0.55
+
+
+def test_who_was_not_asked_for_lack_of_time_is_told(clock):
+    """The story of a call names the whole chain."""
+    factory, _ = chain(clock, ["x"], ["hi"])
+    response = factory.generate_content("hello", deadline=0)
+
+    assert [each.provider for each in response.attempts] == ["gemini", "claude"]
+    assert {each.outcome for each in response.attempts} == {"deadline"}
+    assert response.attempts[0].error == "not asked, no time left"

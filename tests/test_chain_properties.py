@@ -26,6 +26,7 @@ from flask_llm.errors import (
 from flask_llm.testing import FakeProvider
 
 GRACE = 0.025
+NOT_ASKED = {"cooldown", "unavailable", "deadline"}
 NAMES = ["gemini", "claude", "third"]
 
 CLASSES = [
@@ -135,7 +136,7 @@ class AnyChain(RuleBasedStateMachine):
         """Nobody is asked more often than the policy allows, or than is told."""
         for each in self.providers:
             told = [a for a in response.attempts if a.provider == each.name]
-            asked = [a for a in told if a.outcome not in {"cooldown", "unavailable"}]
+            asked = [a for a in told if a.outcome not in NOT_ASKED]
             assert len(asked) == each.asked <= max(1, self.policy.max_attempts)
             if len(asked) < len(told) and asked:
                 assert len(asked) == 1  # the last resort, left out at first

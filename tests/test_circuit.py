@@ -240,3 +240,21 @@ def test_a_circuit_survives_a_store():
 def test_what_makes_no_sense_is_a_closed_circuit(text):
     """A damaged store or another version's stops no call."""
     assert Circuit.loads(text) == CLOSED
+
+
+def test_a_failure_after_a_named_rest_is_just_a_failure():
+    """The rest is over, and no claim or lease is left of it."""
+    resting, _ = failed(QuotaError(retry_after=1))
+    claimed = POLICY.claimed(resting, NOW + 1, lease=35)
+    after = POLICY.failed(claimed, TransientError(), NOW + 1.5)
+
+    assert POLICY.state(after, NOW + 1.5) is State.CLOSED
+    assert after == Circuit(failures=2, since=NOW + 1.5)
+
+
+def test_a_failure_during_a_named_rest_leaves_it():
+    """A call that was under way tells nothing of what the provider asked for."""
+    resting, _ = failed(QuotaError(retry_after=60))
+    after = POLICY.failed(resting, TransientError(), NOW + 1)
+
+    assert (after.until, after.told) == (NOW + 60, True)

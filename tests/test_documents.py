@@ -111,7 +111,8 @@ def test_the_app_of_the_readme_runs(tmp_path):
     first, second = done.stdout.strip().split("\n")
     assert first == "200"
     assert second.startswith("503 ")
-    assert "set GOOGLE_API_KEY" in second
+    assert "GOOGLE_API_KEY" not in second
+    assert "gemini: no API key (set GOOGLE_API_KEY)" in done.stderr
     assert len([line for line in app.splitlines() if line.strip()]) == 12
 
 

@@ -5,8 +5,13 @@ import math
 import threading
 
 from ..clock import Clock
+from ..errors import text_of
+from ..redact import redact
 
 log = logging.getLogger("flask_llm")
+
+_OUTAGES = {"ConnectionError", "TimeoutError", "Full"}
+_LONGEST = 120
 
 
 class Health:
@@ -17,9 +22,17 @@ class Health:
         clock: The time.
         pauses: Seconds from an outage to the first probe, and at most between two. A
             recovery must last as long as the latter to start anew with the former.
+        secrets: What must not appear in the log.
     """
 
-    def __init__(self, name: str, clock: Clock, pauses: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        pauses: tuple[float, float],
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        self._secrets = secrets
         self.is_up = False
         self.is_known = False
         self._name = name
@@ -77,8 +90,14 @@ class Health:
                 "LLM_STATE_URL: %s does not answer (%s); each process keeps its own "
                 "state until it does",
                 self._name,
-                type(error).__name__,
+                self._told_of(error),
             )
+
+    def _told_of(self, error: Exception) -> str:
+        """Return what is wrong; more than a name where it is no mere outage."""
+        name = type(error).__name__
+        text = " ".join(redact(text_of(error), self._secrets).split())[:_LONGEST]
+        return name if name in _OUTAGES or not text else f"{name}: {text}"
 
     def tell_recovery(self) -> None:
         """Log the end of an outage that was logged."""

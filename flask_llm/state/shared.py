@@ -34,6 +34,7 @@ class SharedStore(Store):
         patience: Seconds after which an answer is too late.
         fresh_for: Seconds for which memory is believed without asking.
         pauses: Seconds to the first probe of an outage, and at most between two.
+        secrets: What must not appear in the log.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SharedStore(Store):
         patience: float = 0.02,
         fresh_for: float = 0.5,
         pauses: tuple[float, float] = (1.0, 60.0),
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self._remote = remote
         self._clock = clock
@@ -52,7 +54,7 @@ class SharedStore(Store):
         self._fresh_for = fresh_for
         # With its memory: a child that inherited counts would write them a second time.
         self._links = PerProcess(
-            lambda: _Link(MemoryStore(clock), Health(name, clock, pauses))
+            lambda: _Link(MemoryStore(clock), Health(name, clock, pauses, secrets))
         )
 
     def read(self, keys: Sequence[str]) -> list[Circuit]:

@@ -85,7 +85,8 @@ def _redis(url: str, clock: Clock) -> Store:
     from .redis import RedisStore
     from .shared import SharedStore
 
-    return SharedStore(RedisStore(url, clock), "redis", clock)
+    secrets = tuple(filter(None, [urlsplit(url).password, urlsplit(url).query]))
+    return SharedStore(RedisStore(url, clock), "redis", clock, secrets=secrets)
 
 
 def _path(url: str) -> Path:

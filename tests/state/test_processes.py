@@ -19,7 +19,7 @@ HEAD = """if True:
     def more(circuit):
         return replace(circuit, failures=circuit.failures + 1, since=time.time())
     def rests(circuit):
-        return Circuit(5, time.time(), time.time() + 30.0, kind="overloaded")
+        return Circuit(5, time.time(), time.time() + 30.0, reason="overloaded")
 """
 
 
@@ -118,7 +118,7 @@ def test_kill_in_the_middle_of_writes(url):
 
         assert time.monotonic() - begin < 0.5
         assert claude.failures > local.failures >= said
-        assert gemini.kind == "overloaded"
+        assert gemini.reason == "overloaded"
         mine.update(
             "claude", lambda _, local=local: local
         )  # the two counts begin as one again

@@ -21,7 +21,7 @@ from flask_llm.state.shared import SharedStore
 from flask_llm.state.sqlite import SqliteStore
 from flask_llm.state.worker import Job
 
-OPEN = Circuit(5, 900.0, 1100.0, kind="overloaded", openings=1)
+OPEN = Circuit(5, 900.0, 1100.0, reason="overloaded", openings=1)
 
 
 class Clock:

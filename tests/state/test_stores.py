@@ -15,7 +15,7 @@ POLICY = BreakerPolicy()
 
 def resting(seconds=30.0):
     now = time.time()
-    return Circuit(5, now, now + seconds, kind="overloaded", openings=1)
+    return Circuit(5, now, now + seconds, reason="overloaded", openings=1)
 
 
 def failed_once_more(circuit):
