@@ -1,16 +1,15 @@
-"""One call on its way along the providers: skip, ask, wait, switch."""
+"""One call on its way along the providers: ask, wait, switch."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .breaker import Breaker
-from .circuit import State
 from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
-from .errors import DeadlineError, ProviderError
+from .errors import ProviderError
 from .lane import Lane
 from .outcome import Outcome
 from .retry import ONCE, RetryPolicy
@@ -23,6 +22,7 @@ from .signals import (
     provider_switched,
     retry_scheduled,
 )
+from .turns import Turn, Turns
 from .types import LLMResponse, Request
 
 # A part of its time that makes no difference to an attempt.
@@ -41,23 +41,6 @@ class Road(Protocol):
     fallback_on_blocked: bool
     sender: object
     clock: Clock
-
-
-class _Turn(NamedTuple):
-    """Whom to ask next.
-
-    Attributes:
-        entry: The provider.
-        probe: Whether it has been resting, and is only tried.
-        to_come: Who may have to answer in its place.
-    """
-
-    entry: ChainEntry
-    probe: bool
-    to_come: Sequence[ChainEntry]
-
-
-_NO_TIME = DeadlineError(reason="not asked, no time left")
 
 
 @dataclass
@@ -86,13 +69,12 @@ class Walk:
         self._request = request
         self._policy = policy
         self._deadline = deadline
-        self._circuits = chain.breaker.look()
-        self._rejections: dict[object, ProviderError] = {}
         self._outcome = Outcome(chain.entries[0].name, deadline.seconds)
+        self._turns = Turns(chain.entries, chain.breaker, deadline, self._outcome)
 
     def run(self) -> Outcome:
         """Ask one provider after the other; return how it ended."""
-        turns = self._turns()
+        turns = iter(self._turns)
         turn = next(turns, None)
         while turn is not None:
             log.info("Using %s for content generation", turn.entry.name)
@@ -103,7 +85,7 @@ class Walk:
             log.debug("%s failed: %s", turn.entry.name, answer)
             self._outcome.failed(answer)
             if answer.of_model:
-                self._rejections[turn.entry.model] = answer
+                self._turns.rejections[turn.entry.model] = answer
             self._outcome.stopped = not self._may_switch(answer)
             turn = None if self._outcome.stopped else self._switch(answer, turns)
         self._outcome.over = self._deadline.is_over()
@@ -111,49 +93,7 @@ class Walk:
         log.log(self._outcome.severity, "%s", self._outcome.story())
         return self._outcome
 
-    def _turns(self) -> Iterator[_Turn]:
-        """Yield whom to ask, in order; note the others as skipped.
-
-        If nobody answered, a provider that only rests by our own guess may get the
-        single probe that its circuit allows.
-        """
-        resting = []
-        for position, entry in enumerate(self._chain.entries):
-            if error := entry.unavailable():
-                self._skip(entry, error, news=entry.is_news(error))
-                continue
-            if rejection := self._rejections.get(entry.model):
-                self._skip(entry, rejection.copy(provider=entry.name), news=False)
-                continue
-            circuit = self._circuits[entry.name]
-            state = self._breaker.state(circuit)
-            if state is not State.OPEN and self._deadline.is_over():
-                self._skip(entry, _NO_TIME.copy(provider=entry.name), news=False)
-            elif state is State.CLOSED or self._may_probe(entry, state):
-                to_come = self._chain.entries[position + 1 :]
-                yield _Turn(entry, state is not State.CLOSED, to_come)
-            else:
-                resting.append(entry)
-                self._skip(entry, self._breaker.resting(entry, circuit), news=False)
-        yield from self._last_resort(resting)
-
-    def _last_resort(self, resting: list[ChainEntry]) -> Iterator[_Turn]:
-        for entry in resting:
-            told = self._circuits[entry.name].told
-            if not told and not self._deadline.is_over() and self._breaker.claim(entry):
-                yield _Turn(entry, probe=True, to_come=())
-                return
-
-    def _may_probe(self, entry: ChainEntry, state: State) -> bool:
-        return state is State.HALF_OPEN and self._breaker.claim(entry)
-
-    def _skip(self, entry: ChainEntry, error: ProviderError, *, news: bool) -> None:
-        level = logging.WARNING if news else logging.INFO
-        log.log(level, "%s skipped: %s", entry.name, error)
-        self._outcome.failed(error)
-        self._outcome.tried(entry, 0.0, error)
-
-    def _persist(self, turn: _Turn) -> LLMResponse | ProviderError:
+    def _persist(self, turn: Turn) -> LLMResponse | ProviderError:
         """Ask one provider as often as it makes sense."""
         policy = ONCE if turn.probe else self._policy
         self._deadline.has_cut = False
@@ -168,7 +108,7 @@ class Walk:
                 return answer
 
     def _pause(
-        self, turn: _Turn, error: ProviderError, failures: int, wait: float
+        self, turn: Turn, error: ProviderError, failures: int, wait: float
     ) -> bool:
         """Wait before the same provider is asked again; return whether it shall be."""
         if not self._deadline.allows(wait):
@@ -180,12 +120,12 @@ class Walk:
         self._rest(error, failures, wait)
         return not self._is_given_up(turn, failures)
 
-    def _is_given_up(self, turn: _Turn, failures: int, wait: float = 0.0) -> bool:
+    def _is_given_up(self, turn: Turn, failures: int, wait: float = 0.0) -> bool:
         """Return whether a provider is known to be down, and another one is left."""
         known = self._breaker.advises_against(turn.entry, failures, wait)
-        return known and any(map(self._can_be_asked, turn.to_come))
+        return known and self._turns.followers(turn) > 0
 
-    def _ask(self, turn: _Turn) -> LLMResponse | ProviderError:
+    def _ask(self, turn: Turn) -> LLMResponse | ProviderError:
         """Ask one provider once, and note how it went."""
         entry, clock = turn.entry, self._chain.clock
         limit = self._limit(turn)
@@ -219,25 +159,21 @@ class Walk:
             # Its traceback would tie it to this very frame, in a cycle.
             return error.with_traceback(None).copy(provider=entry.name)
 
-    def _limit(self, turn: _Turn) -> float | None:
+    def _limit(self, turn: Turn) -> float | None:
         """Return the seconds for an attempt, a share kept back for those to come."""
         if self._deadline.seconds is None:
             return None
-        return self._deadline.share(sum(map(self._can_be_asked, turn.to_come)))
-
-    def _can_be_asked(self, entry: ChainEntry) -> bool:
-        state = self._breaker.state(self._circuits[entry.name])
-        return state is not State.OPEN and entry.unavailable() is None
+        return self._deadline.share(self._turns.followers(turn))
 
     def _learn(
-        self, turn: _Turn, answer: LLMResponse | ProviderError, *, fair: bool
+        self, turn: Turn, answer: LLMResponse | ProviderError, *, fair: bool
     ) -> None:
         """Tell the breaker what an answer says of the provider's health."""
         entry = turn.entry
         if isinstance(answer, LLMResponse) or answer.alive:
-            self._breaker.succeeded(entry, self._circuits[entry.name])
+            self._breaker.succeeded(entry, self._turns.circuits[entry.name])
         elif (answer.trips or answer.cooldown) and (fair or not answer.silent):
-            self._circuits[entry.name] = self._breaker.failed(entry, answer)
+            self._turns.circuits[entry.name] = self._breaker.failed(entry, answer)
         elif turn.probe:
             self._breaker.release(entry, asked=answer.asked)
 
@@ -267,7 +203,7 @@ class Walk:
     def _may_switch(self, error: ProviderError) -> bool:
         return error.fallbackable or self._chain.fallback_on_blocked
 
-    def _switch(self, error: ProviderError, turns: Iterator[_Turn]) -> _Turn | None:
+    def _switch(self, error: ProviderError, turns: Iterator[Turn]) -> Turn | None:
         """Return whom to ask next, telling that the chain moves on; None at its end."""
         following = next(turns, None)
         if following is None:

@@ -28,6 +28,7 @@ FLOORS = [
     ["providers.gemini", "providers.claude", "providers.local"],
     ["registry", "entry"],
     ["assembly", "breaker", "outcome", "answers"],
+    ["turns"],
     ["walk"],
     ["chain"],
     ["factory"],
