@@ -128,6 +128,8 @@ def test_kill_in_the_middle_of_writes(url):
 def test_fork_after_use(url):
     """A server that used the store before it made its workers: all of them write."""
     code = """
+    import warnings  # since 3.12 of a fork with threads, which is what this is about
+    warnings.simplefilter("ignore", DeprecationWarning)
     def up():
         end = time.time() + 5
         while not store._links.get().health.is_up and time.time() < end:
