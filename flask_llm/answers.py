@@ -26,11 +26,11 @@ def success(
     provider_name: str, response: LLMResponse, attempts: list[dict[str, Any]]
 ) -> LLMResponse:
     """Return a provider's answer under its name in the chain."""
-    ours = {"attempts": attempts, "error_kind": None}
-    metadata = _metadata(attempts) | response.metadata | ours
-    told = metadata["warnings"]
+    metadata = _metadata(attempts)
+    metadata.update(response.metadata, attempts=attempts, error_kind=None)
+    told, finish = metadata["warnings"], metadata["finish_reason"]
     metadata["warnings"] = list(told) if isinstance(told, (list, tuple)) else []
-    if str(metadata["finish_reason"]).lower() in _CUT:
+    if finish != "stop" and str(finish).lower() in _CUT:
         metadata["finish_reason"] = "length"
         metadata["warnings"].append("the answer is cut at max_tokens")
     return LLMResponse(

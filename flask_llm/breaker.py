@@ -130,7 +130,7 @@ class Breaker:
             entry: Who answered.
             seen: What was known before; nothing is written if that was nothing.
         """
-        if seen == CLOSED:
+        if seen is CLOSED or seen == CLOSED:
             return
         # A rest that began since then stays: the answer was under way before it.
         self._store.update(

@@ -48,7 +48,7 @@ class Deadline:
 
     def is_over(self) -> bool:
         """Return whether there is no time left to ask anybody."""
-        return not self.allows(0.0)
+        return self.seconds is not None and not self.allows(0.0)
 
     def share(self, followers: int) -> float:
         """Return the seconds that one attempt may take.

@@ -137,7 +137,7 @@ class Walk:
                 self._breaker.release(entry, asked=True)
             raise
         attempt = self._outcome.tried(entry, clock.monotonic() - sent.at, answer)
-        self._learn(turn, answer, fair=self._is_fair(entry, sent.limit, limit))
+        self._learn(turn, answer, sent.limit, limit)
         if attempt_made.receivers:
             made = AttemptMade(self._request, attempt)
             emit(attempt_made, self._chain.sender, made)
@@ -166,13 +166,27 @@ class Walk:
         return self._deadline.share(self._turns.followers(turn))
 
     def _learn(
-        self, turn: Turn, answer: LLMResponse | ProviderError, *, fair: bool
+        self,
+        turn: Turn,
+        answer: LLMResponse | ProviderError,
+        given: float | None,
+        limit: float | None,
     ) -> None:
-        """Tell the breaker what an answer says of the provider's health."""
+        """Tell the breaker what an answer says of the provider's health.
+
+        Args:
+            turn: Who was asked.
+            answer: What came of it.
+            given: Seconds that the provider had.
+            limit: Seconds that it would have had without a queue in this process.
+        """
         entry = turn.entry
         if isinstance(answer, LLMResponse) or answer.alive:
             self._breaker.succeeded(entry, self._turns.circuits[entry.name])
-        elif (answer.trips or answer.cooldown) and (fair or not answer.silent):
+        elif answer.silent and not self._is_fair(entry, given, limit):
+            if turn.probe:
+                self._breaker.release(entry, asked=True)
+        elif answer.trips or answer.cooldown:
             self._turns.circuits[entry.name] = self._breaker.failed(entry, answer)
         elif turn.probe:
             self._breaker.release(entry, asked=answer.asked)
@@ -180,13 +194,7 @@ class Walk:
     def _is_fair(
         self, entry: ChainEntry, given: float | None, limit: float | None
     ) -> bool:
-        """Return whether a provider would be to blame for its silence.
-
-        Args:
-            entry: The provider.
-            given: Seconds that it had.
-            limit: Seconds that it would have had without a queue in this process.
-        """
+        """Return whether a provider is to blame for its silence."""
         queued = given is not None and limit is not None and given < limit * _MOST
         return self._deadline.is_fair(given, entry.timeout, hurried=queued)
 
