@@ -8,7 +8,7 @@ from .errors import CoolingDownError, DeadlineError, ProviderError
 from .types import Attempt, LLMResponse
 
 
-@dataclass
+@dataclass(slots=True)
 class Outcome:
     """How one walk ended.
 

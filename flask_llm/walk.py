@@ -43,7 +43,7 @@ class Road(Protocol):
     clock: Clock
 
 
-@dataclass
+@dataclass(slots=True)
 class _Sent:
     """When a request went to the provider, and how many seconds it had."""
 
