@@ -1,20 +1,23 @@
 """Makes the links of the chain out of the configuration."""
 
 import difflib
+import logging
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
 from .config import LLMConfig, ProviderSettings
+from .endpoints import Directory
 from .entry import ChainEntry
 from .parsers import api_key, seconds, shown, text, unless_none, url, whole
 from .providers.base import LLMProvider
-from .reader import Reader, default_api_key_name, setting_key
+from .providers.broken import BrokenProvider
+from .reader import Reader, setting_key
+from .registry import PluginError
 
-Registry = Mapping[str, type[LLMProvider]]
-
+log = logging.getLogger("flask_llm")
 
 Written = tuple[str, Any]
 """A chain entry, with the key or argument in which it is written before it."""
@@ -23,7 +26,7 @@ Written = tuple[str, Any]
 def chain_entries(
     reader: Reader,
     config: LLMConfig,
-    registry: Registry,
+    directory: Directory,
     written: Iterable[Written],
 ) -> list[ChainEntry]:
     """Return the chain of an app, each entry once; faults stay with the reader.
@@ -31,7 +34,7 @@ def chain_entries(
     Args:
         reader: Where the keys are looked up.
         config: The app's general settings.
-        registry: The known provider classes.
+        directory: Which class a name stands for.
         written: The entries in order.
     """
     entries: dict[object, ChainEntry] = {}
@@ -46,7 +49,7 @@ def chain_entries(
             name = _free_name(each, taken)
             taken.add(name)
             entries[key] = ChainEntry.of(each, name)
-        elif entry := _configured(reader, config, registry, source, each):
+        elif entry := _configured(reader, config, directory, source, each):
             entries[key] = entry
     return list(entries.values())
 
@@ -59,40 +62,39 @@ def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
 
 
 def _configured(
-    reader: Reader, config: LLMConfig, registry: Registry, source: str, written: Any
+    reader: Reader, config: LLMConfig, directory: Directory, source: str, written: Any
 ) -> ChainEntry | None:
     """Return the link that a name stands for, or None if it is a fault."""
-    try:
-        provider_class = _provider_class(registry, written)
-    except ValueError as fault:
+    if fault := _fault(directory, written):
         reader.faults.append(f"{source} {fault}")
         return None
-    settings = read_settings(reader, config, source, written, provider_class)
+    name = written.partition(":")[0]
+    try:
+        provider_class = directory[name]
+    except PluginError as error:
+        log.error("%s", error)  # noqa: TRY400  # the text says it all
+        return ChainEntry.of(BrokenProvider(written, str(error)))
+    key_name, key = _api_key(reader, directory, name)
+    basic = ProviderSettings(name, written, key, key_name)
+    settings = read_settings(reader, config, source, basic, provider_class)
     return ChainEntry.configured(provider_class, settings)
 
 
-def _provider_class(registry: Registry, written: Any) -> type[LLMProvider]:
-    """Return the class that an entry names; a ValueError says what is wrong."""
+def _fault(directory: Directory, written: Any) -> str | None:
+    """Return why an entry names no provider, or None if it does."""
     if not isinstance(written, str):
-        raise ValueError(f"must be a provider's name, not {type(written).__name__}")
+        return f"must be a provider's name, not {type(written).__name__}"
     name = written.partition(":")[0]
-    if name not in registry:
-        raise ValueError(_unknown(name, registry))
-    try:
-        return registry[name]
-    except Exception as exc:
-        # A plug-in's import may raise anything.
-        why = f"{type(exc).__name__}: {exc}"
-        raise ValueError(f"names {name!r}, which cannot be loaded: {why}") from exc
+    return None if name in directory else _unknown(name, directory)
 
 
-def _unknown(name: str, registry: Registry) -> str:
+def _unknown(name: str, directory: Directory) -> str:
     """Return what to say of a name that nobody has registered."""
     if re.search(r"[\s;|\[\]]", name):
         return f"must be names separated by commas, not {shown(name)}"
-    close = difflib.get_close_matches(name, registry, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(name, directory, n=1, cutoff=0.7)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    known = ", ".join(registry)
+    known = ", ".join(directory)
     return (
         f"names no known provider: {shown(name)}{hint}"
         f" (known: {known}; register your own before)"
@@ -103,7 +105,7 @@ def read_settings(
     reader: Reader,
     config: LLMConfig,
     source: str,
-    entry: str,
+    basic: ProviderSettings,
     provider_class: type[LLMProvider],
 ) -> ProviderSettings:
     """Read everything that concerns one chain entry; faults stay with the reader.
@@ -112,21 +114,21 @@ def read_settings(
         reader: Where the keys are looked up.
         config: The app's general settings.
         source: The configuration key in which the entry is written.
-        entry: The entry as written: "claude" or "claude:claude-haiku-5-5".
+        basic: Its name, the entry as written, and the API key.
         provider_class: The class that states what it needs.
     """
-    name, _, model = entry.partition(":")
-    key_name, key = _api_key(reader, name, provider_class)
     most = reader.read(
-        setting_key(name, "max_concurrency"),
+        setting_key(basic.name, "max_concurrency"),
         unless_none(whole(1)),
         provider_class.max_concurrency,
     )
-    basic = ProviderSettings(name, entry, key, key_name, max_concurrency=most)
+    basic = replace(basic, max_concurrency=most)
     if provider_class.default_model is not None:
-        return _with_model(reader, config, source, model, provider_class, basic)
-    if model:
-        reader.faults.append(f"{source} asks for {entry!r}, but {name} takes no model")
+        return _with_model(reader, config, source, provider_class, basic)
+    if ":" in basic.entry:
+        reader.faults.append(
+            f"{source} asks for {basic.entry!r}, but {basic.name} takes no model"
+        )
     return basic
 
 
@@ -134,11 +136,11 @@ def _with_model(
     reader: Reader,
     config: LLMConfig,
     source: str,
-    model: str,
     provider_class: type[LLMProvider],
     basic: ProviderSettings,
 ) -> ProviderSettings:
     """Add what only a provider with a choice of models is configured by."""
+    model = basic.entry.partition(":")[2]
     keys = {
         setting: setting_key(basic.name, setting)
         for setting in ("model", "base_url", "timeout")
@@ -148,23 +150,21 @@ def _with_model(
     return replace(
         basic,
         model=model or configured_model,
-        model_key=source if model else keys["model"],
+        model_key=source if model else reader.label(keys["model"]),
         base_url=reader.read(keys["base_url"], url, None),
-        base_url_key=keys["base_url"],
+        base_url_key=reader.label(keys["base_url"]),
         timeout=reader.read(keys["timeout"], seconds(above_zero=True), timeout),
         options=_options(reader, basic.name, provider_class),
     )
 
 
-def _api_key(
-    reader: Reader, name: str, provider_class: type[LLMProvider]
-) -> tuple[str, str]:
-    """Return the name of the API key's setting, and the key or an empty text."""
-    if not provider_class.needs_key:
+def _api_key(reader: Reader, directory: Directory, name: str) -> tuple[str, str]:
+    """Return where the API key is written, or can be, and the key or an empty text."""
+    if not directory[name].takes_key():
         return "", ""
-    names = provider_class.api_key_names or (default_api_key_name(name),)
-    found, value = reader.first(names)
-    return found, "" if value is None else reader.parsed(found, api_key, value, "")
+    found, value = reader.first(directory.api_key_names(name))
+    key = "" if value is None else reader.parsed(found, api_key, value, "")
+    return reader.label(found), key
 
 
 def _options(

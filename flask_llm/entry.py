@@ -22,7 +22,7 @@ from .errors import (
     text_of,
 )
 from .process import PerProcess
-from .providers.base import LLMProvider, explained
+from .providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
 from .redact import redact
 from .types import LLMResponse, Request
 
@@ -36,6 +36,9 @@ _USUAL_TIMEOUT_S = 30.0
 
 # What providers call an answer that a filter stopped half-way.
 _BLOCKED = {"content_filter", "safety", "refusal"}
+
+# What a provider says that has nothing better to say than that its key is missing.
+_NO_KEY = {NO_KEY, NOT_AVAILABLE}
 
 # What another factory says of all its providers, where one stands in this chain.
 _SAID_OF_A_CHAIN = {BusyError, CoolingDownError, DeadlineError}
@@ -121,7 +124,7 @@ class ChainEntry:
             if self.provider.is_available():
                 return None
             reason = text_of(self.provider.unavailable_reason())
-            no_key = self._lacks_key()
+            no_key = self._lacks_key() and reason in _NO_KEY
         except Exception as exc:  # noqa: BLE001  # a stranger's __init__ may raise anything
             reason = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
             # An __init__ of other arguments would not work with a key either.
@@ -144,6 +147,20 @@ class ChainEntry:
         except Exception as exc:  # noqa: BLE001  # it will fail again where it matters
             error = self._presentable(explained(self.provider, exc), self.secrets)
             log.warning("%s cannot be warmed up: %s", self.name, error)
+
+    def list_models(self) -> list[str]:
+        """Return the models that the provider offers.
+
+        Raises:
+            ProviderError: It cannot be asked, or did not answer; holds no key.
+        """
+        if error := self.unavailable():
+            raise error
+        try:
+            return self.provider.list_models()
+        except Exception as exc:  # noqa: BLE001  # a stranger's may raise anything
+            fault = explained(self.provider, exc)
+        raise self._presentable(fault.with_traceback(None), self.secrets)
 
     def is_news(self, error: UnavailableError) -> bool:
         """Return whether this is the first time in this process that it is told."""

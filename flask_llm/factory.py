@@ -13,6 +13,7 @@ from .chain import Chain
 from .clock import SYSTEM, Clock
 from .config import LLMConfig
 from .deadline import Deadline
+from .endpoints import Directory
 from .entry import ChainEntry
 from .errors import InvalidRequestError
 from .providers.base import LLMProvider
@@ -66,10 +67,11 @@ class LLMFactory:
     ) -> None:
         reader = Reader(config)
         self.config = LLMConfig.read(reader)
+        directory = Directory.read(reader, self.PROVIDER_REGISTRY)
         written = _written(reader, self.config, primary_provider, fallback_providers)
-        entries = chain_entries(reader, self.config, self.PROVIDER_REGISTRY, written)
+        entries = chain_entries(reader, self.config, directory, written)
         in_chain = {each.settings.name for each in entries if each.settings}
-        reader.finish(in_chain, set(self.PROVIDER_REGISTRY) - in_chain)
+        reader.finish(in_chain, set(directory) - in_chain)
         self._sender = self if sender is None else sender
         self._clock = clock
         self._current = entries[0]

@@ -43,6 +43,8 @@ class Reader:
 
     def __init__(self, mapping: Mapping[str, Any] | None = None) -> None:
         self._mapping = _ambient() if mapping is None else mapping
+        self._put: dict[str, Any] = {}
+        self._labels: dict[str, str] = {}
         self._known: set[str] = set()
         self.faults: list[str] = []
 
@@ -56,8 +58,23 @@ class Reader:
         try:
             return parse(value)
         except ValueError as fault:
-            self.faults.append(f"{key} {fault}")
+            self.faults.append(f"{self.label(key)} {fault}")
             return default
+
+    def put(self, key: str, value: Any, label: str) -> None:
+        """Say what is found under `key`, before any other source.
+
+        Args:
+            key: The key under which it is looked up.
+            value: What is found; blank means unset, as everywhere.
+            label: Where it is written, for the texts of faults.
+        """
+        self._put[key] = value
+        self._labels[key] = label
+
+    def label(self, key: str) -> str:
+        """Return where the value of `key` is written, or can be."""
+        return self._labels.get(key, key)
 
     def raw(self, key: str) -> Any:
         """Return what the app or the environment says of `key`; None if blank."""
@@ -66,11 +83,11 @@ class Reader:
     def first(self, keys: tuple[str, ...]) -> tuple[str, Any]:
         """Return the first of several keys that is set, and its value.
 
-        The app's own come before those of the environment. If none is set: the first
-        key and None.
+        What was `put` comes first, then the app's own, then the environment's. If none
+        is set: the first key and None.
         """
         self._known.update(keys)
-        for source in (self._mapping, os.environ):
+        for source in (self._put, self._mapping, os.environ):
             for key in keys:
                 value = source.get(key)
                 if value is not None and str(value).strip():

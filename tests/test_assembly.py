@@ -6,6 +6,7 @@ import pytest
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
 from flask_llm.assembly import chain_entries
 from flask_llm.config import LLMConfig
+from flask_llm.endpoints import Directory
 from flask_llm.errors import QuotaError
 from flask_llm.reader import Reader
 from flask_llm.registry import GROUP
@@ -35,7 +36,7 @@ def build(primary, *fallbacks, **mapping):
     reader = Reader(mapping)
     written = [("LLM_PRIMARY_PROVIDER", primary)]
     written += [("LLM_FALLBACK_PROVIDERS", each) for each in fallbacks]
-    entries = chain_entries(reader, LLMConfig(), REGISTRY, written)
+    entries = chain_entries(reader, LLMConfig(), Directory(REGISTRY, {}), written)
     return entries, reader.faults
 
 

@@ -3,15 +3,37 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from datetime import date
+from typing import Any, ClassVar, NamedTuple, Self
 
 from .. import classify
 from ..config import ProviderSettings
-from ..errors import ProviderError
+from ..errors import ProviderError, UnavailableError
 from ..parsers import Parser
 from ..types import LLMResponse, Request
 
 log = logging.getLogger("flask_llm")
+
+NO_KEY = "no API key"
+"""Why a provider without its key is unavailable; the chain adds which one to set."""
+
+NO_LIST = "cannot list its models"
+"""Why a provider does not tell which models it has."""
+
+NOT_AVAILABLE = "not available"
+"""What a provider says that does not know why it is unavailable."""
+
+
+class Retirement(NamedTuple):
+    """The end of a model, as the provider's SDK knows it.
+
+    Attributes:
+        on: The day on which it is switched off.
+        successor: The model to use instead, if one is named.
+    """
+
+    on: date
+    successor: str | None = None
 
 
 class LLMProvider(ABC):
@@ -25,7 +47,8 @@ class LLMProvider(ABC):
     Attributes:
         api_key_names: Configuration keys that may hold its key, the first set one
             wins; empty means ``<NAME>_API_KEY``.
-        needs_key: Whether it is unavailable without a key.
+        needs_key: Whether it is unavailable without a key. One that needs none, but
+            has `api_key_names`, is given a key that is set.
         default_model: Model used unless configured; None for a provider whose model
             cannot be chosen by configuration.
         default_timeout: Seconds for one attempt instead of `LLM_TIMEOUT`.
@@ -74,6 +97,11 @@ class LLMProvider(ABC):
         arguments = (settings.api_key,) if cls.needs_key else ()
         return cls(*arguments)
 
+    @classmethod
+    def takes_key(cls) -> bool:
+        """Return whether it has an API key, perhaps one that it can do without."""
+        return cls.needs_key or bool(cls.api_key_names)
+
     def answer(self, request: Request) -> LLMResponse:
         """Make one attempt; the place for a provider that minds the attempt's time.
 
@@ -101,9 +129,23 @@ class LLMProvider(ABC):
                 before it forks: imports, but no clients.
         """
 
+    def list_models(self) -> list[str]:
+        """Return the models that may be asked for.
+
+        As it is, it raises.
+
+        Raises:
+            ProviderError: The provider cannot tell.
+        """
+        raise UnavailableError(reason=NO_LIST)
+
+    def retirement(self) -> Retirement | None:
+        """Return when its model ends, as far as is known here. Uses no network."""
+        return None
+
     def unavailable_reason(self) -> str:
         """Return what is missing while `is_available` says False."""
-        return "not available"
+        return NOT_AVAILABLE
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error that an exception out of an attempt means."""

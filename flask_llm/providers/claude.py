@@ -9,7 +9,7 @@ from ..errors import BadAnswerError, ContentBlockedError, ProviderError, Transie
 from ..parsers import shown
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
-from .http import httpx2_hooks
+from .http import body_hooks
 from .sdk import SdkProvider
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
@@ -66,6 +66,7 @@ class ClaudeProvider(SdkProvider):
 
     name = "claude"
     module = "anthropic"
+    distribution = "anthropic"
     requirement = "anthropic"
     api_key_names = ("ANTHROPIC_API_KEY",)
     default_model = "claude-sonnet-5-5"
@@ -90,7 +91,7 @@ class ClaudeProvider(SdkProvider):
             api_key=self._api_key,
             # A redirect would take the prompt to another host.
             http_client=DefaultHttpxClient(
-                follow_redirects=False, event_hooks=httpx2_hooks()
+                follow_redirects=False, event_hooks=body_hooks("httpx2")
             ),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.
             base_url=self.base_url or "https://api.anthropic.com",
@@ -147,6 +148,9 @@ class ClaudeProvider(SdkProvider):
             },
         )
 
+    def _list(self, client: Any) -> list[str]:
+        return [each.id for each in client.models.list(timeout=self.timeout)]
+
     def _used_up(self, answer: Any) -> BadAnswerError:
         """Return the error for an answer that ends before its first word."""
         if not _has_thought(answer):
@@ -155,7 +159,7 @@ class ClaudeProvider(SdkProvider):
             )
         advice = "raise max_tokens"
         if self.thinking != "off" and not self._parameters.refuses("thinking.disabled"):
-            advice += " or set LLM_CLAUDE_THINKING=off"
+            advice += f" or set {self.setting('thinking')}=off"
         return BadAnswerError(
             reason="thinking used up max_tokens before any text", advice=advice
         )

@@ -35,6 +35,7 @@ class GeminiProvider(SdkProvider):
 
     name = "gemini"
     module = "google.generativeai"
+    distribution = "google-generativeai"
     requirement = "google-generativeai"
     api_key_names = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
     default_model = "gemini-3.8-flash"
@@ -47,13 +48,7 @@ class GeminiProvider(SdkProvider):
         from google.ai.generativelanguage import GenerativeServiceClient
 
         service = GenerativeServiceClient(
-            transport="rest",
-            client_options={
-                "api_key": self._api_key,
-                "api_endpoint": self.base_url,
-                # Else GOOGLE_CLOUD_UNIVERSE_DOMAIN would decide where the key goes.
-                "universe_domain": "googleapis.com",
-            },
+            transport="rest", client_options=self._options()
         )
         _restrain(service.transport)
         model = genai.GenerativeModel(self.model)
@@ -88,6 +83,26 @@ class GeminiProvider(SdkProvider):
                 "finish_reason": _FINISHED[finish],
             },
         )
+
+    def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # has no list
+        from google.ai.generativelanguage import ModelServiceClient
+
+        service = ModelServiceClient(transport="rest", client_options=self._options())
+        _restrain(service.transport)
+        found = service.list_models(retry=None, timeout=self.timeout)
+        return [
+            each.name.removeprefix("models/")
+            for each in found
+            if "generateContent" in each.supported_generation_methods
+        ]
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "api_key": self._api_key,
+            "api_endpoint": self.base_url,
+            # Else GOOGLE_CLOUD_UNIVERSE_DOMAIN would decide where the key goes.
+            "universe_domain": "googleapis.com",
+        }
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the reason and RetryInfo out of Google's details."""

@@ -1,25 +1,31 @@
 """What the HTTP libraries under the SDKs do not do by themselves.
 
-A timeout of httpx2 or requests limits each read only: a body that drips in never ends.
-The hooks here hold the body to what is left of the attempt's seconds when the headers
-are there. Headers that drip in are not stopped.
+A timeout of httpx, httpx2 or requests limits each read only: a body that drips in never
+ends. The hooks here hold the body to what is left of the attempt's seconds when the
+headers are there. Headers that drip in are not stopped.
 """
 
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 _PIECE = 65_536
 
 
 @cache
-def httpx2_hooks() -> dict[str, list[Callable[[Any], None]]]:
-    """Return the `event_hooks` of an httpx2 client; event streams are left alone."""
-    import httpx2
+def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
+    """Return the `event_hooks` of a client; event streams are left alone.
 
-    class Body(httpx2.SyncByteStream):
+    Args:
+        library: "httpx" or "httpx2": two packages of the same shape, with separate
+            classes.
+    """
+    httpx = import_module(library)
+
+    class Body(httpx.SyncByteStream):  # type: ignore[name-defined, misc]  # either one
         def __init__(self, stream: Any, stop: float) -> None:
             self._stream = stream
             self._stop = stop
@@ -27,7 +33,7 @@ def httpx2_hooks() -> dict[str, list[Callable[[Any], None]]]:
         def __iter__(self) -> Iterator[bytes]:
             for piece in self._stream:
                 if time.monotonic() > self._stop:
-                    raise httpx2.ReadTimeout("the body was not complete in time")
+                    raise httpx.ReadTimeout("the body was not complete in time")
                 yield piece
 
         def close(self) -> None:

@@ -43,6 +43,7 @@ class LocalProvider(SdkProvider):
 
     name = "local"
     module = "xllamacpp"
+    distribution = "xllamacpp"
     requirement = '"Flask-LLM[local]"'
     needs_key = False
     default_model = ""
@@ -91,6 +92,13 @@ class LocalProvider(SdkProvider):
             hello = [{"role": "user", "content": "Hello"}]
             body = {"messages": hello, "max_tokens": 1, "stream": True}
             self._client.get().run(body, lambda _: True)
+
+    def list_models(self) -> list[str]:
+        """Return the one model that the file holds."""
+        return self._list(None)
+
+    def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # needs none
+        return [Path(self.model).stem]
 
     def _send(
         self, client: Engine, request: Request, optional: dict[str, Any]

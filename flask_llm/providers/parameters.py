@@ -42,8 +42,9 @@ class Parameters:
     One for each provider object, so for each provider and model of a process. Threads
     share it: each change is a single `set.add`, and learning twice does no harm.
 
-    A parameter is known by its name; one that is an object with a `type`, such as
-    ``{"type": "disabled"}`` for `thinking`, by both: "thinking.disabled".
+    A parameter is known by its name; one whose value is a word, or an object with a
+    `type` such as ``{"type": "disabled"}`` for `thinking`, by both:
+    "thinking.disabled".
 
     Args:
         model: The model, for the sentences.
@@ -138,14 +139,13 @@ class Parameters:
 
 
 def _key(name: str, value: object) -> str:
-    if isinstance(value, dict) and "type" in value:
-        return f"{name}.{value['type']}"
-    return name
+    word = value.get("type") if isinstance(value, dict) else value
+    return f"{name}.{word}" if isinstance(word, str) else name
 
 
 def _level(value: object) -> int:
     """Return how loudly a value may be left out: who set none would wonder why."""
-    if isinstance(value, dict):
+    if isinstance(value, dict | str):
         return logging.INFO
     return logging.WARNING if value else logging.DEBUG
 
@@ -167,7 +167,9 @@ def _param(exc: object) -> str | None:
 @cache
 def _refusal(name: str) -> re.Pattern[str]:
     """Return the pattern of a text that refuses a parameter, whatever its value."""
-    word = rf"(?<!\w){re.escape(name)}(?:\.\w+)*(?!\w)"
+    # "thinking_level" is thinkingLevel on Google's wire, and "Thinking level" in words.
+    spelled = re.escape(name).replace("_", "[_ ]?")
+    word = rf"(?<!\w){spelled}(?:\.\w+)*(?!\w)"
     return re.compile(
         rf"{word}{_NO_VALUE}(?:{_REFUSED}){_UNCONDITIONAL}"
         rf"|(?<!\w)(?:{_REFUSES})[\s:]*[`'\"]?{word}",

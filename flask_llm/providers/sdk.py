@@ -3,12 +3,12 @@
 import logging
 import sys
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 from .. import classify
@@ -21,11 +21,14 @@ from ..errors import (
 )
 from ..parsers import api_key as checked_key
 from ..process import PerProcess
+from ..reader import setting_key
 from ..redact import redact
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
-from .base import LLMProvider, explained
+from .base import NO_KEY, NO_LIST, LLMProvider, explained
 from .parameters import Parameters, tell_once
+
+T = TypeVar("T")
 
 _SHORT = 5
 
@@ -50,14 +53,16 @@ class SdkProvider(LLMProvider):
         ValueError: The key holds what no HTTP header can carry.
 
     Attributes:
-        name: The provider's identifier.
+        name: The provider's identifier; an endpoint of LLM_PROVIDERS has its own.
         module: The module whose presence says that the SDK is installed.
+        distribution: The SDK's name on PyPI.
         requirement: What to `pip install` for it.
         renames: Other names of parameters, tried if a model refuses the first.
     """
 
-    name: ClassVar[str]
+    name: str
     module: ClassVar[str]
+    distribution: ClassVar[str]
     requirement: ClassVar[str]
     renames: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
@@ -79,13 +84,15 @@ class SdkProvider(LLMProvider):
     @classmethod
     def from_config(cls, settings: ProviderSettings) -> Self:
         """Make the provider from its settings."""
-        return cls(
+        provider = cls(
             settings.api_key,
             model=settings.model,
             base_url=settings.base_url,
             timeout=settings.timeout,
             **settings.options,
         )
+        provider.name = settings.name
+        return provider
 
     def generate_content(
         self, prompt: str, temperature: float = 0.0, max_tokens: int = 1024
@@ -126,13 +133,38 @@ class SdkProvider(LLMProvider):
         for sentence in self._adapted(request):
             tell_once(logging.WARNING, sentence)
             warnings.append(sentence)
+        response = self._ask(
+            lambda client: self._read(self._send(client, request, optional)), optional
+        )
+        response.metadata["warnings"] = warnings
+        return response
+
+    def list_models(self) -> list[str]:
+        """Return the models that the provider offers for this key.
+
+        Asks the provider's own list, which takes at most `timeout` seconds and costs
+        nothing.
+
+        Raises:
+            ProviderError: There is no list; the subclass says why.
+        """
+        return sorted(self._ask(self._list))
+
+    def _ask(
+        self,
+        ask: Callable[[Any], T],
+        sent: Mapping[str, Any] = MappingProxyType({}),
+    ) -> T:
+        """Return what a function gets out of the client, or raise our own error.
+
+        Args:
+            ask: Calls the SDK.
+            sent: The optional parameters that the request carries.
+        """
         try:
-            response = self._read(self._send(self._client.get(), request, optional))
+            return ask(self._client.get())
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their own trees
-            error = self._parameters.learn(optional, explained(self, exc), exc)
-        else:
-            response.metadata["warnings"] = warnings
-            return response
+            error = self._parameters.learn(sent, explained(self, exc), exc)
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
         detail = redact(error.detail, [self._api_key, *_hidden_in(self.base_url)])
@@ -155,13 +187,17 @@ class SdkProvider(LLMProvider):
 
     def is_available(self) -> bool:
         """Return whether the SDK is installed and the key is there."""
-        return installed(self.module) and bool(self._api_key or not self.needs_key)
+        return installed(self.module) and bool(self._api_key or not self._needs_key())
 
     def unavailable_reason(self) -> str:
         """Return what is missing: the package, with its pip line, or the key."""
         if not installed(self.module):
             return f"{self.module} is not installed: pip install {self.requirement}"
-        return "no API key"
+        return NO_KEY
+
+    def setting(self, name: str) -> str:
+        """Return the configuration key of one of its settings, for an advice."""
+        return setting_key(self.name, name)
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error; an SDK that trips over an answer means a malformed one."""
@@ -175,6 +211,10 @@ class SdkProvider(LLMProvider):
         if not self.is_available():
             raise UnavailableError(reason=self.unavailable_reason())
         return self._connect()
+
+    def _needs_key(self) -> bool:
+        """Return whether it cannot be asked without a key, set up as it is."""
+        return self.needs_key
 
     def _import(self) -> Any:
         """Import the SDK and return its module."""
@@ -219,6 +259,10 @@ class SdkProvider(LLMProvider):
         Raises:
             ProviderError: The answer is none that a caller can be given.
         """
+
+    def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # a subclass's
+        """Return the models that the provider offers, by the names it takes."""
+        raise UnavailableError(reason=NO_LIST)
 
 
 def _hidden_in(url: str | None) -> list[str]:
