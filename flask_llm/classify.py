@@ -51,7 +51,10 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "authentication_error": AuthError,
     "invalid_api_key": AuthError,
     "permission_error": AuthError,
+    "billing_disabled": UsedUpError,  # Google Cloud's ErrorInfo
     "billing_error": UsedUpError,
+    "billing_hard_limit_reached": UsedUpError,
+    "billing_not_active": UsedUpError,
     "contract_spend_limit_reached": UsedUpError,
     "enforced_spend_limit_reached": UsedUpError,
     "insufficient_quota": UsedUpError,
@@ -61,6 +64,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "rate_limit_exceeded": QuotaError,
     "resource_exhausted": QuotaError,
     "context_length_exceeded": ContextLengthError,
+    "exceed_context_size_error": ContextLengthError,  # llama.cpp
     "request_too_large": ContextLengthError,
     "content_filter": ContentBlockedError,
     "content_policy_violation": ContentBlockedError,
@@ -68,6 +72,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "not_found_error": ModelNotFoundError,
     "api_error": TransientError,
     "overloaded_error": TransientError,
+    "server_error": TransientError,
     "timeout_error": TransientError,
 }
 
@@ -82,6 +87,8 @@ _TRANSPORT: dict[str, str] = {
     "HTTPException": CONNECTION,  # http.client, under urllib and requests
     "TransportError": CONNECTION,  # httpx and httpx2
     "gaierror": CONNECTION,
+    "ContentDecodingError": MALFORMED,  # requests: what is no gzip
+    "DecodingError": MALFORMED,  # httpx and httpx2
     "JSONDecodeError": MALFORMED,
     "ParseError": MALFORMED,  # google.protobuf.json_format
 }

@@ -16,6 +16,9 @@ Parser = Callable[[Any], T]
 _DAY = 86_400
 _LONGEST_SHOWN = 16
 
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+_DURATION = r"(\d+(?:\.\d+)?)(ms|s|m|h)"
+
 NONE = "none"
 """What a setting says to switch something off, where blank would mean the default."""
 
@@ -64,6 +67,24 @@ def seconds(*, above_zero: bool = False) -> Parser[float]:
         return number
 
     return parse
+
+
+def lasting(value: Any) -> float:
+    """Parse how long something lasts, in seconds; -1 means for ever.
+
+    Takes seconds, and durations as Go writes them, such as "1h30m".
+    """
+    plain = str(value).strip().lower()
+    if plain in {"-1", "-1.0"}:
+        return -1.0
+    if re.fullmatch(f"(?:{_DURATION})+", plain, re.ASCII):
+        parts = re.findall(_DURATION, plain, re.ASCII)
+        return math.fsum(float(number) * _UNITS[unit] for number, unit in parts)
+    try:
+        return seconds()(value)
+    except ValueError:
+        told = f"must be a duration such as 5m, seconds or -1, not {shown(value)}"
+        raise ValueError(told) from None
 
 
 def fraction(value: Any) -> float:

@@ -28,3 +28,7 @@ class PerProcess(Generic[T]):
             # Two threads may both make one; the first to store it wins. A lock would
             # have to survive fork and gevent's patching.
             return self._made.setdefault(pid, self._make())
+
+    def made(self) -> T | None:
+        """Return this process's object if there is one already."""
+        return self._made.get(os.getpid())

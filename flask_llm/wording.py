@@ -47,12 +47,13 @@ _CREDIT = _words(
     r"usage limits?",
     r"spend(?:ing)? limit",
     r"exceeded your budget",
+    r"requires a subscription",
 )
-# A day's quota, a credit, an amount of money. Not "billing details", which Google names
-# for every minute's limit.
+# A quota of a day or longer, a credit, an amount of money. Not "billing details", which
+# Google names for every minute's limit.
 _USED_UP = _words(
-    r"per day",
-    r"daily (?:\w+ )?(?:limit|quota)",
+    r"(?:per |/ )(?:day|month)",
+    r"(?:daily|weekly|monthly) (?:\w+ )?(?:limit|quota)",
     r"credit balance",
     r"insufficient (?:quota|credits?|balance|funds)",
     r"billing (?:hard limit|not active)",
@@ -60,7 +61,7 @@ _USED_UP = _words(
     r"exceeded your budget",
     r"credits? (?:(?:is|are|have been) )?(?:depleted|exhausted|used up)",
 )
-_MINUTES = _words(r"per (?:second|minute|hour)")
+_MINUTES = _words(r"(?:per |/ )(?:second|minute|hour)")
 _CONTEXT = _words(
     r"context (?:length|window|limit|size)",
     r"maximum context",
@@ -104,6 +105,8 @@ _CONNECTION = _words(
     r"broken pipe",
     r"reset by peer",
     r"server disconnected",
+    r"closed (?:the )?connection",
+    r"incomplete read",
     r"name or service not known",
     r"name resolution",
     r"eof occurred",

@@ -1,6 +1,7 @@
 """Claude, through the `anthropic` SDK."""
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,7 +10,9 @@ from ..errors import BadAnswerError, ContentBlockedError, ProviderError, Transie
 from ..parsers import shown
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
+from .base import Retirement
 from .http import body_hooks
+from .retired import anthropic_ends
 from .sdk import SdkProvider
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
@@ -84,13 +87,24 @@ class ClaudeProvider(SdkProvider):
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
         self.thinking = _parse_thinking(thinking)
 
-    def _connect(self) -> Any:
-        from anthropic import Anthropic, DefaultHttpxClient
+    def retirement(self) -> Retirement | None:
+        """Return when Anthropic ends the model."""
+        end = anthropic_ends().get(self.model)
+        return None if end is None else Retirement(end)
 
-        return Anthropic(
+    def _import(self) -> Any:
+        # The SDK warns at each call, which must not fail it under `-W error`. For good,
+        # not within catch_warnings, which threads must not share.
+        message = "(The model|Using Claude) .* is deprecated"
+        warnings.filterwarnings("ignore", message=message)
+        return super()._import()
+
+    def _connect(self) -> Any:
+        anthropic = self._import()
+        client = anthropic.Anthropic(
             api_key=self._api_key,
             # A redirect would take the prompt to another host.
-            http_client=DefaultHttpxClient(
+            http_client=anthropic.DefaultHttpxClient(
                 follow_redirects=False, event_hooks=body_hooks("httpx2")
             ),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.
@@ -98,6 +112,9 @@ class ClaudeProvider(SdkProvider):
             timeout=self.timeout,
             max_retries=0,
         )
+        # No argument keeps out the headers of ANTHROPIC_CUSTOM_HEADERS.
+        client._custom_headers = {}  # noqa: SLF001  # there is no other door
+        return client
 
     def _refused(self) -> Collection[str]:
         return ("temperature",)
@@ -225,8 +242,7 @@ def _check(stop_reason: str | None) -> None:
 def _usage(usage: Any) -> dict[str, int] | None:
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
+    # Tokens of the prompt that the API's cache takes or holds are counted apart.
+    cached = (usage.cache_creation_input_tokens, usage.cache_read_input_tokens)
+    taken, made = usage.input_tokens + sum(filter(None, cached)), usage.output_tokens
+    return {"input_tokens": taken, "output_tokens": made, "total_tokens": taken + made}

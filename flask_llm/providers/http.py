@@ -8,11 +8,15 @@ headers are there. Headers that drip in are not stopped.
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 _PIECE = 65_536
+
+_times: ContextVar[dict[str, float]] = ContextVar("times")
 
 
 @cache
@@ -54,6 +58,54 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         response.stream = Body(response.stream, stop)
 
     return {"request": [begin], "response": [bound]}
+
+
+def own_times(library: str) -> dict[str, list[Callable[[Any], None]]]:
+    """Return the `body_hooks` of a client whose requests have times of their own.
+
+    For an SDK that takes timeouts for a client only; see `allow`.
+    """
+    hooks = body_hooks(library)
+
+    def limit(request: Any) -> None:
+        request.extensions["timeout"] = dict(_times.get())
+
+    return hooks | {"request": [limit, *hooks["request"]]}
+
+
+def allow(seconds: float, *, connect: float) -> None:
+    """Say how long the next requests of this thread may take.
+
+    Args:
+        seconds: For an answer.
+        connect: For a connection, and to take the request.
+    """
+    quick = dict.fromkeys(("connect", "pool", "write"), connect)
+    _times.set(quick | {"read": seconds})
+
+
+def credentials(key: str, url: str) -> Any:
+    """Return the `auth` of an httpx client: an address's user, or a key, or nothing.
+
+    For an SDK that drops the user, and sends whatever key it finds by itself.
+
+    Args:
+        key: The key; may be empty.
+        url: The address, perhaps with a user and a password.
+    """
+    from httpx import BasicAuth
+
+    address = urlsplit(url)
+    if address.username:
+        return BasicAuth(unquote(address.username), unquote(address.password or ""))
+
+    def authorize(request: Any) -> Any:
+        request.headers.pop("Authorization", None)
+        if key:
+            request.headers["Authorization"] = f"Bearer {key}"
+        return request
+
+    return authorize
 
 
 @cache
@@ -111,6 +163,7 @@ class _RawBody:
         while True:
             left = self._stop - time.monotonic()
             if left <= 0:
+                self._raw.close()  # else its socket would wait for the collector
                 raise ReadTimeout("the body was not complete in time")
             # Asked each time: it is gone when the connection is back in the pool, and
             # at once if the connection is not kept alive.

@@ -16,7 +16,8 @@ _CODES = ("unsupported_parameter", "unsupported_value")
 
 _REFUSED = (
     r"(?:(?:is|are|was|were) )?(?:currently |yet )?"
-    r"(?:not (?:yet )?(?:supported|permitted|allowed|accepted|available|recogni[sz]ed)"
+    r"(?:not (?:yet )?(?:supported|permitted|allowed|accepted|available|recogni[sz]ed"
+    r"|a valid (?:field|parameter))"
     r"|unsupported|deprecated|unknown|unrecogni[sz]ed|unexpected)\b"
     r"|does not match any of the expected tags"
     r"|(?:input should|must) be [`'\"]"  # a list of words that it might be

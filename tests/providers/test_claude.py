@@ -1,4 +1,7 @@
+import json
 import pickle
+import re
+from datetime import date
 
 import pytest
 import wire
@@ -6,6 +9,8 @@ from wire import Row, anthropic_error, message
 from wire_contract import WireContract
 
 from flask_llm.errors import BadAnswerError, InvalidRequestError, ParameterError
+from flask_llm.providers import retired
+from flask_llm.providers.base import Retirement
 from flask_llm.providers.claude import ClaudeProvider
 from flask_llm.providers.parameters import tell_once
 
@@ -558,15 +563,93 @@ class TestClaude(WireContract):
                 provider.generate_content(wire.PROMPT)
             assert caught.value.advice == "raise max_tokens"
 
-    def test_environment(self, monkeypatch, echo):
-        """The SDK's environment variables change neither address nor key."""
-        with wire.Stub(wire.reply(message("elsewhere"))) as other:
-            monkeypatch.setenv("ANTHROPIC_BASE_URL", other.url)
-            monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-of-the-environment")
-            monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token-of-the-environment")
-            provider = ClaudeProvider(KEY, base_url=echo.url)
-            assert provider.generate_content("hi").content == "echo: hi"
-            assert other.received == []
-        assert echo.received[0].headers["authorization"] == f"Bearer {KEY}"
-        assert "x-api-key" not in echo.received[0].headers
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("ANTHROPIC_API_KEY", "sk-ant-of-the-environment"),
+            ("ANTHROPIC_AUTH_TOKEN", "token-of-the-environment"),
+            ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9/of-the-environment"),
+            ("ANTHROPIC_PROFILE", "of-the-environment"),
+            (
+                "ANTHROPIC_CUSTOM_HEADERS",
+                "X-Of: of-the-environment\nAuthorization: Bearer of-the-environment",
+            ),
+        ],
+    )
+    def test_environment(self, monkeypatch, tmp_path, echo, variable, value):
+        """The SDK's environment variables change neither address, key nor headers."""
+        profile = {
+            "base_url": "http://127.0.0.1:9",
+            "workspace_id": "of-the-environment",
+            "authentication": {"type": "user_oauth"},
+        }
+        (tmp_path / "configs").mkdir()
+        (tmp_path / "configs" / "of-the-environment.json").write_text(
+            json.dumps(profile)
+        )
+        monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
+        monkeypatch.setenv(variable, value)
+        provider = ClaudeProvider(KEY, base_url=echo.url)
+        assert provider.generate_content("hi").content == "echo: hi"
+        (received,) = echo.received
+        assert "of-the-environment" not in str(received.headers)
+        assert received.headers["authorization"] == f"Bearer {KEY}"
+        assert "x-api-key" not in received.headers
+
+    def test_own_address(self, monkeypatch):
+        """Without a configured address it is Anthropic's, whatever the shell says."""
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", "https://example.com")
         assert ClaudeProvider(KEY)._client.get().base_url == "https://api.anthropic.com"
+
+    def test_cached_tokens(self, httpserver, ask):
+        """What the API's cache takes or holds of a prompt counts as the prompt."""
+        usage = {
+            "input_tokens": 2,
+            "cache_creation_input_tokens": 30,
+            "cache_read_input_tokens": 400,
+            "output_tokens": 7,
+        }
+        wire.serve(httpserver, Row(200, message(usage=usage)))
+        usage = ask(httpserver.url_for("")).usage
+        assert (usage.input_tokens, usage.total_tokens) == (432, 439)
+
+    @pytest.mark.parametrize(
+        ("model", "thinking"),
+        [("claude-sonnet-4-5", "off"), ("claude-opus-4-6", 1024)],
+    )
+    def test_warnings_of_the_sdk(self, echo, model, thinking):
+        """A model that the SDK warns of answers, even where warnings are errors."""
+        code = """if True:
+            import sys
+            from flask_llm.providers.claude import ClaudeProvider
+            url, model, thinking = sys.argv[1:]
+            provider = ClaudeProvider("k", base_url=url, model=model, thinking=thinking)
+            for _ in range(2):
+                print(provider.generate_content("hi", max_tokens=4096).content)
+        """
+        arguments = echo.url, model, str(thinking)
+        said = wire.python(code, *arguments, options=("-W", "error"))
+        assert said == "echo: hi\n" * 2
+
+    @pytest.mark.parametrize(
+        ("model", "end"),
+        [
+            ("claude-instant-1.2", Retirement(date(2024, 11, 6))),
+            ("claude-sonnet-4-5", Retirement(date(2026, 11, 30))),
+            ("claude-opus-4-20250514", Retirement(date(2026, 6, 15))),
+            ("claude-sonnet-5-5", None),
+        ],
+    )
+    def test_retirement(self, model, end):
+        """Each model that the SDK's table names has its last day."""
+        assert ClaudeProvider(KEY, model=model).retirement() == end
+
+    def test_whole_table_of_retirements(self):
+        """No entry of the SDK's table is overlooked, and each day is its day."""
+        from anthropic.resources.messages.messages import DEPRECATED_MODELS
+
+        ends = retired.anthropic_ends()
+        assert ends.keys() == DEPRECATED_MODELS.keys()
+        for model, day in ends.items():
+            words = re.sub(r"(?<=\d)[a-z]+", "", DEPRECATED_MODELS[model])
+            assert f"{day:%B} {day.day}, {day.year}" == words

@@ -1,0 +1,229 @@
+"""Cohere's chat, version 2, through the `cohere` SDK."""
+
+import re
+from typing import Any
+
+from .. import classify
+from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
+from ..parsers import shown, whole
+from ..types import LLMResponse, Request
+from ..wording import MALFORMED
+from .completion import message_of
+from .http import body_hooks
+from .sdk import SdkProvider
+
+# Finish reasons that end an answer; the rest leave it incomplete.
+_FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
+
+# "An internal error" and "exceeded the allowed time", by the API's reference.
+_FAILED = {"ERROR": "the generation failed", "TIMEOUT": "the generation took too long"}
+
+# Of version 1, whose finish reasons some gateways still use.
+_TOXIC = "ERROR_TOXIC"
+
+# "A request or response contains a deny-listed token", by the API's own description;
+# its class in the SDK is called InvalidTokenError.
+_DENY_LISTED = 498
+
+_REDIRECT = 300
+
+# Reasoning models think unasked, and thinking counts towards max_tokens: below some
+# pages of text it can leave nothing for the answer.
+_SHORT = 4096
+
+
+def _parse_thinking(value: Any) -> str | int:
+    """Parse how a model may think: a mode, or the most tokens to think with."""
+    plain = str(value).strip().lower()
+    if plain in {"auto", "off"}:
+        return plain
+    try:
+        return whole(1)(value)
+    except ValueError:
+        told = f"must be auto, off or a number of tokens, not {shown(value)}"
+        raise ValueError(told) from None
+
+
+class CohereProvider(SdkProvider):
+    """Cohere's models, by its Chat API, version 2.
+
+    Args:
+        api_key: The key.
+        model: Model instead of the default one.
+        base_url: Address instead of Cohere's; a "/v1" or "/v2" at its end is dropped,
+            since the SDK adds its own.
+        timeout: Seconds that one attempt may take.
+        thinking: "off"; "auto", which is off in calls of reasoning models with
+            `max_tokens` below 4096 and the model's own habit in others; or the most
+            tokens to think with. All but "auto" is sent to models too whose name does
+            not say "reasoning".
+
+    Raises:
+        ValueError: The key holds what no HTTP header can carry, or `thinking` is none
+            of these.
+    """
+
+    name = "cohere"
+    module = "cohere"
+    distribution = "cohere"
+    requirement = '"Flask-LLM[cohere]"'
+    api_key_names = ("COHERE_API_KEY", "CO_API_KEY")
+    default_model = "command-a-03-2025"
+    options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
+
+    def __init__(
+        self,
+        api_key: str = "",
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        thinking: str | int = "auto",
+    ) -> None:
+        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
+        self.thinking = _parse_thinking(thinking)
+
+    def _import(self) -> Any:
+        # The package itself imports nothing until it is asked for a name.
+        from cohere import client_v2
+
+        return client_v2
+
+    def _connect(self) -> Any:
+        import httpx
+        from cohere import ClientV2
+
+        return ClientV2(
+            self._api_key,
+            # Always given: else CO_API_URL would decide where the key goes.
+            base_url=re.sub(
+                r"/v[12]/*$", "", self.base_url or "https://api.cohere.com"
+            ),
+            timeout=self.timeout,
+            # A redirect would take the prompt to another host.
+            httpx_client=httpx.Client(
+                follow_redirects=False, event_hooks=body_hooks("httpx")
+            ),
+            log_warning_experimental_features=False,
+        )
+
+    def _optional(self, request: Request) -> dict[str, Any]:
+        optional = super()._optional(request)
+        if config := self._thinking_config(request.max_tokens):
+            optional["thinking"] = config
+        return optional
+
+    def _thinking_config(self, max_tokens: int) -> dict[str, Any] | None:
+        """Return the `thinking` of a request, or None for the model's own habit."""
+        if isinstance(self.thinking, int):
+            budget = self.thinking if self.thinking < max_tokens else max_tokens // 2
+            return {"type": "enabled", "token_budget": max(1, budget)}
+        is_short = "reasoning" in self.model and max_tokens < _SHORT
+        if self.thinking == "off" or is_short:
+            return {"type": "disabled"}
+        return None
+
+    def _adapted(self, request: Request) -> list[str]:
+        if isinstance(self.thinking, str) or self.thinking < request.max_tokens:
+            return []
+        return ["thinking is held to half of max_tokens"]
+
+    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        return client.chat(
+            model=self.model,
+            max_tokens=request.max_tokens,
+            messages=[{"role": "user", "content": request.prompt}],
+            request_options=_within(self._seconds(request)),
+            **optional,
+        )
+
+    def _read(self, answer: Any) -> LLMResponse:
+        message = getattr(answer, "message", None)
+        content = getattr(message, "content", None) or []
+        if message is None or not isinstance(content, list):
+            # Other JSON comes back as all None.
+            raise TransientError(reason=MALFORMED)
+        _check(answer.finish_reason)
+        text = "".join(part for part in _parts(content, "text") if part)
+        if not text.strip() and _FINISHED[answer.finish_reason] == "length":
+            raise self._used_up(has_thought=bool(_parts(content, "thinking")))
+        return LLMResponse(
+            success=True,
+            content=text,
+            provider_name=self.name,
+            metadata={
+                "model": self.model,  # the answer names none
+                "usage": _usage(answer.usage),
+                "finish_reason": _FINISHED[answer.finish_reason],
+                "request_id": answer.id,
+            },
+        )
+
+    def _list(self, client: Any) -> list[str]:
+        found = client.models.list(
+            endpoint="chat", page_size=1000, request_options=_within(self.timeout)
+        )
+        return [each.name for each in found.models]
+
+    def _used_up(self, *, has_thought: bool) -> BadAnswerError:
+        """Return the error for an answer that ends before its first word."""
+        advice = "raise max_tokens"
+        if not has_thought:
+            return BadAnswerError(
+                reason="max_tokens used up before any text", advice=advice
+            )
+        if self.thinking != "off" and not self._parameters.refuses("thinking.disabled"):
+            advice += f" or set {self.setting('thinking')}=off"
+        return BadAnswerError(
+            reason="thinking used up max_tokens before any text", advice=advice
+        )
+
+    def explain(self, exc: Exception) -> ProviderError:
+        """Return the error, with the API's own message: `str(exc)` is all headers."""
+        status = getattr(exc, "status_code", None)
+        if status is None:
+            return super().explain(exc)
+        if status < _REDIRECT:  # an answer, though a broken one
+            return TransientError(type(exc).__name__, reason=MALFORMED)
+        detail = message_of(getattr(exc, "body", None)) or type(exc).__name__
+        # "blocked input: please adjust your prompt", or "blocked output".
+        if status == _DENY_LISTED or detail.startswith("blocked "):
+            return ContentBlockedError(detail, status=status)
+        return classify.from_exception(exc, detail=detail)
+
+
+def _within(seconds: float) -> dict[str, float]:
+    """Return the options of a request that may take so long, and is sent once."""
+    # Version 7.0 knows only the longer name, and takes no `max_retries` for a client.
+    return {"timeout": seconds, "timeout_in_seconds": seconds, "max_retries": 0}
+
+
+def _parts(content: list[Any], kind: str) -> list[Any]:
+    """Return what the blocks of one kind hold; those of unknown kinds are dicts."""
+    return [getattr(b, kind) for b in content if getattr(b, "type", None) == kind]
+
+
+def _check(finish_reason: Any) -> None:
+    """Raise unless the answer is complete, or cut by `max_tokens`."""
+    if finish_reason == _TOXIC:
+        raise ContentBlockedError(reason="answer cut by a content filter")
+    if finish_reason in _FAILED:
+        raise TransientError(reason=_FAILED[finish_reason])
+    if finish_reason not in _FINISHED:
+        raise BadAnswerError(
+            reason=f"incomplete answer (finish reason: {finish_reason})"
+        )
+
+
+def _usage(usage: Any) -> dict[str, int] | None:
+    """Return the tokens, which come as floats; the billed ones are fewer."""
+    tokens = getattr(usage, "tokens", None)
+    taken = getattr(tokens, "input_tokens", None)
+    made = getattr(tokens, "output_tokens", None)
+    if not (isinstance(taken, int | float) and isinstance(made, int | float)):
+        return None
+    return {
+        "input_tokens": int(taken),
+        "output_tokens": int(made),
+        "total_tokens": int(taken + made),
+    }

@@ -1,0 +1,218 @@
+"""OpenAI and the servers that speak its Chat Completions, through the `openai` SDK."""
+
+import re
+from collections.abc import Collection
+from types import MappingProxyType
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from .. import classify
+from ..errors import BadAnswerError, ProviderError
+from ..parsers import one_of
+from ..types import LLMResponse, Request
+from .base import Retirement
+from .completion import AnsweredError, Completion, code_of, message_of
+from .http import body_hooks
+from .retired import openai_ends
+from .sdk import SdkProvider
+
+# By OpenAI's reasoning guide and its models' pages these think before they answer and
+# take no temperature; the aliases of ChatGPT's models do not.
+_THINKS = re.compile(r"(?:o\d|gpt-[56])(?!.*-chat)")
+
+# Of them, those that cannot but think: all before gpt-5.1, codex, and some of gpt-6.
+_MUST_THINK = re.compile(
+    r"o\d|gpt-5(?:-|$)|.*codex|gpt-6(?:\.\d)?-astra|gpt-6\.1-sol|gpt-6\.2-"
+)
+
+# Thinking counts towards max_tokens: below some pages of text it can leave nothing for
+# the answer.
+_SHORT = 4096
+
+_EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
+_parse_reasoning = one_of("auto", "off", *_EFFORTS)
+
+# The replacements that OpenAI names.
+_SUCCESSORS = dict.fromkeys(
+    ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"), "gpt-6-luna"
+)
+
+
+class OpenAIProvider(SdkProvider):
+    """OpenAI's Chat Completions, or any server that speaks them.
+
+    With a `base_url` it asks vLLM, LM Studio, llama.cpp, Groq, Together, OpenRouter,
+    Azure's v1 endpoint and others. They need no key; without one no Authorization
+    header is sent. Nothing is known of their models: what one refuses is learned.
+
+    Reasoning models take no `temperature`: it is dropped, `metadata["warnings"]` says
+    so in each answer, and the log once if a temperature above 0 was asked for.
+
+    The SDK's environment variables change nothing: neither address, key, organization,
+    project nor headers. Those of the HTTP library do, as for every provider: proxies
+    (HTTPS_PROXY, NO_PROXY) and certificates (SSL_CERT_FILE).
+
+    Args:
+        api_key: The key; may be missing with a `base_url` that is not OpenAI's.
+        model: Model instead of the default one.
+        base_url: Address instead of OpenAI's, with its "/v1".
+        timeout: Seconds that one attempt may take.
+        reasoning: How OpenAI's reasoning models think: "off" (those that cannot but
+            think do with a "low" effort); "auto", which is off in calls with
+            `max_tokens` below 4096 and the model's own habit in others; or an effort:
+            "minimal", "low", "medium", "high", "xhigh" or "max". All but "auto" is sent
+            to other models and addresses too.
+
+    Raises:
+        ValueError: The key holds what no HTTP header can carry, or `reasoning` is none
+            of these.
+
+    Attributes:
+        address: OpenAI's own address.
+    """
+
+    name = "openai"
+    module = "openai"
+    distribution = "openai"
+    requirement = '"Flask-LLM[openai]"'
+    api_key_names = ("OPENAI_API_KEY",)
+    default_model = "gpt-6.1-terra"
+    options = {"reasoning": _parse_reasoning}  # noqa: RUF012  # never changed
+    renames = MappingProxyType({"max_tokens": "max_completion_tokens"})
+    address: ClassVar[str] = "https://api.openai.com/v1"
+
+    def __init__(
+        self,
+        api_key: str = "",
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        reasoning: str = "auto",
+    ) -> None:
+        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
+        self.reasoning = _parse_reasoning(reasoning)
+
+    def retirement(self) -> Retirement | None:
+        """Return when OpenAI ends the model; other servers have ends of their own."""
+        end = openai_ends().get(self.model)
+        if end is None or not self._is_own():
+            return None
+        family = re.sub(r"-\d{4}-\d\d-\d\d$", "", self.model)
+        return Retirement(end, _SUCCESSORS.get(family))
+
+    def _connect(self) -> Any:
+        from openai import DefaultHttpxClient, OpenAI
+
+        client = OpenAI(
+            api_key=self._api_key,
+            admin_api_key="",  # given, so that OPENAI_ADMIN_KEY is not read
+            # A redirect would take the prompt to another host.
+            http_client=DefaultHttpxClient(
+                follow_redirects=False, event_hooks=body_hooks("httpx2")
+            ),
+            # Always given: else OPENAI_BASE_URL would decide where the key goes.
+            base_url=self.base_url or self.address,
+            timeout=self.timeout,
+            max_retries=0,
+        )
+        # No argument keeps OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS
+        # out: given as "" they would be sent as empty headers.
+        client.organization = client.project = None
+        client._custom_headers = {}  # noqa: SLF001  # there is no other door
+        return client
+
+    def _is_own(self) -> bool:
+        """Return whether OpenAI itself is asked, in whichever region."""
+        host = urlsplit(self.base_url or "").hostname or ""
+        return not self.base_url or f".{host}".endswith(".api.openai.com")
+
+    def _thinks(self) -> bool:
+        """Return whether the model is known as a reasoning model."""
+        return self._is_own() and bool(_THINKS.match(self.model))
+
+    def _needs_key(self) -> bool:
+        return self._is_own()
+
+    def _refused(self) -> Collection[str]:
+        refused = {
+            "max_tokens": self._is_own(),  # some models take the other name only
+            "temperature": self._thinks(),
+            "reasoning_effort.none": self._thinks() and _MUST_THINK.match(self.model),
+        }
+        return [name for name, is_refused in refused.items() if is_refused]
+
+    def _optional(self, request: Request) -> dict[str, Any]:
+        optional = super()._optional(request) | {"max_tokens": request.max_tokens}
+        if effort := self._effort(request.max_tokens):
+            optional["reasoning_effort"] = effort
+        return optional
+
+    def _effort(self, max_tokens: int) -> str | None:
+        """Return the `reasoning_effort` of a request, or None for the model's habit."""
+        if self.reasoning in _EFFORTS:
+            return self.reasoning
+        if self.reasoning == "auto" and not (self._thinks() and max_tokens < _SHORT):
+            return None
+        return "low" if self._parameters.refuses("reasoning_effort.none") else "none"
+
+    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        return client.chat.completions.create(
+            model=self.model,
+            messages=[{"role": "user", "content": request.prompt}],
+            timeout=self._seconds(request),
+            extra_headers=self._headers(),
+            **optional,
+        )
+
+    def _headers(self) -> dict[str, Any]:
+        from openai import Omit
+
+        return {} if self._api_key else {"Authorization": Omit()}
+
+    def _read(self, answer: Any) -> LLMResponse:
+        completion = Completion(answer)
+        text, finish = completion.text, completion.finish_reason
+        if not text.strip() and finish == "length":
+            raise self._used_up(completion)
+        return LLMResponse(
+            success=True,
+            content=text,
+            provider_name=self.name,
+            metadata={
+                "model": answer.model or self.model,
+                "usage": completion.usage,
+                "finish_reason": finish,
+                "request_id": getattr(answer, "_request_id", None),
+            },
+        )
+
+    def _used_up(self, completion: Completion) -> BadAnswerError:
+        """Return the error for an answer that ends before its first word."""
+        advice = "raise max_tokens"
+        if not completion.has_thought:
+            return BadAnswerError(
+                reason="max_tokens used up before any text", advice=advice
+            )
+        refused = self._parameters.refuses("reasoning_effort.none")
+        if self.reasoning != "off" and not refused:
+            advice += f" or set {self.setting('reasoning')}=off"
+        return BadAnswerError(
+            reason="thinking used up max_tokens before any text", advice=advice
+        )
+
+    def _list(self, client: Any) -> list[str]:
+        found = client.models.list(timeout=self.timeout, extra_headers=self._headers())
+        return [each.id for each in found]
+
+    def explain(self, exc: Exception) -> ProviderError:
+        """Return the error, with the API's own message and code."""
+        if not isinstance(exc, AnsweredError) and classify.status_of(exc) is None:
+            return super().explain(exc)
+        body = getattr(exc, "body", None)
+        # Without a message the body is a proxy's page: its class says enough.
+        detail = message_of(body) or type(exc).__name__
+        error = classify.from_exception(exc, detail=detail, code=code_of(body))
+        if type(error) is ProviderError:
+            return BadAnswerError(detail, reason="answered with an error")
+        return error
