@@ -1,17 +1,43 @@
-"""The command `flask llm`."""
+"""The command `flask llm`.
+
+It is found by its entry point, so that it is there even if the app cannot start.
+"""
 
 import json
 import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from flask.cli import AppGroup
+from flask import Flask, current_app
+from flask.cli import AppGroup, NoAppException, ScriptInfo
 
-from .extension import current_llm
+from .errors import ConfigurationError
+from .factory import LLMFactory
+from .offers import Offer, offers
 from .types import LLMResponse
 
-llm_commands = AppGroup("llm", help="Ask language models, and see how they are set up.")
+if TYPE_CHECKING:
+    from .doctor import Finding, Subject
+
+_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+class _Commands(AppGroup):
+    """Commands that say what is wrong with the configuration without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            raise click.ClickException(str(error)) from None
+
+
+llm_commands = _Commands("llm", help="Ask language models; see how they are set up.")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -28,7 +54,7 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
     """
     if prompt == "-":
         prompt = sys.stdin.read()
-    response = current_llm.generate_content(prompt, temperature, max_tokens)
+    response = _llm().generate_content(prompt, temperature, max_tokens)
     if as_json:
         _print_json(asdict(response))
     else:
@@ -41,13 +67,108 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
 @_as_json
 def status(*, as_json: bool) -> None:
     """Show the chain of providers, and who could be asked. Asks nobody."""
+    found = _llm().get_provider_status(detail=True)
     if as_json:
-        _print_json(current_llm.get_provider_status(detail=True))
+        _print_json(found)
         return
-    found = current_llm.get_provider_status(detail=True)
     _print_provider("primary", found["primary"])
     for fallback in found["fallbacks"]:
         _print_provider("fallback", fallback)
+
+
+@llm_commands.command()
+@click.argument("provider", required=False)
+@_as_json
+def models(provider: str | None, *, as_json: bool) -> None:
+    """List the models that the chain's providers offer for your keys, or PROVIDER's.
+
+    Asks over the network, which costs nothing. Exits with 1 if nobody answers.
+    """
+    try:
+        found = offers(_llm(), current_app.config, provider)
+    except ConfigurationError as error:
+        # The app's own is sound, since it has started.
+        faults = [each.removeprefix("primary_provider ") for each in error.faults]
+        raise click.BadParameter("; ".join(faults), param_hint="PROVIDER") from None
+    if as_json:
+        _print_json([asdict(each) for each in found])
+    else:
+        for each in found:
+            _print_offer(each)
+    if all(each.error for each in found):
+        raise click.exceptions.Exit(1)
+
+
+@llm_commands.command(with_appcontext=False)
+@click.option("--live", is_flag=True, help="Ask each provider once. This is not free.")
+@click.option("--yes", is_flag=True, help="Do not ask before --live.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for warnings too.")
+@_as_json
+@click.pass_context
+def doctor(
+    ctx: click.Context, *, live: bool, yes: bool, strict: bool, as_json: bool
+) -> None:
+    """Look for what is wrong, missing, outdated or unsafe. Never shows a key.
+
+    Works even if the app cannot start. Exits with 1 if there is an error.
+    """
+    from .doctor import CHECKS, examine
+    from .doctor import live as ask_each
+
+    app, subject = _subject(ctx.ensure_object(ScriptInfo))
+    with app.app_context() if app else nullcontext():
+        agreed = live and _agreed(subject, yes=yes)
+        findings = examine(subject, (*CHECKS, ask_each) if agreed else CHECKS)
+    bad = {"error", "warning"} if strict else {"error"}
+    ok = not any(finding.level in bad for finding in findings)
+    if as_json:
+        _print_json({"ok": ok, "findings": [asdict(each) for each in findings]})
+    else:
+        _print_findings(findings)
+    ctx.exit(0 if ok else 1)
+
+
+def _llm() -> LLMFactory:
+    """Return the app's factory, or end the command."""
+    if found := current_app.extensions.get("llm"):
+        return found  # type: ignore[no-any-return]  # app.extensions is untyped
+    raise click.ClickException("This app has no FlaskLLM: call FlaskLLM(app) first.")
+
+
+def _subject(info: ScriptInfo) -> "tuple[Flask | None, Subject]":
+    """Load the app and return it as the doctor sees it, even if it cannot start."""
+    from .doctor import Subject
+
+    info.set_debug_flag = False  # the app's own setting is what a server would run with
+    today = datetime.now(UTC).date()
+    try:
+        app = info.load_app()
+    except NoAppException as error:
+        # Of an import that fails Flask's text is the traceback.
+        cause = error.__context__
+        return None, Subject(
+            today, error=cause if isinstance(cause, ImportError) else error
+        )
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # an app may raise anything
+        return None, Subject(today, error=error)
+    return app, Subject(
+        today,
+        factory=app.extensions.get("llm"),
+        config=app.config,
+        debug=app.debug,
+        root=Path(app.root_path),
+    )
+
+
+def _agreed(subject: "Subject", *, yes: bool) -> bool:
+    """Return whether each provider may be asked, which costs money."""
+    names = ", ".join(entry.name for entry in subject.able)
+    if yes or not names:
+        return True
+    if not sys.stdin.isatty():
+        raise click.UsageError("--live asks before it costs money: add --yes for that.")
+    question = f"Ask {names} once each? This costs a fraction of a cent."
+    return click.confirm(question, err=True)
 
 
 def _print_answer(response: LLMResponse) -> None:
@@ -68,5 +189,28 @@ def _print_provider(role: str, provider: dict[str, Any]) -> None:
     click.echo(f"{role:<9} {provider['name']:<20} {state}")
 
 
+def _print_offer(offer: Offer) -> None:
+    """Print a provider's models; why there are none goes to standard error."""
+    if offer.error:
+        click.echo(f"{offer.provider}: {offer.error}", err=True)
+        return
+    click.echo(f"{offer.provider} (* configured: {', '.join(offer.configured) or '-'})")
+    for model in offer.models:
+        click.echo(f"{'*' if offer.is_configured(model) else ' ':>3} {model}")
+
+
+def _print_findings(findings: "Iterable[Finding]") -> None:
+    from .doctor.report import report
+
+    for level, sign, text in report(findings, sys.stdout.encoding or "ascii"):
+        click.echo(click.style(sign, fg=_COLORS.get(level or "")) + text)
+
+
 def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    """Print readable JSON; escaped where standard output has not all characters."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(data, indent=2, default=str)
+    click.echo(text)

@@ -52,6 +52,7 @@ class LLMFactory:
     Attributes:
         PROVIDER_REGISTRY: Provider classes by name.
         config: The general settings in force.
+        entries: The links of the chain, in order.
     """
 
     PROVIDER_REGISTRY: ClassVar[Registry] = Registry()
@@ -74,6 +75,7 @@ class LLMFactory:
         reader.finish(in_chain, set(directory) - in_chain)
         self._sender = self if sender is None else sender
         self._clock = clock
+        self.entries = tuple(entries)
         self._current = entries[0]
         store = store_of(self.config.state_url, clock)
         self._chain = Chain(
@@ -168,9 +170,9 @@ class LLMFactory:
                 missing or until when it rests, or is None.
 
         Returns:
-            ``{"primary": {"name", "available"}, "fallbacks": [{"name", "available"},
-            …], "current"}``; `current` is the provider that answered last, the primary
-            before that.
+            A dict of "primary" (``{"name", "available"}``), "fallbacks" (a list of
+            such) and "current", the provider that answered last, the primary before
+            that.
         """
         shown = self._detailed if detail else _status
         primary, *fallbacks = map(shown, self._chain.entries)

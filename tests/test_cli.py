@@ -2,9 +2,12 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
+from commands import CANARY, KEYS, MINI, invoke, run_flask
 from flask import Flask
+from wire import closed_port, python
 
 from flask_llm import FlaskLLM, LLMResponse
 from flask_llm.errors import QuotaError
@@ -139,3 +142,184 @@ def test_the_real_command_works_outside_a_request(tmp_path):
     assert status["primary"]["available"]
     (fallback,) = status["fallbacks"]
     assert fallback["reason"] == "no API key (set ANTHROPIC_API_KEY)"
+
+
+# models -------------------------------------------------------------------------
+
+
+def claude_model(name):
+    return {"type": "model", "id": name, "display_name": name, "created_at": None}
+
+
+def gemini_model(name, *methods):
+    return {"name": f"models/{name}", "supportedGenerationMethods": methods}
+
+
+@pytest.fixture
+def lists(httpserver):
+    """Serve both providers' lists; return the configuration for it."""
+    names = ["claude-sonnet-5-5", "claude-haiku-5-5"]
+    httpserver.expect_request("/v1/models").respond_with_json(
+        {"data": [claude_model(name) for name in names], "has_more": False}
+    )
+    found = [
+        gemini_model("gemini-3.8-flash", "generateContent", "countTokens"),
+        gemini_model("text-embedding-005", "embedContent"),
+    ]
+    httpserver.expect_request("/v1beta/models").respond_with_json({"models": found})
+    url = httpserver.url_for("")
+    return KEYS | {"LLM_GEMINI_BASE_URL": url, "LLM_CLAUDE_BASE_URL": url}
+
+
+def test_models_lists_what_each_provider_of_the_chain_offers(lists):
+    """With the configured one marked, and only those that generate text."""
+    result = invoke(lists, "models")
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "gemini (* configured: gemini-3.8-flash)",
+        "  * gemini-3.8-flash",
+        "claude (* configured: claude-sonnet-5-5)",
+        "    claude-haiku-5-5",
+        "  * claude-sonnet-5-5",
+    ]
+
+
+def test_models_asks_once_for_two_models_of_one_provider(lists, httpserver):
+    """Both are marked."""
+    chain = {"LLM_FALLBACK_PROVIDERS": "claude,claude:claude-haiku-5-5"}
+    result = invoke(lists | chain, "models", "claude", "--json")
+
+    names = ["claude-haiku-5-5", "claude-sonnet-5-5"]
+    assert json.loads(result.stdout) == [
+        {
+            "provider": "claude",
+            "configured": ["claude-sonnet-5-5", "claude-haiku-5-5"],
+            "models": names,
+            "error": None,
+        }
+    ]
+    assert len(httpserver.log) == 1
+
+
+def test_models_of_a_provider_outside_the_chain(lists):
+    """A newcomer looks before choosing; nobody else is asked."""
+    alone = {"LLM_PRIMARY_PROVIDER": "claude", "LLM_FALLBACK_PROVIDERS": []}
+    result = invoke(lists | alone, "models", "gemini")
+
+    assert result.stdout.splitlines() == [
+        "gemini (* configured: gemini-3.8-flash)",
+        "  * gemini-3.8-flash",
+    ]
+
+
+def test_models_of_an_endpoint(lists, httpserver):
+    """A name of LLM_PROVIDERS is a name like any other, with its own address."""
+    eu = {
+        "provider": "claude",
+        "api_key": CANARY,
+        "base_url": httpserver.url_for(""),
+        "model": "claude-haiku-5-5",
+    }
+    config = {"LLM_PROVIDERS": {"claude-eu": eu}}
+    result = invoke(config, "models", "claude-eu")
+
+    assert result.stdout.splitlines() == [
+        "claude-eu (* configured: claude-haiku-5-5)",
+        "  * claude-haiku-5-5",
+        "    claude-sonnet-5-5",
+    ]
+
+
+def test_a_provider_that_cannot_list_says_why_on_standard_error(lists):
+    """The others are listed, and that is a success."""
+    result = invoke(lists | {"GOOGLE_API_KEY": ""}, "models")
+
+    assert result.exit_code == 0
+    assert result.stderr == "gemini: no API key (set GOOGLE_API_KEY)\n"
+    assert result.stdout.startswith("claude (")
+
+
+def test_models_fails_if_nobody_answers(lists):
+    """Or the one that was named; what a server says may not show the key."""
+    dead = {"LLM_GEMINI_BASE_URL": closed_port(), "LLM_CLAUDE_BASE_URL": closed_port()}
+    result = invoke(lists | dead, "models")
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "claude: connection" in result.stderr
+    assert invoke(lists | {"GOOGLE_API_KEY": ""}, "models", "gemini").exit_code == 1
+
+
+def test_models_of_an_unknown_provider(lists):
+    """The known names are told, as everywhere."""
+    result = invoke(lists, "models", "gemimi")
+
+    assert result.exit_code == 2
+    assert "names no known provider: 'gemimi'; did you mean 'gemini'?" in result.stderr
+
+
+# as a plug-in of `flask` ------------------------------------------------------------
+
+
+@pytest.fixture
+def flask(tmp_path):
+    return partial(run_flask, tmp_path)
+
+
+def test_other_commands_tell_a_wrong_configuration_without_a_traceback(flask):
+    """One line for each fault."""
+    result = flask("llm", "status", LLM_TIMEOUT="soon")
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: Flask-LLM cannot work with this config")
+    assert "  - LLM_TIMEOUT must be seconds" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["ask", "status", "models"])
+def test_without_the_extension_the_commands_say_so(flask, command):
+    """Since they are there for every app where the package is installed."""
+    arguments = ["hello"] if command == "ask" else []
+    result = flask("llm", command, *arguments, source=MINI)
+
+    assert result.returncode == 1
+    assert result.stderr == (
+        "Error: This app has no FlaskLLM: call FlaskLLM(app) first.\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["status"], ["doctor"], ["doctor", "--help"]])
+def test_the_app_is_loaded_once_at_most(flask, tmp_path, command):
+    """A factory may take seconds, or print; help needs no app at all."""
+    source = (
+        "import pathlib\nfrom flask import Flask\nfrom flask_llm import FlaskLLM\n"
+        "def create_app():\n"
+        "    with pathlib.Path('calls').open('a') as file:\n"
+        "        file.write('x')\n"
+        "    app = Flask('mini')\n"
+        "    FlaskLLM(app)\n"
+        "    return app\n"
+    )
+    assert flask("llm", *command, source=source, **KEYS).returncode == 0
+
+    calls = tmp_path / "calls"
+    expected = "" if "--help" in command else "x"
+    assert (calls.read_text() if calls.exists() else "") == expected
+
+
+def test_help_of_other_commands_imports_no_sdk():
+    """The entry point is loaded by every `flask` command of every app."""
+    told = python("""if True:
+        import sys
+        from flask.cli import main
+        sys.argv = ["flask", "--help"]
+        try:
+            main()
+        except SystemExit:
+            pass
+        assert "flask_llm.cli" in sys.modules
+        heavy = {"anthropic", "openai", "cohere", "ollama", "xllamacpp", "redis",
+                 "google.generativeai", "google.genai", "flask_llm.doctor"}
+        assert not heavy & set(sys.modules), heavy & set(sys.modules)
+    """)
+    assert "Ask language models" in told

@@ -1,7 +1,9 @@
 """What a store of circuits can do."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 from ..circuit import CLOSED, Circuit
 
@@ -37,6 +39,18 @@ class Store(ABC):
             What is stored now.
         """
         return self.update(key, change)
+
+    def check(self) -> None:
+        """Write, read and remove something harmless; raises what goes wrong.
+
+        Raises:
+            OSError: The store forgets.
+        """
+        key, mark = f"(check {uuid4()})", Circuit(since=time.time())
+        self.update(key, lambda _: mark)
+        if self.read([key]) != [mark]:
+            raise OSError("it does not keep what is written")
+        self.update(key, lambda _: CLOSED)
 
 
 def unless_stale(circuit: Circuit, now: float) -> Circuit:

@@ -86,6 +86,10 @@ class SharedStore(Store):
             once.revoke()
         return link.memory.update(key, change)
 
+    def check(self) -> None:
+        """Check the remote store itself, however long that takes."""
+        self._remote.check()
+
     def _is_up(self, link: "_Link", patience: float = 0.0) -> bool:
         """Return whether to ask the remote store; have it probed if that is due.
 

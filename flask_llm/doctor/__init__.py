@@ -1,0 +1,51 @@
+"""What `flask llm doctor` looks at: one small check for each thing that can be wrong.
+
+A check is a function that takes a `Subject` and yields findings.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from .finding import Finding, guarded
+from .live import live
+from .models import models
+from .providers import chain, others
+from .settings import addresses, deadline, debug, env_file
+from .start import start
+from .store import store
+from .subject import Subject
+from .versions import ended, versions
+
+__all__ = ["CHECKS", "Finding", "Subject", "examine", "live"]
+
+Check = Callable[[Subject], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    start,
+    versions,
+    ended,
+    chain,
+    others,
+    models,
+    store,
+    debug,
+    deadline,
+    addresses,
+    env_file,
+)
+"""The checks that cost nothing."""
+
+
+def examine(subject: Subject, checks: Iterable[Check] = CHECKS) -> list[Finding]:
+    """Return what some checks find; none of them raises, no finding holds a key.
+
+    Args:
+        subject: What is examined.
+        checks: The checks in order.
+    """
+    secrets = subject.secrets()
+    return [
+        finding.cleaned(secrets)
+        for check in checks
+        for finding in guarded(check.__name__, partial(check, subject))
+    ]

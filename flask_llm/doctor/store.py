@@ -1,0 +1,55 @@
+"""Whether the store behind LLM_STATE_URL keeps what is written."""
+
+import threading
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from ..errors import text_of
+from ..redact import redact
+from ..state.urls import store_of
+from .finding import Finding
+from .subject import Subject
+
+_KEY = "LLM_STATE_URL"
+_PATIENCE_S = 2.0
+
+
+def store(subject: Subject) -> Iterator[Finding]:
+    """Write and read something harmless.
+
+    Args:
+        subject: What is examined.
+    """
+    if subject.factory is None:
+        return
+    url = subject.factory.config.state_url
+    scheme = url.partition("://")[0]
+    if scheme == "memory":
+        message = "memory://, so each worker learns for itself who is to rest"
+        advice = "share it with sqlite:///… on one host, redis://… on many"
+        yield Finding("note", "store", _KEY, message, advice)
+        return
+    if why := _fault(url):
+        message = f"{scheme} does not answer ({why}); each worker learns for itself"
+        yield Finding("error", "store", _KEY, message)
+    else:
+        yield Finding("ok", "store", _KEY, f"{scheme} keeps what is written")
+
+
+def _fault(url: str) -> str:
+    """Return what is wrong with a store, without its password; empty if nothing is."""
+    faults: list[str] = [f"nothing within {_PATIENCE_S:g} s"]
+
+    def check() -> None:
+        try:
+            store_of(url).check()
+        except Exception as exc:  # noqa: BLE001  # drivers raise what they like
+            faults.append(f"{type(exc).__name__}: {text_of(exc)}")
+        else:
+            faults.append("")
+
+    thread = threading.Thread(target=check, name="flask-llm-doctor", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    parts = urlsplit(url)
+    return redact(faults[-1], [parts.password or "", parts.query])
