@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from .messages import Attempt, Reply
-from .wires import wire_at
+from .wires import name_of
 
 if TYPE_CHECKING:
     from .steps import Step
@@ -100,21 +100,21 @@ class Connection(asyncio.Protocol):
         head, found, rest = self._unread.partition(b"\r\n\r\n")
         if not found:
             return
-        target, headers = _parsed(head)
+        method, target, headers = _parsed(head)
         length = int(headers.get("content-length", 0))
         self._wanted = len(head) + len("\r\n\r\n") + length
         if len(rest) < length:
             return
         self._unread, self._wanted = rest[length:], 0
-        self._begin(target, headers, rest[:length])
-
-    def _begin(self, target: str, headers: dict[str, str], body: bytes) -> None:
-        wire = wire_at(target)
         peer = self.transport.get_extra_info("peername")
-        name = wire.name if wire else ""
-        self._attempt = Attempt(name, target, headers, body, time.monotonic(), peer)
-        step = self._receive(self._attempt)
-        exchange = Exchange(self, self._attempt)
+        body = rest[:length]
+        self._begin(Attempt(method, target, headers, body, time.monotonic(), peer))
+
+    def _begin(self, attempt: Attempt) -> None:
+        attempt.wire = name_of(attempt)
+        self._attempt = attempt
+        step = self._receive(attempt)
+        exchange = Exchange(self, attempt)
         self._task = asyncio.ensure_future(self._answer(exchange, step))
 
     async def _answer(self, exchange: "Exchange", step: "Step") -> None:
@@ -137,12 +137,13 @@ class Connection(asyncio.Protocol):
             self._attempt = None
 
 
-def _parsed(head: bytes) -> tuple[str, dict[str, str]]:
-    """Return a request's address and headers."""
+def _parsed(head: bytes) -> tuple[str, str, dict[str, str]]:
+    """Return a request's method, address and headers."""
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    return first.split(" ")[1], headers
+    method, target, _ = first.split(" ")
+    return method, target, headers
 
 
 class Exchange:

@@ -19,6 +19,7 @@ class Attempt:
 
     Attributes:
         wire: The API that it speaks; "" for an address that none has.
+        method: "GET" for a list of models, else "POST".
         path: With the query.
         headers: Names in lower case.
         at: When the whole request had arrived, by `time.monotonic`.
@@ -27,12 +28,13 @@ class Attempt:
         abandoned: Whether the client hung up before the whole answer.
     """
 
-    wire: str
+    method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
     at: float
     connection: tuple[str, int]
+    wire: str = ""
     number: int = 0
     ended: float | None = None
     abandoned: bool = False
@@ -41,6 +43,11 @@ class Attempt:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def address(self) -> str:
+        """The path without the query."""
+        return self.path.partition("?")[0]
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -71,6 +78,7 @@ class Answer:
         finish: "stop", "length", "refused" (in the answer), "blocked" (the prompt), or
             None for an answer that does not say how it ended.
         thought: Thinking before the text.
+        models: What a list of models has in it.
     """
 
     text: str | Callable[[str], str] = ANSWER
@@ -78,6 +86,7 @@ class Answer:
     usage: tuple[int, int] | None = (12, 7)
     finish: str | None = "stop"
     thought: str = ""
+    models: tuple[str, ...] = ("m-large", "m-small")
 
     @property
     def pieces(self) -> list[str]:

@@ -11,7 +11,7 @@ from . import faults
 from .connection import Connection
 from .messages import Attempt
 from .steps import Step, page
-from .wires import WIRES
+from .wires import CHATS, WIRES
 
 _BACKLOG = 1024
 _NO_WIRE = page("no such address", "application/json", b'{"error": "no wire"}', 404)
@@ -48,7 +48,8 @@ class FaultServer:
         """Say what the next requests get: one step each, the last for all further.
 
         Args:
-            steps: An API's name first, or else each API gets these steps on its own.
+            steps: An API's name first, or else each API gets these steps on its own,
+                but for lists of models and tokens: those are scripted by name only.
         """
         names, plan = _split(steps)
         with self._lock:
@@ -145,4 +146,4 @@ def _split(steps: tuple[Step | str, ...]) -> tuple[list[str], list[Step]]:
     for each in steps:
         if each not in (*WIRES, *plan):
             raise ValueError(f"neither an API nor a step: {each!r}")
-    return names or list(WIRES), plan
+    return names or list(CHATS), plan

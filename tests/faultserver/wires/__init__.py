@@ -1,20 +1,36 @@
-"""The APIs that the server speaks."""
+"""The APIs that the server speaks, and what else their SDKs ask for."""
 
+from ..messages import Attempt
+from . import models
 from .anthropic import Anthropic
 from .base import Wire
 from .cohere import Cohere
 from .gemini import Gemini
+from .oauth import OAuth
 from .ollama import Ollama
 from .openai import OpenAI
+from .vertex import Vertex
 
-__all__ = ["WIRES", "Wire", "wire_at"]
-
-WIRES = {
-    each.name: each for each in (Anthropic(), OpenAI(), Gemini(), Ollama(), Cohere())
-}
+__all__ = ["CHATS", "WIRES", "Wire", "name_of"]
 
 
-def wire_at(path: str) -> Wire | None:
-    """Return the API that has an address, whatever stands before or behind it."""
-    address = path.partition("?")[0]
-    return next((each for each in WIRES.values() if each.matches(address)), None)
+def _by_name(*wires: Wire) -> dict[str, Wire]:
+    return {each.name: each for each in wires}
+
+
+# The first that knows an address has it: Vertex before Gemini, OpenAI's list last.
+CHATS = _by_name(Anthropic(), OpenAI(), Vertex(), Gemini(), Ollama(), Cohere())
+WIRES = CHATS | _by_name(
+    OAuth(),
+    models.OfAnthropic(),
+    models.OfVertex(),
+    models.OfGemini(),
+    models.OfOllama(),
+    models.OfCohere(),
+    models.OfOpenAI(),
+)
+
+
+def name_of(attempt: Attempt) -> str:
+    """Return the API that a request is for, or "" if none has its address."""
+    return next((name for name, wire in WIRES.items() if wire.matches(attempt)), "")

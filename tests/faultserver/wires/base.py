@@ -57,8 +57,8 @@ class Wire:
     request_id = ""
     stream_type = "text/event-stream; charset=utf-8"
 
-    def matches(self, address: str) -> bool:
-        return address.endswith(self.ending)
+    def matches(self, attempt: Attempt) -> bool:
+        return attempt.method == "POST" and attempt.address.endswith(self.ending)
 
     def streams(self, attempt: Attempt) -> bool:
         return attempt.fields.get("stream") is True

@@ -27,16 +27,13 @@ class Cohere(Wire):
 
     def stream(self, answer: Answer, attempt: Attempt) -> Stream:
         opening = _event("message-start", id=_ID, delta=_said(role="assistant"))
-        begin = {"type": "text", "text": ""}
-        opening += _event("content-start", index=0, delta=_said(content=begin))
-        pieces = tuple(
-            _event("content-delta", index=0, delta=_said(content={"text": each}))
-            for each in answer.pieces
-        )
+        if answer.thought:
+            opening += _begin("thinking") + _delta("thinking", answer.thought) + _END
+        opening += _begin("text")
+        pieces = tuple(_delta("text", each) for each in answer.pieces)
         if answer.finish is None:
             return Stream(opening, pieces, b"")
-        closing = _event("content-end", index=0)
-        closing += _event("message-end", id=_ID, delta=_end(answer))
+        closing = _END + _event("message-end", id=_ID, delta=_end(answer))
         return Stream(opening, pieces, closing)
 
     def broken(self, attempt: Attempt) -> bytes:
@@ -53,12 +50,26 @@ class Cohere(Wire):
         text = message or TEXT.get(code, "unknown error")
         return Failure(code, {"id": _ID, "message": text}, waiting(retry_after))
 
+    def rate_limited(self, retry_after: float | None) -> Failure:
+        text = (
+            "You are past the per minute request limit, please wait and try again"
+            " later."
+        )
+        return self.status(429, text, retry_after)
+
     def day_quota(self) -> Failure:
-        text = "You are using a Trial key, which is limited to 1000 API calls / month."
+        text = (
+            "You are using a Trial key, which is limited to 1000 API calls / month. You"
+            " can continue to use the Trial key for free or upgrade to a Production key"
+            " with higher rate limits at 'https://dashboard.cohere.com/api-keys'."
+        )
         return self.status(429, text, None)
 
     def billing(self) -> Failure:
-        text = "Please add or update your payment method to continue"
+        text = (
+            "Please add or update your payment method at"
+            " https://dashboard.cohere.com/billing?tab=payment to continue"
+        )
         return self.status(402, text, None)
 
     def context_length(self) -> Failure:
@@ -66,7 +77,8 @@ class Cohere(Wire):
         return self.status(400, text, None)
 
     def unsupported(self, parameter: str) -> Failure:
-        return self.status(422, f"unknown field: parameter '{parameter}'", None)
+        text = f"unknown field: parameter '{parameter}' is not a valid field"
+        return self.status(422, text, None)
 
     def bad_key(self) -> Failure:
         return self.status(401, "invalid api token", None)
@@ -91,3 +103,15 @@ def _said(**message: object) -> dict[str, Any]:
 
 def _event(kind: str, **fields: object) -> bytes:
     return sse({"type": kind, **fields}, kind)
+
+
+def _begin(kind: str) -> bytes:
+    content = {"type": kind, kind: ""}
+    return _event("content-start", index=0, delta=_said(content=content))
+
+
+def _delta(kind: str, text: str) -> bytes:
+    return _event("content-delta", index=0, delta=_said(content={kind: text}))
+
+
+_END = _event("content-end", index=0)

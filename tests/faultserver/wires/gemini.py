@@ -44,14 +44,14 @@ class Gemini(Wire):
     name = "gemini"
     stream_type = "application/json; charset=UTF-8"
 
-    def matches(self, address: str) -> bool:
-        return _ADDRESS.search(address) is not None
+    def matches(self, attempt: Attempt) -> bool:
+        return _ADDRESS.search(attempt.address) is not None
 
     def streams(self, attempt: Attempt) -> bool:
         return ":streamGenerateContent" in attempt.path
 
     def model(self, attempt: Attempt) -> str:
-        found = _ADDRESS.search(attempt.path.partition("?")[0])
+        found = _ADDRESS.search(attempt.address)
         return found[1] if found else ""
 
     def prompt(self, attempt: Attempt) -> str:

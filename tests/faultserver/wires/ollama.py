@@ -41,18 +41,24 @@ class Ollama(Wire):
         return Failure(code, {"error": text}, waiting(retry_after))
 
     def day_quota(self) -> Failure:
-        text = "you've reached your daily usage limit, please try again later"
+        text = (
+            "you (somebody) have reached your weekly usage limit, upgrade for higher"
+            " limits: https://ollama.com/upgrade"
+        )
         return self.status(429, text, None)
 
     def billing(self) -> Failure:
-        text = "this model requires a subscription, upgrade for access"
+        text = (
+            "this model requires a subscription, upgrade for access:"
+            " https://ollama.com/upgrade"
+        )
         return self.status(403, text, None)
 
     def context_length(self) -> Failure:
         return self.status(400, "the input length exceeds the context length", None)
 
     def unsupported(self, parameter: str) -> Failure:
-        return self.status(400, f"the model does not support {parameter}", None)
+        return self.status(400, f'"llama3.2" does not support {parameter}', None)
 
     def bad_key(self) -> Failure:
         return self.status(401, "unauthorized", None)

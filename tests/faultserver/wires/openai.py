@@ -80,7 +80,15 @@ class OpenAI(Wire):
         return _refused(text, "context_length_exceeded", "messages")
 
     def unsupported(self, parameter: str) -> Failure:
+        if parameter == "temperature":
+            text = (
+                "Unsupported value: 'temperature' does not support 0.5 with this model."
+                " Only the default (1) value is supported."
+            )
+            return _refused(text, "unsupported_value", parameter)
         text = f"Unsupported parameter: '{parameter}' is not supported with this model."
+        if parameter == "max_tokens":
+            text += " Use 'max_completion_tokens' instead."
         return _refused(text, "unsupported_parameter", parameter)
 
     def bad_key(self) -> Failure:
