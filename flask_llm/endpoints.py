@@ -13,7 +13,7 @@ from typing import Any
 from .parsers import shown
 from .providers.base import LLMProvider
 from .reader import Reader, default_api_key_name, setting_key
-from .registry import is_name
+from .registry import PluginError, is_name
 
 KEY = "LLM_PROVIDERS"
 
@@ -28,10 +28,12 @@ class Directory(Classes):
 
     Args:
         registry: The provider classes that every app knows.
-        endpoints: Those of this app's LLM_PROVIDERS.
+        endpoints: Those of this app's LLM_PROVIDERS, or why one cannot be used.
     """
 
-    def __init__(self, registry: Classes, endpoints: Classes) -> None:
+    def __init__(
+        self, registry: Classes, endpoints: Mapping[str, ProviderClass | PluginError]
+    ) -> None:
         self._registry = registry
         self._endpoints = endpoints
 
@@ -43,17 +45,22 @@ class Directory(Classes):
             reader: Where LLM_PROVIDERS is looked up; faults stay with it.
             registry: The provider classes that every app knows.
         """
-        found = {}
+        found: dict[str, ProviderClass | PluginError] = {}
         written: dict[str, Mapping[str, Any]] = {}
         for name, settings in reader.read(KEY, _objects, written).items():
             try:
                 found[name] = _endpoint(reader, registry, name, settings)
             except ValueError as fault:
                 reader.faults.append(f"{KEY} {fault}")
+            except PluginError as error:
+                found[name] = error
         return cls(registry, found)
 
     def __getitem__(self, name: str) -> ProviderClass:
-        return self._endpoints.get(name) or self._registry[name]
+        found = self._endpoints.get(name) or self._registry[name]
+        if isinstance(found, PluginError):
+            raise found
+        return found
 
     def __contains__(self, name: object) -> bool:
         return name in self._endpoints or name in self._registry

@@ -16,6 +16,7 @@ from .providers.base import LLMProvider
 GROUP = "flask_llm.providers"
 
 _OWN = __name__.partition(".")[0] + "."
+_NAMES = "use letters, digits, - _ and ."
 
 log = logging.getLogger("flask_llm")
 
@@ -46,7 +47,7 @@ class Registry(MutableMapping[str, ProviderClass]):
 
     def __setitem__(self, name: str, provider_class: ProviderClass) -> None:
         if not is_name(name):
-            raise ValueError(f"{name!r} is no name: use letters, digits, - _ and .")
+            raise ValueError(f"{name!r} is no name: {_NAMES}")
         self._all()[name] = checked(provider_class)
 
     def __delitem__(self, name: str) -> None:
@@ -71,10 +72,11 @@ def _by_name(found: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
     """Return entry points by name; nobody takes a name that another one has."""
     entries: dict[str, EntryPoint] = {}
     for each in sorted(found, key=lambda each: not each.value.startswith(_OWN)):
-        first = entries.setdefault(each.name, each)
-        if first.value != each.value:
+        if not is_name(each.name):
+            log.warning("%s is left out: %s", origin(each), _NAMES)
+        elif (first := entries.setdefault(each.name, each)).value != each.value:
             log.warning("%s is left out: %s has the name", origin(each), origin(first))
-    return {name: each for name, each in entries.items() if is_name(name)}
+    return entries
 
 
 def _loaded(entry: EntryPoint) -> ProviderClass:

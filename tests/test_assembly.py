@@ -13,6 +13,7 @@ from flask_llm.registry import GROUP
 from flask_llm.testing import FakeProvider
 
 REGISTRY = LLMFactory.PROVIDER_REGISTRY
+KNOWN = "claude, cohere, gemini, genai, local, ollama, openai, vertex"
 
 
 class Minimal(LLMProvider):
@@ -183,7 +184,7 @@ def test_own_settings_of_a_provider_reach_its_init():
             {},
             (
                 "LLM_PRIMARY_PROVIDER names no known provider: 'cluade'; did you mean"
-                " 'claude'? (known: claude, gemini, local; register your own before)"
+                f" 'claude'? (known: {KNOWN}; register your own before)"
             ),
         ),
         (
@@ -191,7 +192,7 @@ def test_own_settings_of_a_provider_reach_its_init():
             {},
             (
                 "LLM_FALLBACK_PROVIDERS names no known provider: 'x'"
-                " (known: claude, gemini, local; register your own before)"
+                f" (known: {KNOWN}; register your own before)"
             ),
         ),
         (
@@ -240,17 +241,21 @@ def test_a_provider_of_three_methods_takes_no_model():
     ]
 
 
-def test_a_provider_that_cannot_be_imported_is_told_by_name():
-    """A broken plug-in in the chain is a fault, not a traceback."""
+def test_a_plug_in_that_cannot_be_loaded_stands_in_the_chain_and_says_why(caplog):
+    """It is reported by name, is never available, and does not stop the app."""
     len(REGISTRY)
     REGISTRY._entries["broken"] = EntryPoint("broken", "no_such_module:X", GROUP)
-    _, faults = build("broken")
+    (entry, other), faults = build("broken:a-model", "local")
 
-    assert faults == [
-        (
-            "LLM_PRIMARY_PROVIDER names 'broken', which cannot be loaded:"
-            " ModuleNotFoundError: No module named 'no_such_module'"
-        )
+    assert faults == []
+    why = (
+        "provider plug-in 'broken' cannot be loaded:"
+        " ModuleNotFoundError: No module named 'no_such_module'"
+    )
+    assert (entry.name, entry.unavailable().reason) == ("broken:a-model", why)
+    assert other.name == "local"
+    assert [(each.levelname, each.message) for each in caplog.records] == [
+        ("ERROR", why)
     ]
 
 

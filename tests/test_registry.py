@@ -6,7 +6,7 @@ import pytest
 
 from flask_llm import LLMFactory, LLMProvider
 from flask_llm.providers.claude import ClaudeProvider
-from flask_llm.registry import GROUP, Registry
+from flask_llm.registry import GROUP, PluginError, Registry
 from flask_llm.testing import FakeProvider
 
 REGISTRY = LLMFactory.PROVIDER_REGISTRY
@@ -14,9 +14,10 @@ REGISTRY = LLMFactory.PROVIDER_REGISTRY
 
 def test_built_ins_enter_by_the_entry_point():
     """The providers of this package use the door that is open to plug-ins."""
-    assert list(REGISTRY) == ["claude", "gemini", "local"]
+    names = {"claude", "gemini", "genai", "vertex", "openai", "cohere", "ollama"}
+    assert list(REGISTRY) == sorted({*names, "local"})
     assert REGISTRY["claude"] is ClaudeProvider
-    assert len(REGISTRY) == 3
+    assert len(REGISTRY) == 8
 
 
 def test_looking_up_a_name_imports_no_sdk():
@@ -26,7 +27,8 @@ def test_looking_up_a_name_imports_no_sdk():
         from flask_llm import LLMFactory
         assert "flask_llm.providers.claude" not in sys.modules
         [LLMFactory.PROVIDER_REGISTRY[name] for name in LLMFactory.PROVIDER_REGISTRY]
-        sdks = {"anthropic", "google.generativeai", "grpc", "xllamacpp"}
+        sdks = {"anthropic", "google.generativeai", "google.genai", "grpc", "xllamacpp",
+                "openai", "cohere", "ollama", "httpx", "httpx2", "requests"}
         assert not sdks & set(sys.modules), sdks & set(sys.modules)
     """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -73,8 +75,95 @@ def test_an_entry_point_must_name_a_provider():
     registry = Registry()
     registry._entries = {"odd": EntryPoint("odd", "json:loads", GROUP)}
 
-    with pytest.raises(ValueError, match="Must inherit from LLMProvider"):
+    with pytest.raises(PluginError) as caught:
         registry["odd"]
+    assert str(caught.value) == (
+        "provider plug-in 'odd' cannot be loaded:"
+        " ValueError: Must inherit from LLMProvider"
+    )
+
+
+PLUGIN = """
+from flask_llm import LLMProvider, LLMResponse
+
+class Parrot(LLMProvider):
+    needs_key = False
+
+    def generate_content(self, prompt, temperature=0.0, max_tokens=1024):
+        return LLMResponse(True, prompt, "parrot")
+
+    def get_provider_name(self):
+        return "parrot"
+
+    def is_available(self):
+        return True
+"""
+
+APP = """
+import logging
+from flask import Flask
+from flask_llm import FlaskLLM
+
+logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+app = Flask("app")
+app.config["LLM_PRIMARY_PROVIDER"] = "broken"
+app.config["LLM_FALLBACK_PROVIDERS"] = "parrot"
+FlaskLLM(app)
+response = app.llm.generate_content("hello")
+print(response.provider_name, response.content)
+print(type(app.llm.PROVIDER_REGISTRY["claude"]).__name__)
+print(app.llm.PROVIDER_REGISTRY["claude"].__module__)
+print("bad name" in app.llm.PROVIDER_REGISTRY)
+"""
+
+
+def install(folder, name, module, *points):
+    """Lay a distribution down as pip would; its entry points are "name = module:X"."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *points]))
+    if module:
+        (folder / f"{name.replace('-', '_')}.py").write_text(module)
+
+
+def test_plug_ins_of_strangers(tmp_path, monkeypatch):
+    """One that works is a provider; a broken one is told by name and stops nothing."""
+    install(
+        tmp_path,
+        "parrot-llm",
+        PLUGIN,
+        "parrot = parrot_llm:Parrot",
+        "claude = parrot_llm:Parrot",
+        "bad name = parrot_llm:Parrot",
+    )
+    install(tmp_path, "broken-llm", "1 / 0", "broken = broken_llm:Any")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", APP], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout.split() == [
+        *("parrot", "hello"),
+        *("ABCMeta", "flask_llm.providers.claude"),
+        "False",
+    ]
+    why = (
+        "provider plug-in 'broken' of broken-llm cannot be loaded:"
+        " ZeroDivisionError: division by zero"
+    )
+    assert done.stderr.splitlines() == [
+        (
+            "WARNING provider plug-in 'claude' of parrot-llm is left out:"
+            " provider plug-in 'claude' of Flask-LLM has the name"
+        ),
+        (
+            "WARNING provider plug-in 'bad name' of parrot-llm is left out:"
+            " use letters, digits, - _ and ."
+        ),
+        f"ERROR {why}",
+        f"WARNING broken skipped: {why}",
+    ]
 
 
 def test_a_name_can_be_taken_back():

@@ -1,0 +1,220 @@
+"""Endpoints under names of their own, over the wire and with the real SDK."""
+
+import json
+from importlib.metadata import EntryPoint
+
+import pytest
+import wire
+
+from flask_llm import LLMFactory
+from flask_llm.errors import ConfigurationError
+from flask_llm.registry import GROUP
+
+KEY = "sk-ant-of-the-company"
+EU_KEY = "sk-ant-of-the-region"
+
+
+@pytest.fixture
+def servers():
+    """Yield two servers that echo, each a region."""
+    answer = wire.echo(wire.message, lambda each: each.json["messages"][0]["content"])
+    with wire.Stub(answer) as us, wire.Stub(answer) as eu:
+        yield us, eu
+
+
+def factory(endpoints, *, chain="claude-eu", **config):
+    primary, *fallbacks = chain.split(",")
+    config["LLM_PROVIDERS"] = endpoints
+    return LLMFactory(primary, fallbacks, config=config)
+
+
+def sent_key(stub):
+    (received,) = stub.received
+    return received.headers["authorization"].removeprefix("Bearer ")
+
+
+def test_two_endpoints_of_one_provider(servers):
+    """Each has its key, address and model, and answers under its own name."""
+    us, eu = servers
+    eu.answer = wire.reply("", 429)
+    endpoints = {
+        "claude-us": {
+            "provider": "claude",
+            "api_key": KEY,
+            "base_url": us.url,
+            "model": "claude-haiku-5-5",
+        },
+        "claude-eu": {"provider": "claude", "api_key": EU_KEY, "base_url": eu.url},
+    }
+    response = factory(endpoints, chain="claude-eu,claude-us").generate_content("hi")
+
+    assert (response.provider_name, response.content) == ("claude-us", "echo: hi")
+    assert [each.provider for each in response.attempts] == ["claude-eu", "claude-us"]
+    assert (sent_key(us), sent_key(eu)) == (KEY, EU_KEY)
+    models = [each.received[0].json["model"] for each in servers]
+    assert models == ["claude-haiku-5-5", "claude-sonnet-5-5"]
+
+
+def test_the_environment_holds_json(servers, monkeypatch):
+    """In .env the endpoints are JSON, and their names may choose a model."""
+    us, _ = servers
+    endpoint = {"provider": "claude", "api_key": KEY, "base_url": us.url}
+    monkeypatch.setenv("LLM_PROVIDERS", json.dumps({"claude-us": endpoint}))
+    monkeypatch.setenv("LLM_PRIMARY_PROVIDER", "claude-us:claude-haiku-5-5")
+    response = LLMFactory(fallback_providers=[]).generate_content("hi")
+
+    assert response.provider_name == "claude-us:claude-haiku-5-5"
+    assert us.received[0].json["model"] == "claude-haiku-5-5"
+
+
+def test_what_is_left_open_is_read_from_keys_of_its_name(servers):
+    """So a secret need not stand in the JSON."""
+    us, _ = servers
+    response = factory(
+        {"claude-eu": {"provider": "claude", "base_url": us.url}},
+        CLAUDE_EU_API_KEY=EU_KEY,
+        LLM_CLAUDE_EU_MODEL="claude-haiku-5-5",
+        ANTHROPIC_API_KEY=KEY,
+    ).generate_content("hi")
+
+    assert response.success
+    assert sent_key(us) == EU_KEY
+    assert us.received[0].json["model"] == "claude-haiku-5-5"
+
+
+def test_the_key_of_the_provider_serves_its_own_address_only():
+    """Without a key of its own an endpoint elsewhere is unavailable, and says so."""
+    here = {"provider": "claude", "model": "claude-haiku-5-5"}
+    there = {"provider": "claude", "base_url": "https://gateway.example"}
+    llm = factory(
+        {"claude-eu": here, "claude-us": there},
+        chain="claude-eu,claude-us",
+        ANTHROPIC_API_KEY=KEY,
+    )
+    status = llm.get_provider_status(detail=True)
+
+    assert status["primary"]["available"]
+    assert status["fallbacks"][0]["reason"] == "no API key (set CLAUDE_US_API_KEY)"
+
+
+def test_advice_names_where_the_setting_is_written(servers):
+    """A refused key and an unknown model are looked for in the right place."""
+    us, eu = servers
+    us.answer = wire.reply("", 401)
+    eu.answer = wire.reply("", 404)
+    endpoints = {
+        "claude-us": {"provider": "claude", "api_key": KEY, "base_url": us.url},
+        "claude-eu": {"provider": "claude", "api_key": KEY, "base_url": eu.url},
+    }
+    llm = factory(endpoints, chain="claude-us,claude-eu")
+    refused, unknown = llm.generate_content("hi").attempts
+
+    assert refused.error == (
+        "API key rejected (check LLM_PROVIDERS['claude-us']['api_key'])"
+    )
+    assert unknown.error == (
+        "model not found (set LLM_CLAUDE_EU_MODEL,"
+        " or check LLM_PROVIDERS['claude-eu']['base_url'])"
+    )
+
+
+def test_an_advice_names_the_option_of_the_endpoint(servers):
+    """A provider's own advice speaks of the endpoint's key, not of its class's."""
+    us, _ = servers
+    us.answer = wire.reply(
+        wire.message(
+            content=[{"type": "thinking", "thinking": "Hm.", "signature": "s"}],
+            stop_reason="max_tokens",
+        )
+    )
+    endpoint = {"provider": "claude", "api_key": KEY, "base_url": us.url}
+    response = factory({"claude-eu": endpoint}).generate_content("hi", max_tokens=9000)
+
+    assert "set LLM_CLAUDE_EU_THINKING=off" in response.error
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "fault"),
+    [
+        ("{", "is no valid JSON (at character 1)"),
+        ("[]", "must be a dict of endpoints by name, or the JSON of one"),
+        (7, "must be a dict of endpoints by name, or the JSON of one"),
+        ({"x": "claude"}, "must have a dict of settings for 'x'"),
+        (
+            {"a b": {"provider": "claude"}},
+            "has the name 'a b': use letters, digits, - _ and . only",
+        ),
+        (
+            {"claude": {"provider": "claude"}},
+            "has the name 'claude', which is a provider's already",
+        ),
+        (
+            {"x": {"provider": "cluade"}},
+            "must name a provider for 'x', not 'cluade' (known: claude, cohere,",
+        ),
+        ({"x": {}}, "must name a provider for 'x', not None"),
+        (
+            {"x": {"provider": "claude", "modle": "m"}},
+            (
+                "has an unknown setting 'modle' for 'x'; did you mean 'model'? (known:"
+                " provider, api_key, base_url, max_concurrency, model, thinking,"
+            ),
+        ),
+        (
+            {"claude-eu": {"provider": "claude", "timeout": "soon"}},
+            "['claude-eu']['timeout'] must be seconds",
+        ),
+        (
+            {"claude-eu": {"provider": "claude", "api_key": "sk 1234567"}},
+            "['claude-eu']['api_key'] holds a space",
+        ),
+    ],
+)
+def test_faults_are_told_with_their_place(endpoints, fault):
+    """A wrong endpoint stops the app at start; no fault repeats a key."""
+    with pytest.raises(ConfigurationError) as caught:
+        factory(endpoints)
+    assert f"- LLM_PROVIDERS{fault if fault[0] == '[' else f' {fault}'}" in str(
+        caught.value
+    )
+    assert "1234567" not in str(caught.value)
+
+
+def test_an_endpoint_that_nobody_uses_must_be_right_too():
+    """It stands there in so many words; a typo in it is no other program's."""
+    with pytest.raises(ConfigurationError, match="unknown setting 'modle'"):
+        factory({"x": {"provider": "claude", "modle": "m"}}, chain="gemini")
+
+
+def test_an_endpoint_of_a_broken_plug_in_stops_nothing():
+    """It is unavailable like the plug-in itself."""
+    registry = LLMFactory.PROVIDER_REGISTRY
+    len(registry)
+    registry._entries["broken"] = EntryPoint("broken", "no_such_module:X", GROUP)
+    llm = factory({"mine": {"provider": "broken"}}, chain="mine,local")
+    reason = llm.get_provider_status(detail=True)["primary"]["reason"]
+
+    assert reason.startswith("provider plug-in 'broken' cannot be loaded")
+
+
+def test_keys_of_endpoints_are_no_typos(caplog):
+    """Neither those of the chain's endpoints nor those of others are warned of."""
+    factory(
+        {"claude-eu": {"provider": "claude"}, "claude-us": {"provider": "claude"}},
+        LLM_CLAUDE_EU_TIMEOUT=5,
+        LLM_CLAUDE_US_TIMEOUT=5,
+    )
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
+def test_the_keys_of_endpoints_appear_nowhere(servers, caplog):
+    """Neither in what is logged nor in what the factory shows of itself."""
+    us, _ = servers
+    us.answer = wire.reply({"error": {"message": f"bad key {EU_KEY}"}}, 401)
+    caplog.set_level("DEBUG")
+    endpoint = {"provider": "claude", "api_key": EU_KEY, "base_url": us.url}
+    llm = factory({"claude-eu": endpoint})
+    response = llm.generate_content("hi")
+
+    assert EU_KEY not in f"{response!r} {llm.config!r}"
+    assert EU_KEY not in caplog.text
