@@ -154,12 +154,11 @@ class ChainEntry:
         Raises:
             ProviderError: It cannot be asked, or did not answer; holds no key.
         """
-        if error := self.unavailable():
-            raise error
         try:
+            # Perhaps it lacks a model only, which the list would tell.
             return self.provider.list_models()
         except Exception as exc:  # noqa: BLE001  # a stranger's may raise anything
-            fault = explained(self.provider, exc)
+            fault = self.unavailable() or explained(self.provider, exc)
         raise self._presentable(fault.with_traceback(None), self.secrets)
 
     def is_news(self, error: UnavailableError) -> bool:

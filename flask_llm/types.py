@@ -24,6 +24,22 @@ class Usage:
     total_tokens: int
 
 
+def counted(taken: int | None, given: int | None) -> dict[str, int] | None:
+    """Return the `usage` of `LLMResponse.metadata`; None unless both were counted.
+
+    Args:
+        taken: Tokens of the prompt.
+        given: Tokens of the answer, hidden thinking included.
+    """
+    if taken is None or given is None:
+        return None
+    return {
+        "input_tokens": taken,
+        "output_tokens": given,
+        "total_tokens": taken + given,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try at one provider, or the reason why it was skipped.

@@ -213,6 +213,17 @@ def test_models_of_a_provider_outside_the_chain(lists):
     ]
 
 
+def test_models_of_an_ollama_server_before_one_is_chosen(httpserver):
+    """The list is what one chooses from, so no model need be set for it."""
+    pulled = {"models": [{"model": "qwen3:8b"}]}
+    httpserver.expect_request("/api/tags").respond_with_json(pulled)
+    config = {"LLM_OLLAMA_BASE_URL": httpserver.url_for("")}
+    result = invoke(config, "models", "ollama")
+
+    assert result.exit_code == 0
+    assert result.output.split() == ["ollama", "(*", "configured:", "-)", "qwen3:8b"]
+
+
 def test_models_of_an_endpoint(lists, httpserver):
     """A name of LLM_PROVIDERS is a name like any other, with its own address."""
     eu = {

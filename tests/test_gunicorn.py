@@ -17,6 +17,18 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 import wire
+from faultserver.messages import Answer
+from faultserver.wires import WIRES
+from wired import settings
+
+# All that ask over HTTP; vertex is genai with other credentials.
+NAMES = ["gemini", "claude", "openai", "cohere", "ollama", "genai"]
+APIS = {
+    "/messages": "anthropic",
+    "/chat/completions": "openai",
+    "/v2/chat": "cohere",
+    "/api/chat": "ollama",
+}
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "gunicorn_app:app"]
 MUST_RUN = "FLASK_LLM_CI" in os.environ
@@ -92,7 +104,9 @@ class Gunicorn:
         self.process.terminate()
         assert self.process.wait(SOON) == 0
         lines = self.log.read_text().splitlines()
-        told = re.compile(r"\[[^]]+\] \[\d+\] \[INFO\] ")
+        told = re.compile(
+            r"\[[^]]+\] \[\d+\] \[INFO\] |google-generativeai is no longer"
+        )
         assert [line for line in lines if not told.match(line)] == []
 
 
@@ -152,29 +166,27 @@ class TlsStub(wire.Stub):
         return self.tls.wrap_socket(connection, **options), address
 
 
-def settings_of(google: wire.Stub, anthropic: wire.Stub) -> dict[str, str]:
-    return {
-        "GOOGLE_API_KEY": "key-0123456789",
-        "LLM_GEMINI_BASE_URL": google.url,
-        "ANTHROPIC_API_KEY": "key-0123456789",
-        "LLM_CLAUDE_BASE_URL": anthropic.url,
-    }
+def settings_of(url: str) -> dict[str, str]:
+    found = {key: value for name in NAMES for key, value in settings(name, url).items()}
+    return {key: str(value) for key, value in found.items()}
 
 
-GEMINI = wire.echo(
-    wire.generated, lambda got: got.json["contents"][0]["parts"][0]["text"]
-)
-CLAUDE = wire.echo(wire.message, lambda got: got.json["messages"][0]["content"])
+def echo(handler: wire.Handler, received: wire.Received) -> None:
+    """Answer every API's request with its own prompt."""
+    name = next((n for end, n in APIS.items() if received.path.endswith(end)), "gemini")
+    if name == "gemini":
+        prompt = received.json["contents"][0]["parts"][0]["text"]
+    else:
+        prompt = received.json["messages"][0]["content"]
+    answer = Answer(text=f"echo: {prompt}", model="m")
+    wire.reply(WIRES[name].unary(answer))(handler, received)
 
 
 @pytest.fixture
 def echoes():
-    """Yield the settings of two providers whose servers repeat each prompt."""
-    with (
-        wire.Stub(GEMINI, keep_alive=True) as google,
-        wire.Stub(CLAUDE, keep_alive=True) as anthropic,
-    ):
-        yield settings_of(google, anthropic)
+    """Yield the settings of providers whose server repeats each prompt."""
+    with wire.Stub(echo, keep_alive=True) as server:
+        yield settings_of(server.url)
 
 
 @pytest.fixture
@@ -189,8 +201,8 @@ def tls_echoes(tmp_path):
     )
     pem.write_bytes(done.stdout)
     trust = {"REQUESTS_CA_BUNDLE": str(pem), "SSL_CERT_FILE": str(pem)}
-    with TlsStub(GEMINI, pem) as google, TlsStub(CLAUDE, pem) as anthropic:
-        yield settings_of(google, anthropic) | trust
+    with TlsStub(echo, pem) as server:
+        yield settings_of(server.url) | trust
 
 
 class TestOverTheWire:
@@ -200,10 +212,9 @@ class TestOverTheWire:
         self, gunicorn, echoes, worker_class, preload
     ):
         """Two workers, asked by many threads at once, after a call before the fork."""
-        names = ["gemini", "claude"]
-        with gunicorn(worker_class, preload, names, **echoes) as server:
+        with gunicorn(worker_class, preload, NAMES, **echoes) as server:
             workers = server.pids(2)
-            questions = [(name, f"{name} {n}") for n in range(20) for name in names]
+            questions = [(name, f"{name} {n}") for n in range(10) for name in NAMES]
             with ThreadPoolExecutor(16) as pool:
                 answers = list(pool.map(lambda q: server.ask(*q), questions))
             contents = [each["content"] for each in answers]
@@ -216,9 +227,8 @@ class TestOverTheWire:
     @pytest.mark.parametrize("worker_class", CLASSES[2:])
     def test_tls_survives_a_late_patch(self, gunicorn, tls_echoes, worker_class):
         """HTTPS works where gevent patches after the SDKs were imported."""
-        names = ["gemini", "claude"]
-        with gunicorn(worker_class, True, names, 1, **tls_echoes) as server:
-            for name in names * 2:
+        with gunicorn(worker_class, True, NAMES, 1, **tls_echoes) as server:
+            for name in NAMES * 2:
                 answer = server.ask(name, "over TLS")
                 assert answer["content"] == "echo: over TLS", answer["error"]
             server.end()

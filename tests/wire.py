@@ -1,248 +1,41 @@
 """The other end of the wire: a server that fails as told, and the providers' bodies.
 
-`pytest_httpserver` gives the ordinary statuses; `Stub` is for what it cannot do: reset,
-hang up, stay silent, send half a body, or keep connections open and tell them apart.
+`pytest_httpserver` gives the ordinary statuses; `Stub`, which the package ships, is for
+what it cannot do: reset, hang up, stay silent, send half a body, or keep connections
+open and tell them apart.
 """
 
-import json
-import os
 import re
-import socket
-import struct
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingTCPServer
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
+
+from flask_llm.testing.replies import (  # noqa: F401  # one door for the tests
+    close,
+    drip,
+    echo,
+    half,
+    hang,
+    in_turn,
+    reply,
+    reset,
+    stall,
+    together,
+)
+from flask_llm.testing.server import (  # noqa: F401
+    Answer,
+    Handler,
+    Received,
+    closed_port,
+    encoded,
+)
+from flask_llm.testing.server import StubServer as Stub  # noqa: F401
 
 PROMPT = "Why is the sky blue?"
 ANSWER = "Rayleigh scattering."
 HTML = "<html><body><h1>Welcome to the hotel's network</h1></body></html>"
-
-
-@dataclass(frozen=True)
-class Received:
-    """A request as it reached the stub; header names are in lower case."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    connection: tuple[str, int]
-
-    @property
-    def json(self):
-        return json.loads(self.body)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each answer waits 40 ms for an ACK
-
-    def do_POST(self):
-        received = Received(
-            self.path,
-            {name.lower(): value for name, value in self.headers.items()},
-            self.rfile.read(int(self.headers["Content-Length"] or 0)),
-            self.client_address,
-        )
-        self.server.received.append(received)
-        self.server.answer(self, received)
-
-    def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if not self.server.keep_alive:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        """Keep stderr quiet."""
-
-
-Answer = Callable[[Handler, Received], None]
-
-
-class Stub(ThreadingTCPServer):
-    """A server on loopback with a thread per connection; answers as told, or badly.
-
-    Args:
-        answer: Answers each request.
-        keep_alive: Whether clients may use a connection again. The SDKs leave an idle
-            one to the garbage collector, and anthropic's sometimes warns of it then.
-
-    Attributes:
-        received: Every request that arrived, in order.
-    """
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, answer: Answer, *, keep_alive: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer = answer
-        self.keep_alive = keep_alive
-        self.received: list[Received] = []
-        self._open: list[socket.socket] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def get_request(self):
-        connection, address = super().get_request()
-        self._open.append(connection)
-        return connection, address
-
-    def handle_error(self, request, client_address):
-        """Keep quiet of clients that hang up first."""
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *args):
-        self.shutdown()
-        for connection in self._open:  # wakes the threads that wait for a client
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
-
-
-def closed_port() -> str:
-    """Return an address where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
-
-
-def encoded(body: object) -> bytes:
-    """Return a body's bytes: text and bytes as they are, anything else as JSON."""
-    if isinstance(body, bytes):
-        return body
-    return (body if isinstance(body, str) else json.dumps(body)).encode()
-
-
-def reply(
-    body: object, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})
-) -> Answer:
-    """Answer properly."""
-    content = encoded(body)
-    head = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-
-    def answer(handler: Handler, received: Received) -> None:
-        handler.send(status, head | dict(headers), content)
-
-    return answer
-
-
-def echo(
-    build: Callable[[str], object], prompt_of: Callable[[Received], str]
-) -> Answer:
-    """Answer each request with its own prompt, so that mixed-up answers show."""
-
-    def answer(handler: Handler, received: Received) -> None:
-        reply(build(f"echo: {prompt_of(received)}"))(handler, received)
-
-    return answer
-
-
-def together(parties: int, answer: Answer) -> Answer:
-    """Answer only when so many requests are waiting at once."""
-    barrier = threading.Barrier(parties, timeout=10)
-
-    def wait(handler: Handler, received: Received) -> None:
-        barrier.wait()
-        answer(handler, received)
-
-    return wait
-
-
-def half(body: object) -> Answer:
-    """Promise a whole body, send half of it, hang up."""
-    content = encoded(body)
-
-    def answer(handler: Handler, received: Received) -> None:
-        head = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        handler.send(200, head, content[: len(content) // 2])
-        handler.close_connection = True
-
-    return answer
-
-
-def drip(body: object, *, chunked: bool = False, late: float = 0.0) -> Answer:
-    """Send a body of 60 bytes or more one byte every 50 ms, so for 3 s or longer.
-
-    Args:
-        body: The body.
-        chunked: Whether its length stays untold.
-        late: Seconds of silence before the headers.
-    """
-    content = encoded(body)
-
-    def answer(handler: Handler, received: Received) -> None:
-        time.sleep(late)
-        head = {"Content-Type": "application/json"}
-        if chunked:
-            head["Transfer-Encoding"] = "chunked"
-        else:
-            head["Content-Length"] = str(len(content))
-        handler.send(200, head, b"")
-        for byte in content:
-            time.sleep(0.05)
-            piece = bytes([byte])
-            handler.wfile.write(b"1\r\n%b\r\n" % piece if chunked else piece)
-
-    return answer
-
-
-def stall(body: object, *, late: float = 0.0) -> Answer:
-    """Send the headers, after so many seconds, and half of the body; then nothing."""
-    content = encoded(body)
-
-    def answer(handler: Handler, received: Received) -> None:
-        time.sleep(late)
-        head = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        handler.send(200, head, content[: len(content) // 2])
-        hang(handler, received)
-
-    return answer
-
-
-def in_turn(*answers: Answer) -> Answer:
-    """Answer each request in its own way; the last one serves all that follow."""
-
-    def answer(handler: Handler, received: Received) -> None:
-        number = handler.server.received.index(received)
-        answers[min(number, len(answers) - 1)](handler, received)
-
-    return answer
-
-
-def reset(handler: Handler, received: Received) -> None:
-    """Break the connection with a RST."""
-    linger = struct.pack("ii", 1, 0)
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    os.close(handler.connection.detach())  # else a FIN would go first
-    handler.close_connection = True
-
-
-def close(handler: Handler, received: Received) -> None:
-    """Hang up without a word."""
-    handler.close_connection = True
-
-
-def hang(handler: Handler, received: Received) -> None:
-    """Say nothing until the client or the test has had enough."""
-    handler.connection.recv(1)
-    handler.close_connection = True
 
 
 class Row(NamedTuple):
@@ -300,33 +93,6 @@ def failure(
     }
 
 
-_FORK = """
-import os, sys, traceback
-from importlib import import_module
-
-module, name, url = sys.argv[1:]
-provider = getattr(import_module(module), name)("key-0123456789", base_url=url)
-
-def ask(prompt):
-    content = provider.generate_content(prompt).content
-    assert content == f"echo: {prompt}", content
-
-ask("parent before")
-child = os.fork()
-if child == 0:
-    try:
-        ask("child once")
-        ask("child twice")
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-ask("parent meanwhile")
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-ask("parent after")
-"""
-
-
 def python(code: str, *arguments: str, options: tuple[str, ...] = ()) -> str:
     """Run code in a fresh interpreter, which must succeed; return what it printed."""
     done = subprocess.run(
@@ -338,14 +104,6 @@ def python(code: str, *arguments: str, options: tuple[str, ...] = ()) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def fork_with(provider_class: type, url: str) -> None:
-    """Ask before a fork, in the child, meanwhile and after; all must be answered right.
-
-    In an interpreter of its own: forking one that has threads is deprecated.
-    """
-    python(_FORK, provider_class.__module__, provider_class.__name__, url)
 
 
 # Anthropic -----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from .base import Retirement
 from .http import body_hooks
 from .retired import anthropic_ends
 from .sdk import SdkProvider
+from .thinking import SHORT, used_up
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {
@@ -22,10 +23,6 @@ _FINISHED = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
 }
-
-# Most models think before they answer, unasked, and thinking counts towards max_tokens:
-# below some pages of text it can leave nothing for the answer.
-_SHORT = 4096
 
 _LEAST_BUDGET = 1024  # the API's own limit
 
@@ -152,7 +149,7 @@ class ClaudeProvider(SdkProvider):
         text = "".join(part for part in parts if part)
         _check(answer.stop_reason)
         if not text.strip() and _FINISHED[answer.stop_reason] == "length":
-            raise self._used_up(answer)
+            raise used_up(thought=_has_thought(answer), remedy=self._remedy())
         return LLMResponse(
             success=True,
             content=text,
@@ -168,18 +165,11 @@ class ClaudeProvider(SdkProvider):
     def _list(self, client: Any) -> list[str]:
         return [each.id for each in client.models.list(timeout=self.timeout)]
 
-    def _used_up(self, answer: Any) -> BadAnswerError:
-        """Return the error for an answer that ends before its first word."""
-        if not _has_thought(answer):
-            return BadAnswerError(
-                reason="max_tokens used up before any text", advice="raise max_tokens"
-            )
-        advice = "raise max_tokens"
-        if self.thinking != "off" and not self._parameters.refuses("thinking.disabled"):
-            advice += f" or set {self.setting('thinking')}=off"
-        return BadAnswerError(
-            reason="thinking used up max_tokens before any text", advice=advice
-        )
+    def _remedy(self) -> str:
+        """Return the setting that would keep the model from thinking, if one would."""
+        if self.thinking == "off" or self._parameters.refuses("thinking.disabled"):
+            return ""
+        return f"{self.setting('thinking')}=off"
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the API's own message and error type."""
@@ -218,7 +208,7 @@ def _thinking_config(thinking: str | int, max_tokens: int) -> Mapping[str, Any] 
         return {"type": "disabled"}
     if thinking == "adaptive":
         return {"type": "adaptive"}
-    if thinking == "off" or max_tokens < _SHORT:
+    if thinking == "off" or max_tokens < SHORT:
         return {"type": "disabled"}
     return None
 

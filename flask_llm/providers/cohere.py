@@ -6,11 +6,12 @@ from typing import Any
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..parsers import shown, whole
-from ..types import LLMResponse, Request
+from ..types import LLMResponse, Request, counted
 from ..wording import MALFORMED
 from .completion import message_of
 from .http import body_hooks
 from .sdk import SdkProvider
+from .thinking import SHORT, used_up
 
 # Finish reasons that end an answer; the rest leave it incomplete.
 _FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
@@ -26,10 +27,6 @@ _TOXIC = "ERROR_TOXIC"
 _DENY_LISTED = 498
 
 _REDIRECT = 300
-
-# Reasoning models think unasked, and thinking counts towards max_tokens: below some
-# pages of text it can leave nothing for the answer.
-_SHORT = 4096
 
 
 def _parse_thinking(value: Any) -> str | int:
@@ -118,7 +115,7 @@ class CohereProvider(SdkProvider):
         if isinstance(self.thinking, int):
             budget = self.thinking if self.thinking < max_tokens else max_tokens // 2
             return {"type": "enabled", "token_budget": max(1, budget)}
-        is_short = "reasoning" in self.model and max_tokens < _SHORT
+        is_short = "reasoning" in self.model and max_tokens < SHORT
         if self.thinking == "off" or is_short:
             return {"type": "disabled"}
         return None
@@ -146,7 +143,8 @@ class CohereProvider(SdkProvider):
         _check(answer.finish_reason)
         text = "".join(part for part in _parts(content, "text") if part)
         if not text.strip() and _FINISHED[answer.finish_reason] == "length":
-            raise self._used_up(has_thought=bool(_parts(content, "thinking")))
+            thought = bool(_parts(content, "thinking"))
+            raise used_up(thought=thought, remedy=self._remedy())
         return LLMResponse(
             success=True,
             content=text,
@@ -165,18 +163,11 @@ class CohereProvider(SdkProvider):
         )
         return [each.name for each in found.models]
 
-    def _used_up(self, *, has_thought: bool) -> BadAnswerError:
-        """Return the error for an answer that ends before its first word."""
-        advice = "raise max_tokens"
-        if not has_thought:
-            return BadAnswerError(
-                reason="max_tokens used up before any text", advice=advice
-            )
-        if self.thinking != "off" and not self._parameters.refuses("thinking.disabled"):
-            advice += f" or set {self.setting('thinking')}=off"
-        return BadAnswerError(
-            reason="thinking used up max_tokens before any text", advice=advice
-        )
+    def _remedy(self) -> str:
+        """Return the setting that would keep the model from thinking, if one would."""
+        if self.thinking == "off" or self._parameters.refuses("thinking.disabled"):
+            return ""
+        return f"{self.setting('thinking')}=off"
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the API's own message: `str(exc)` is all headers."""
@@ -222,8 +213,4 @@ def _usage(usage: Any) -> dict[str, int] | None:
     made = getattr(tokens, "output_tokens", None)
     if not (isinstance(taken, int | float) and isinstance(made, int | float)):
         return None
-    return {
-        "input_tokens": int(taken),
-        "output_tokens": int(made),
-        "total_tokens": int(taken + made),
-    }
+    return counted(int(taken), int(made))

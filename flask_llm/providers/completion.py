@@ -4,6 +4,7 @@ from typing import Any
 
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, TransientError
+from ..types import counted
 from ..wording import MALFORMED
 
 # Finish reasons that end an answer: OpenAI's own, Together's "eos", the two others of
@@ -62,7 +63,10 @@ class Completion:
         _check(choice.finish_reason, choice.message)
         self.text = choice.message.content or ""
         self.finish_reason = _FINISHED[choice.finish_reason]
-        self.usage = _usage(answer.usage)
+        self.usage = counted(
+            getattr(answer.usage, "prompt_tokens", None),
+            getattr(answer.usage, "completion_tokens", None),
+        )
         self._answer = answer
 
     @property
@@ -115,11 +119,3 @@ def _check(finish: str | None, message: Any) -> None:
         raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
     if not isinstance(message.content, str | None):
         raise TransientError(reason=MALFORMED)
-
-
-def _usage(usage: Any) -> dict[str, int] | None:
-    taken = getattr(usage, "prompt_tokens", None)
-    made = getattr(usage, "completion_tokens", None)
-    if taken is None or made is None:
-        return None
-    return {"input_tokens": taken, "output_tokens": made, "total_tokens": taken + made}

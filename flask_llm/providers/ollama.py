@@ -15,11 +15,12 @@ from ..errors import (
     text_of,
 )
 from ..parsers import lasting, one_of, seconds, whole
-from ..types import LLMResponse, Request
+from ..types import LLMResponse, Request, counted
 from ..wording import MALFORMED
 from .completion import message_of
 from .http import allow, credentials, own_times
 from .sdk import SdkProvider, installed
+from .thinking import used_up
 
 _ADDRESS = "http://127.0.0.1:11434"
 
@@ -121,6 +122,12 @@ class OllamaProvider(SdkProvider):
             # No messages at all is the API's way of asking for it.
             self._ask(lambda client: self._chat(client, patience, messages=[]))
 
+    def _connect_if_available(self) -> Any:
+        """Connect, also without a model: its server can list those that it has."""
+        if not installed(self.module):
+            raise UnavailableError(reason=self.unavailable_reason())
+        return self._connect()
+
     def _connect(self) -> Any:
         from ollama import Client
 
@@ -196,29 +203,17 @@ class OllamaProvider(SdkProvider):
             raise BadAnswerError(reason=f"incomplete answer (done reason: {finish})")
         text = answer.message.content or ""
         if not text.strip() and finish == "length":
-            raise self._used_up(has_thought=bool(answer.message.thinking))
+            remedy = "" if self.thinking == "off" else f"{self.setting('thinking')}=off"
+            raise used_up(thought=bool(answer.message.thinking), remedy=remedy)
         return LLMResponse(
             success=True,
             content=text,
             provider_name=self.name,
             metadata={
                 "model": answer.model or self.model,
-                "usage": _usage(answer.prompt_eval_count, answer.eval_count),
+                "usage": counted(answer.prompt_eval_count, answer.eval_count),
                 "finish_reason": finish,
             },
-        )
-
-    def _used_up(self, *, has_thought: bool) -> BadAnswerError:
-        """Return the error for an answer that ends before its first word."""
-        advice = "raise max_tokens"
-        if not has_thought:
-            return BadAnswerError(
-                reason="max_tokens used up before any text", advice=advice
-            )
-        if self.thinking != "off":
-            advice += f" or set {self.setting('thinking')}=off"
-        return BadAnswerError(
-            reason="thinking used up max_tokens before any text", advice=advice
         )
 
     def _list(self, client: Any) -> list[str]:
@@ -255,13 +250,3 @@ class OllamaProvider(SdkProvider):
         if isinstance(error, ModelNotFoundError) and "model" in error.detail:
             return error.copy(advice=f"ollama pull {self.model}")
         return error
-
-
-def _usage(taken: int | None, made: int | None) -> dict[str, int] | None:
-    if taken is None or made is None:
-        return None
-    return {
-        "input_tokens": taken,
-        "output_tokens": made,
-        "total_tokens": taken + made,
-    }

@@ -15,6 +15,7 @@ from .completion import AnsweredError, Completion, code_of, message_of
 from .http import body_hooks
 from .retired import openai_ends
 from .sdk import SdkProvider
+from .thinking import SHORT, used_up
 
 # By OpenAI's reasoning guide and its models' pages these think before they answer and
 # take no temperature; the aliases of ChatGPT's models do not.
@@ -24,10 +25,6 @@ _THINKS = re.compile(r"(?:o\d|gpt-[56])(?!.*-chat)")
 _MUST_THINK = re.compile(
     r"o\d|gpt-5(?:-|$)|.*codex|gpt-6(?:\.\d)?-astra|gpt-6\.1-sol|gpt-6\.2-"
 )
-
-# Thinking counts towards max_tokens: below some pages of text it can leave nothing for
-# the answer.
-_SHORT = 4096
 
 _EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 _parse_reasoning = one_of("auto", "off", *_EFFORTS)
@@ -152,7 +149,7 @@ class OpenAIProvider(SdkProvider):
         """Return the `reasoning_effort` of a request, or None for the model's habit."""
         if self.reasoning in _EFFORTS:
             return self.reasoning
-        if self.reasoning == "auto" and not (self._thinks() and max_tokens < _SHORT):
+        if self.reasoning == "auto" and not (self._thinks() and max_tokens < SHORT):
             return None
         return "low" if self._parameters.refuses("reasoning_effort.none") else "none"
 
@@ -174,7 +171,7 @@ class OpenAIProvider(SdkProvider):
         completion = Completion(answer)
         text, finish = completion.text, completion.finish_reason
         if not text.strip() and finish == "length":
-            raise self._used_up(completion)
+            raise used_up(thought=completion.has_thought, remedy=self._remedy())
         return LLMResponse(
             success=True,
             content=text,
@@ -187,19 +184,12 @@ class OpenAIProvider(SdkProvider):
             },
         )
 
-    def _used_up(self, completion: Completion) -> BadAnswerError:
-        """Return the error for an answer that ends before its first word."""
-        advice = "raise max_tokens"
-        if not completion.has_thought:
-            return BadAnswerError(
-                reason="max_tokens used up before any text", advice=advice
-            )
+    def _remedy(self) -> str:
+        """Return the setting that would keep the model from thinking, if one would."""
         refused = self._parameters.refuses("reasoning_effort.none")
-        if self.reasoning != "off" and not refused:
-            advice += f" or set {self.setting('reasoning')}=off"
-        return BadAnswerError(
-            reason="thinking used up max_tokens before any text", advice=advice
-        )
+        if self.reasoning == "off" or refused:
+            return ""
+        return f"{self.setting('reasoning')}=off"
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(timeout=self.timeout, extra_headers=self._headers())

@@ -1,115 +1,51 @@
-"""For the tests of an app: a provider that says what it is told to."""
+"""For tests: of an app, a provider with a script; of a provider, its contract.
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Self
+The contracts need pytest (`pip install pytest`), and are imported when asked for.
+"""
 
-from ..clock import SYSTEM, Clock
-from ..config import ProviderSettings
-from ..providers.base import LLMProvider
-from ..types import LLMResponse, Request
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Delay", "FakeProvider"]
+from .fake import Delay, FakeProvider, Step
+from .replies import reply
+from .server import Received, StubServer
+
+if TYPE_CHECKING:
+    from .contract import ProviderContract
+    from .in_process import InProcessContract
+
+__all__ = [
+    "Delay",
+    "FakeProvider",
+    "InProcessContract",
+    "ProviderContract",
+    "Received",
+    "Step",
+    "StubServer",
+    "reply",
+]
+
+_CONTRACTS = {"InProcessContract": "in_process", "ProviderContract": "contract"}
+
+# Modules whose assertions pytest explains, if it knows of them before their import.
+_TESTS = ("basics", "wired", "failures", "keys", "in_process", "contract")
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """A step of a script that takes time.
+def __getattr__(name: str) -> Any:
+    """Import a contract when it is first asked for.
 
-    Attributes:
-        seconds: How long it takes.
-        step: What happens then.
+    Raises:
+        AttributeError: There is no such name.
+        ImportError: pytest is not installed.
     """
-
-    seconds: float
-    step: "Step" = "ok"
-
-
-Step = str | LLMResponse | Exception | type[Exception] | Callable[[str], str] | Delay
-"""One step of a script: a text or a response to return, an exception (or its class) to
-raise, a function from prompt to text, or a `Delay` before one of these."""
-
-
-class FakeProvider(LLMProvider):
-    """A provider with a script, which reaches no network and records its calls.
-
-    An object of it can stand in a chain where a name would::
-
-        fake = FakeProvider(QuotaError(), "spam")
-        llm = LLMFactory(fake, [FakeProvider("ham", name="second")])
-
-    or in an app's configuration: ``app.config["LLM_PRIMARY_PROVIDER"] = fake``.
-
-    Args:
-        *script: One step for each call; the last one repeats. Without any, "ok".
-        name: Its name in the chain.
-        available: What `is_available` says; may be changed later.
-        clock: Where a `Delay` is waited for.
-
-    Attributes:
-        calls: What it was asked, in order.
-    """
-
-    needs_key = False
-
-    def __init__(
-        self,
-        *script: Step,
-        name: str = "fake",
-        available: bool = True,
-        clock: Clock = SYSTEM,
-    ) -> None:
-        self.name = name
-        self.available = available
-        self.calls: list[Request] = []
-        self._script = script or ("ok",)
-        self._clock = clock
-        self._lock = threading.Lock()
-
-    @classmethod
-    def from_config(cls, settings: ProviderSettings) -> Self:
-        """Make one that answers "ok", for a class registered under a name."""
-        return cls(name=settings.name)
-
-    def generate_content(
-        self, prompt: str, temperature: float = 0.0, max_tokens: int = 1024
-    ) -> LLMResponse:
-        """Record the call and play the next step of the script.
-
-        Args:
-            prompt: Recorded in `calls`.
-            temperature: Recorded in `calls`.
-            max_tokens: Recorded in `calls`.
-
-        Returns:
-            The scripted answer.
-
-        Raises:
-            Exception: The scripted one.
-        """
-        with self._lock:
-            self.calls.append(Request(prompt, temperature, max_tokens))
-            step = self._script[min(len(self.calls), len(self._script)) - 1]
-        return self._play(step, prompt)
-
-    def get_provider_name(self) -> str:
-        """Return its name in the chain."""
-        return self.name
-
-    def is_available(self) -> bool:
-        """Return `available`."""
-        return self.available
-
-    def _play(self, step: Step, prompt: str) -> LLMResponse:
-        if isinstance(step, Delay):
-            self._clock.sleep(step.seconds)
-            return self._play(step.step, prompt)
-        if isinstance(step, Exception):
-            raise step
-        if isinstance(step, type):
-            raise step()
-        if isinstance(step, LLMResponse):
-            return replace(step, metadata=dict(step.metadata))
-        text = step if isinstance(step, str) else step(prompt)
-        return LLMResponse(success=True, content=text, provider_name=self.name)
+    if name not in _CONTRACTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import pytest
+    except ModuleNotFoundError:
+        # Not as its subclass, which says that this module is missing.
+        raise ImportError(f"{name} needs pytest: pip install pytest") from None
+    modules = (f"{__name__}.{module}" for module in _TESTS)
+    pytest.register_assert_rewrite(*(m for m in modules if m not in sys.modules))
+    return getattr(import_module(f"{__name__}.{_CONTRACTS[name]}"), name)
