@@ -4,7 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import date
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 from .. import classify
 from ..config import ProviderSettings
@@ -88,7 +88,7 @@ class LLMProvider(ABC):
         """Return whether the provider is configured. Must not use the network."""
 
     @classmethod
-    def from_config(cls, settings: ProviderSettings) -> Self:
+    def from_config(cls, settings: ProviderSettings) -> "LLMProvider":
         """Make the provider from its settings; the place for a richer `__init__`.
 
         Called on first use, once in each process. As it is, it passes the key on, or

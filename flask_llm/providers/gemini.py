@@ -1,17 +1,24 @@
-"""Gemini, through the `google-generativeai` SDK."""
+"""Gemini, through the `google-generativeai` SDK, or else through its successor."""
 
 import json
+import logging
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from .. import classify
-from ..classify import PER_DAY
+from ..config import ProviderSettings
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError
+from ..parsers import one_of
 from ..types import LLMResponse, Request
+from . import google
+from .base import Retirement
+from .genai import GenaiProvider
 from .http import bound_requests, requests_adapter
-from .sdk import SdkProvider
+from .parameters import tell_once
+from .sdk import SdkProvider, installed
 
 # Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
 # function call and reasons newer than the SDK (which read 0) leave no usable answer.
@@ -30,21 +37,73 @@ class GeminiProvider(SdkProvider):
     Uses the REST transport: its connections can be patched by gevent, and its errors
     carry the HTTP headers. Google's documentation of Gemini 3.6 deprecates
     `temperature`, since low values can make a model loop: it is not sent to this and
-    later ones. Thinking cannot be bounded, since the SDK knows nothing of it.
+    later ones.
+
+    Configured with the setting `sdk` "google-genai", or where only that is installed,
+    the name stands for a `GenaiProvider`.
+
+    Args:
+        api_key: The key.
+        model: Model instead of the default one.
+        base_url: Address instead of Google's.
+        timeout: Seconds that one attempt may take.
+        thinking: As for `GenaiProvider`; but this SDK knows nothing of thinking, so
+            anything except "auto" only leads to a warning.
+
+    Raises:
+        ValueError: The key holds what no HTTP header can carry, or `thinking` is none
+            of these.
     """
 
     name = "gemini"
     module = "google.generativeai"
     distribution = "google-generativeai"
     requirement = "google-generativeai"
-    api_key_names = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
-    default_model = "gemini-3.8-flash"
+    api_key_names = google.API_KEY_NAMES
+    default_model = google.DEFAULT_MODEL
+    options = {  # noqa: RUF012  # never changed
+        "sdk": one_of(distribution, GenaiProvider.distribution),
+        "thinking": google.parse_thinking,
+    }
+    ended = (
+        "google-generativeai is no longer supported by Google: set"
+        " LLM_GEMINI_SDK=google-genai, after pip install"
+        f" {GenaiProvider.requirement}"
+    )
+
+    def __init__(
+        self,
+        api_key: str = "",
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        thinking: str | int = "auto",
+    ) -> None:
+        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
+        self.thinking = google.parse_thinking(thinking)
+
+    @classmethod
+    def from_config(cls, settings: ProviderSettings) -> SdkProvider:
+        """Make the provider from its settings, on top of the SDK that they name."""
+        usual = cls if installed(cls.module) else GenaiProvider
+        options = {"sdk": usual.distribution, **settings.options}
+        old = options.pop("sdk") == cls.distribution
+        settings = replace(settings, options=options)
+        if old:
+            return super().from_config(settings)
+        return GenaiProvider.from_config(settings)
+
+    def retirement(self) -> Retirement | None:
+        """Return when its model ends, if Google has said so."""
+        return google.retirement(self.model)
 
     def _import(self) -> Any:
         return _import_sdk()
 
     def _connect(self) -> Any:
         genai = self._import()
+        tell_once(logging.WARNING, self.ended)
         from google.ai.generativelanguage import GenerativeServiceClient
 
         service = GenerativeServiceClient(
@@ -57,7 +116,13 @@ class GeminiProvider(SdkProvider):
         return model
 
     def _refused(self) -> Collection[str]:
-        return () if _takes_temperature(self.model) else ("temperature",)
+        return google.refused(self.model)
+
+    def _adapted(self, request: Request) -> list[str]:  # noqa: ARG002  # the same for all
+        if self.thinking == "auto":
+            return []
+        switch = f"set {self.setting('sdk')}={GenaiProvider.distribution}"
+        return [f"thinking is left to {self.model} by {self.distribution} ({switch})"]
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         return client.generate_content(
@@ -79,7 +144,7 @@ class GeminiProvider(SdkProvider):
             provider_name=self.name,
             metadata={
                 "model": answer._result.model_version or self.model,  # noqa: SLF001  # not on the wrapper
-                "usage": _usage(answer.usage_metadata),
+                "usage": google.usage(answer.usage_metadata),
                 "finish_reason": _FINISHED[finish],
             },
         )
@@ -108,13 +173,9 @@ class GeminiProvider(SdkProvider):
         """Return the error, with the reason and RetryInfo out of Google's details."""
         if classify.status_of(exc) is None:
             return super().explain(exc)
-        return classify.from_exception(
-            exc,
-            detail=_message(exc),
-            code=PER_DAY if _is_per_day(exc) else _detail(exc, "reason"),
-            # RetryInfo mostly comes without a Retry-After header, and is more exact.
-            retry_after=_seconds(_detail(exc, "retryDelay")),
-        )
+        # The SDK puts its own address before Google's message.
+        message = re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))
+        return google.explain(exc, getattr(exc, "details", None), message)
 
 
 def _import_sdk() -> Any:
@@ -164,14 +225,6 @@ def _make_readable(response: Any, **_: Any) -> None:
     response._content = json.dumps(body).encode()  # noqa: SLF001  # requests has no setter
 
 
-def _takes_temperature(model: str) -> bool:
-    """Return whether a model is one before Gemini 3.6; an alias means the newest."""
-    version = re.search(r"gemini-(\d+)(?:\.(\d+))?", model)
-    if version:
-        return (int(version[1]), int(version[2] or 0)) < (3, 6)
-    return not model.removeprefix("models/").startswith("gemini-")
-
-
 def _candidate(answer: Any) -> Any:
     """Return the first candidate, or raise for a blocked prompt or an empty answer."""
     if answer.candidates:
@@ -193,50 +246,3 @@ def _check(finish: int, text: str) -> None:
             reason="thinking used up max_tokens before any text",
             advice="raise max_tokens",
         )
-
-
-def _usage(usage: Any) -> dict[str, int] | None:
-    if not usage.total_token_count:
-        return None
-    return {
-        "input_tokens": usage.prompt_token_count,
-        # Hidden thinking is in the total only, and it is paid for as output.
-        "output_tokens": usage.total_token_count - usage.prompt_token_count,
-        "total_tokens": usage.total_token_count,
-    }
-
-
-def _dicts(value: object) -> Iterator[dict[str, Any]]:
-    """Yield the objects of what should be a list of them."""
-    for each in value if isinstance(value, list) else ():
-        if isinstance(each, dict):
-            yield each
-
-
-def _detail(exc: Exception, name: str) -> str | None:
-    """Return a text out of the list of details that Google puts into its errors."""
-    for each in _dicts(getattr(exc, "details", None)):
-        if isinstance(each.get(name), str):
-            return str(each[name])
-    return None
-
-
-def _is_per_day(exc: Exception) -> bool:
-    """Return whether a day's quota is used up, which Google's text does not tell."""
-    return any(
-        "PerDay" in str(violation.get("quotaId"))
-        for detail in _dicts(getattr(exc, "details", None))
-        for violation in _dicts(detail.get("violations"))
-    )
-
-
-def _message(exc: Exception) -> str:
-    """Return Google's message, without the SDK's address; nothing of a proxy's page."""
-    message = re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))
-    return "" if message.lstrip().startswith("<") else message
-
-
-def _seconds(duration: str | None) -> float | None:
-    """Return the seconds of a protobuf duration in JSON, such as "37.5s"."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)s", duration or "")
-    return float(found[1]) if found else None

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from .. import classify
@@ -58,6 +58,7 @@ class SdkProvider(LLMProvider):
         distribution: The SDK's name on PyPI.
         requirement: What to `pip install` for it.
         renames: Other names of parameters, tried if a model refuses the first.
+        ended: What to say of an SDK whose support has ended, and how to leave it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class SdkProvider(LLMProvider):
     distribution: ClassVar[str]
     requirement: ClassVar[str]
     renames: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    ended: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class SdkProvider(LLMProvider):
         self._client = PerProcess(self._connect_if_available)
 
     @classmethod
-    def from_config(cls, settings: ProviderSettings) -> Self:
+    def from_config(cls, settings: ProviderSettings) -> "SdkProvider":
         """Make the provider from its settings."""
         provider = cls(
             settings.api_key,
@@ -167,7 +169,7 @@ class SdkProvider(LLMProvider):
             error = self._parameters.learn(sent, explained(self, exc), exc)
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
-        detail = redact(error.detail, [self._api_key, *_hidden_in(self.base_url)])
+        detail = redact(error.detail, self._secrets())
         error.__traceback__ = None  # would tie it to this very frame, in a cycle
         raise error.copy(provider=self.name, detail=detail)
 
@@ -211,6 +213,10 @@ class SdkProvider(LLMProvider):
         if not self.is_available():
             raise UnavailableError(reason=self.unavailable_reason())
         return self._connect()
+
+    def _secrets(self) -> list[str]:
+        """Return what must be in no text: the key, and what an address may hold."""
+        return [self._api_key, *_hidden_in(self.base_url)]
 
     def _needs_key(self) -> bool:
         """Return whether it cannot be asked without a key, set up as it is."""

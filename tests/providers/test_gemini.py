@@ -1,219 +1,22 @@
+import json
+
+import google_rows
 import pytest
 import wire
-from wire import Row, generated, google_detail, google_error
+from wire import Row, generated, google_error
 from wire_contract import WireContract
 
+from flask_llm import LLMFactory
 from flask_llm.providers.gemini import GeminiProvider, _import_sdk
+from flask_llm.providers.genai import GenaiProvider
+from flask_llm.providers.parameters import tell_once
 
 KEY = "AIzaSyA-made-up-key-0123456789abcdefgh"
 
-STATUSES = {
-    "400": Row(
-        400,
-        google_error(400, "INVALID_ARGUMENT", "Unable to submit request: bad value."),
-        "invalid_request",
-        "request rejected: Unable to submit request: bad value.",
-    ),
-    "400 prompt too long": Row(
-        400,
-        google_error(
-            400,
-            "INVALID_ARGUMENT",
-            "The input token count (1200000) exceeds the maximum number of tokens"
-            " allowed (1048576).",
-        ),
-        "context_length",
-        "prompt too long: The input token count (1200000) exceeds",
-    ),
-    "400 key invalid": Row(
-        400,
-        wire.KEY_INVALID,
-        "auth",
-        "API key rejected (check GOOGLE_API_KEY): API key not valid.",
-    ),
-    "400 key expired": Row(
-        400,
-        google_error(
-            400, "INVALID_ARGUMENT", "API key expired. Please renew the API key."
-        ),
-        "auth",
-        "API key rejected (check GOOGLE_API_KEY): API key expired.",
-    ),
-    "400 key invalid, in words of tomorrow": Row(
-        400,
-        google_error(
-            400,
-            "INVALID_ARGUMENT",
-            "Wrong credential.",
-            google_detail("Help", links=[]),
-            google_detail("ErrorInfo", reason="API_KEY_INVALID"),
-        ),
-        "auth",
-        "check GOOGLE_API_KEY",
-    ),
-    "400 details of a strange shape": Row(
-        400,
-        google_error(
-            400,
-            "INVALID_ARGUMENT",
-            "Bad.",
-            google_detail("ErrorInfo", reason=["API_KEY_INVALID"]),
-            google_detail("RetryInfo", retryDelay=37),
-        ),
-        "invalid_request",
-        "Bad.",
-    ),
-    "401": Row(
-        401,
-        google_error(
-            401,
-            "UNAUTHENTICATED",
-            "Request had invalid authentication credentials.",
-            google_detail("ErrorInfo", reason="ACCESS_TOKEN_TYPE_UNSUPPORTED"),
-        ),
-        "auth",
-        "API key rejected (check GOOGLE_API_KEY): Request had invalid",
-    ),
-    "403": Row(
-        403,
-        google_error(
-            403,
-            "PERMISSION_DENIED",
-            "Your API key was reported as leaked. Please use another API key.",
-        ),
-        "auth",
-        "API key rejected (check GOOGLE_API_KEY): Your API key was reported as leaked.",
-    ),
-    "403 API switched off": Row(
-        403,
-        google_error(
-            403,
-            "PERMISSION_DENIED",
-            "Generative Language API has not been used in project 1 before.",
-            google_detail("ErrorInfo", reason="SERVICE_DISABLED"),
-        ),
-        "auth",
-        "API key rejected (check GOOGLE_API_KEY): Generative Language API has not",
-    ),
-    "404": Row(
-        404,
-        google_error(
-            404,
-            "NOT_FOUND",
-            "models/gemini-1.5-flash is not found for API version v1beta, or is not"
-            " supported for generateContent.",
-        ),
-        "model_not_found",
-        "(set LLM_GEMINI_MODEL, or check LLM_GEMINI_BASE_URL): models/gemini-1.5-f",
-    ),
-    "408": Row(408, "", "transient", "timeout"),
-    "409": Row(
-        409,
-        google_error(409, "ABORTED", "The operation was aborted."),
-        "invalid_request",
-        "request rejected: The operation was aborted.",
-    ),
-    "413": Row(413, wire.HTML, "context_length", "prompt too long"),
-    "429": Row(
-        429,
-        wire.exhausted(),
-        "quota",
-        "quota exceeded: You exceeded your current quota",
-    ),
-    "429 with RetryInfo": Row(
-        429, wire.exhausted("37.5s"), "quota", "quota exceeded", told=37.5
-    ),
-    "429 with RetryInfo of whole seconds": Row(
-        429, wire.exhausted("37s"), "quota", "quota exceeded", told=37.0
-    ),
-    "429 with both": Row(
-        429,
-        wire.exhausted("37.5s"),
-        "quota",
-        "quota exceeded",
-        {"Retry-After": "60"},
-        37.5,
-    ),
-    "429 with Retry-After": Row(
-        429, wire.exhausted(), "quota", "quota exceeded", {"Retry-After": "17"}, 17.0
-    ),
-    "429 with Retry-After, without details": Row(
-        429,
-        google_error(429, "RESOURCE_EXHAUSTED", "Resource has been exhausted."),
-        "quota",
-        "Resource has been exhausted.",
-        {"Retry-After": "17"},
-        17.0,
-    ),
-    "429 with an unreadable RetryInfo": Row(
-        429,
-        wire.exhausted("soon"),
-        "quota",
-        "quota exceeded",
-        {"Retry-After": "17"},
-        17.0,
-    ),
-    "429 per day": Row(429, wire.exhausted(quota="PerDay"), "quota", "quota exceeded"),
-    "429 empty": Row(429, "", "quota", "quota exceeded"),
-    "500": Row(
-        500,
-        google_error(500, "INTERNAL", "An internal error has occurred."),
-        "transient",
-        "server error 500: An internal error has occurred.",
-    ),
-    "503": Row(
-        503,
-        google_error(
-            503, "UNAVAILABLE", "The model is overloaded. Please try again later."
-        ),
-        "transient",
-        "server error 503: The model is overloaded.",
-    ),
-    "503 with RetryInfo": Row(
-        503,
-        google_error(
-            503,
-            "UNAVAILABLE",
-            "The model is overloaded.",
-            google_detail("RetryInfo", retryDelay="8s"),
-        ),
-        "transient",
-        "server error 503: The model is overloaded.",
-        told=8.0,
-    ),
-    "503 list": Row(
-        503,
-        [google_error(503, "UNAVAILABLE", "The model is overloaded.")],
-        "transient",
-        "server error 503",
-    ),
-    "504": Row(
-        504,
-        google_error(504, "DEADLINE_EXCEEDED", "Deadline expired."),
-        "transient",
-        "server error 504: Deadline expired.",
-    ),
-    "529": Row(529, wire.HTML, "transient", "server error 529"),
-}
-
-NO_ANSWERS = {
-    "broken JSON": Row(200, '{"candidates": [', "transient", "malformed answer"),
-    "number": Row(200, "5", "transient", "malformed answer"),
-    "list": Row(200, [generated("hi")], "transient", "malformed answer"),
-    "candidates of a text": Row(
-        200, {"candidates": "hi"}, "transient", "malformed answer"
-    ),
-    "parts of numbers": Row(
-        200,
-        generated(finish="STOP") | {"candidates": [{"content": {"parts": [5]}}]},
-        "transient",
-        "malformed answer",
-    ),
+# It reads as numbers what Google writes in words.
+NO_ANSWERS = google_rows.NO_ANSWERS | {
     "{}": Row(200, {}, "bad_answer", "answer without a candidate"),
     "empty list": Row(200, "[]", "bad_answer", "answer without a candidate"),
-    "no candidates": Row(
-        200, generated(candidates=[]), "bad_answer", "answer without a candidate"
-    ),
     "bare candidate": Row(
         200,
         generated(candidates=[{}]),
@@ -244,83 +47,6 @@ NO_ANSWERS = {
         "bad_answer",
         "incomplete answer (finish reason: 10)",
     ),
-    "MAX_TOKENS without text": Row(
-        200,
-        generated(finish="MAX_TOKENS"),
-        "bad_answer",
-        "thinking used up max_tokens before any text (raise max_tokens)",
-    ),
-    "STOP without parts": Row(200, generated(), "bad_answer", "empty answer"),
-    "blank text": Row(200, generated(" ", "\n"), "bad_answer", "empty answer"),
-    "function call": Row(
-        200,
-        generated(
-            candidates=[
-                {
-                    "content": {"parts": [{"functionCall": {"name": "dig"}}]},
-                    "finishReason": "STOP",
-                }
-            ]
-        ),
-        "bad_answer",
-        "empty answer",
-    ),
-    "prompt blocked": Row(
-        200, wire.blocked_prompt(), "content_blocked", "prompt blocked (SAFETY)"
-    ),
-    "prompt prohibited": Row(
-        200,
-        wire.blocked_prompt("PROHIBITED_CONTENT"),
-        "content_blocked",
-        "prompt blocked (PROHIBITED_CONTENT)",
-    ),
-} | {
-    finish: Row(
-        200,
-        generated(*texts, finish=finish),
-        "content_blocked",
-        "answer blocked by a safety filter",
-    )
-    for finish, texts in {
-        "SAFETY": (),
-        "RECITATION": ("To be, or",),
-        "BLOCKLIST": (),
-        "PROHIBITED_CONTENT": ("First, take",),
-        "SPII": (),
-        "IMAGE_SAFETY": (),
-    }.items()
-}
-
-ANSWERS = {
-    "several parts": (generated("Rayl", "eigh"), "Rayleigh", "stop"),
-    "max tokens": (generated("Rayl", finish="MAX_TOKENS"), "Rayl", "length"),
-    "text beside a call": (
-        generated(
-            candidates=[
-                {
-                    "content": {
-                        "parts": [
-                            {"functionCall": {"name": "dig"}},
-                            {"text": "Scattering"},
-                        ]
-                    },
-                    "finishReason": "STOP",
-                }
-            ]
-        ),
-        "Scattering",
-        "stop",
-    ),
-    "fields of tomorrow": (
-        generated("Scattering", mood={"level": "high"}),
-        "Scattering",
-        "stop",
-    ),
-    "two candidates": (
-        generated(candidates=generated("one")["candidates"] * 2),
-        "one",
-        "stop",
-    ),
 }
 
 KNOWN = {
@@ -331,38 +57,9 @@ KNOWN = {
     "warnings": ["temperature is not sent to gemini-3.8-flash, which takes none"],
 }
 
-NO_USAGE = {
-    str(usage): generated(wire.ANSWER, usageMetadata=usage) for usage in (None, {})
-}
-
 ECHO_OF_KEY = Row(
-    403,
-    google_error(403, "PERMISSION_DENIED", f"{KEY} was reported as leaked"),
-    "auth",
-    "[redacted] was reported as leaked",
+    403, google_rows.leaks(KEY)["error"], "auth", "[redacted] was reported as leaked"
 )
-
-LEAKS = {
-    "error": ECHO_OF_KEY.body,
-    "strange details": google_error(
-        403, "X", KEY, google_detail("ErrorInfo", reason=[KEY])
-    ),
-    "strange shape": {"error": KEY},
-    "text": KEY,
-}
-
-# Whether each of them takes a temperature.
-MODELS = {
-    "gemini-3.8-flash": False,
-    "gemini-3.6-pro": False,
-    "gemini-4-flash": False,
-    "gemini-flash-latest": False,
-    "models/gemini-3.8-flash": False,
-    "gemini-3.5-flash-lite": True,
-    "gemini-3-pro": True,
-    "models/gemini-3.5-flash-lite": True,
-    "gemma-4-27b-it": True,
-}
 
 _QUIET_IMPORT = """
 import warnings
@@ -376,6 +73,27 @@ except FutureWarning:
 """
 
 
+# A factory in an interpreter that cannot import some modules.
+_WITHOUT = """
+import json, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name in json.loads(sys.argv[2]):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocked())
+from flask_llm import LLMFactory
+
+factory = LLMFactory("gemini", [], config=json.loads(sys.argv[1]))
+response = factory.generate_content("hi")
+print(response.content or response.error)
+"""
+
+OLD, NEW = "google-generativeai", "google-genai"
+GENAI_PATH = "/v1/models/gemini-3.8-flash:generateContent"
+
+
 class TestGemini(WireContract):
     name = "gemini"
     provider_class = GeminiProvider
@@ -385,14 +103,14 @@ class TestGemini(WireContract):
     path = "/v1beta/models/gemini-3.8-flash:generateContent"
     reuse = True
     known = KNOWN
-    answers = ANSWERS
-    no_usage = NO_USAGE
-    statuses = STATUSES
+    answers = google_rows.ANSWERS
+    no_usage = google_rows.NO_USAGE
+    statuses = google_rows.STATUSES
     exhausted = ("429 per day",)
     no_answers = NO_ANSWERS
-    trouble = STATUSES["503"]
+    trouble = google_rows.STATUSES["503"]
     echo_of_key = ECHO_OF_KEY
-    leaks = LEAKS
+    leaks = google_rows.leaks(KEY)
 
     @staticmethod
     def answer(text=wire.ANSWER):
@@ -426,7 +144,9 @@ class TestGemini(WireContract):
         assert request.headers["x-goog-api-key"] == KEY
         assert KEY not in request.url
 
-    @pytest.mark.parametrize(("model", "takes"), MODELS.items(), ids=MODELS)
+    @pytest.mark.parametrize(
+        ("model", "takes"), google_rows.MODELS.items(), ids=google_rows.MODELS
+    )
     def test_temperature(self, httpserver, ask, model, takes):
         """Temperature goes to the models that take it; the others' answers warn."""
         wire.serve(httpserver, Row(200, generated("hi")))
@@ -483,3 +203,123 @@ class TestGemini(WireContract):
     def test_quiet_import(self):
         """Importing the SDK warns of nothing, and hides nobody else's warnings."""
         assert wire.python(_QUIET_IMPORT, options=("-W", "error")) == "heard\n"
+
+
+@pytest.fixture
+def echo():
+    """Return a server that repeats each prompt."""
+    answer = wire.echo(TestGemini.answer, TestGemini.sent_prompt)
+    with wire.Stub(answer) as stub:
+        yield stub
+
+
+def factory(url, **settings):
+    """Return a factory of one provider, with settings of its own."""
+    own = {f"LLM_GEMINI_{name}": value for name, value in settings.items()}
+    config = {"GOOGLE_API_KEY": KEY, "LLM_GEMINI_BASE_URL": url, **own}
+    return LLMFactory("gemini", [], config=config)
+
+
+def test_switch(echo):
+    """LLM_GEMINI_SDK serves the name through the other SDK, with the same settings."""
+    settings = {"MODEL": "gemini-3-pro", "THINKING": "high"}
+    response = factory(echo.url, SDK=NEW, **settings).generate_content("hi")
+    assert (response.content, response.provider_name) == ("echo: hi", "gemini")
+    (received,) = echo.received
+    assert received.path == "/v1/models/gemini-3-pro:generateContent"
+    assert received.headers["x-goog-api-key"] == KEY
+    sent = received.json["generationConfig"]["thinkingConfig"]
+    assert sent == {"thinking_level": "HIGH"}
+
+
+def test_advice_after_the_switch(httpserver):
+    """What the other SDK's provider advises are the settings of this name."""
+    wire.serve(httpserver, google_rows.STATUSES["404"])
+    error = factory(httpserver.url_for(""), SDK=NEW).generate_content("hi").error
+    assert google_rows.STATUSES["404"].says in error
+    spent = {"thoughtsTokenCount": 9000, "totalTokenCount": 9000}
+    wire_answer = generated(finish="MAX_TOKENS", usageMetadata=spent)
+    httpserver.clear()
+    wire.serve(httpserver, Row(200, wire_answer))
+    made = factory(httpserver.url_for(""), SDK=NEW)
+    error = made.generate_content("hi", max_tokens=9000).error
+    assert "(raise max_tokens or set LLM_GEMINI_THINKING=off)" in error
+
+
+def test_switch_of_an_endpoint(echo):
+    """An endpoint under its own name chooses its SDK by itself."""
+    own = {"provider": "gemini", "sdk": NEW, "api_key": KEY, "base_url": echo.url}
+    made = LLMFactory("second", [], config={"LLM_PROVIDERS": {"second": own}})
+    response = made.generate_content("hi")
+    assert (response.content, response.provider_name) == ("echo: hi", "second")
+    assert echo.received[0].path == GENAI_PATH
+
+
+def test_switch_to_something_else():
+    """A third SDK is refused at the start, naming the two."""
+    says = f"LLM_GEMINI_SDK must be {OLD} or {NEW}, not 'genai'"
+    with pytest.raises(ValueError, match=says):
+        factory(wire.closed_port(), SDK="genai")
+
+
+@pytest.mark.parametrize("sdk", [OLD, NEW, None])
+def test_end_of_support(echo, caplog, sdk):
+    """The old SDK's first use tells, once, that it ended and what to do."""
+    tell_once.cache_clear()
+    for _ in range(2):
+        made = factory(echo.url, SDK=sdk)
+        for _ in range(2):
+            assert made.generate_content("hi").content == "echo: hi"
+    warned = [each for each in caplog.records if each.message == GeminiProvider.ended]
+    assert [each.levelname for each in warned] == ([] if sdk == NEW else ["WARNING"])
+    assert 'pip install "Flask-LLM[google-genai]"' in GeminiProvider.ended
+    assert "LLM_GEMINI_SDK=google-genai" in GeminiProvider.ended
+    assert GenaiProvider.ended == ""
+
+
+def test_thinking_with_the_old_sdk(echo, caplog):
+    """The old SDK cannot say how to think: answers warn of that, the log once."""
+    tell_once.cache_clear()
+    made = factory(echo.url, THINKING="off", MODEL="gemini-3-pro")
+    says = (
+        "thinking is left to gemini-3-pro by google-generativeai"
+        " (set LLM_GEMINI_SDK=google-genai)"
+    )
+    for _ in range(2):
+        assert made.generate_content("hi").metadata["warnings"] == [says]
+    assert caplog.messages.count(says) == 1
+    assert "thinkingConfig" not in echo.received[0].json["generationConfig"]
+
+
+def without(*modules, url, **settings):
+    """Return what a call answers where some modules are not installed."""
+    own = {f"LLM_GEMINI_{name}": value for name, value in settings.items()}
+    config = {"GOOGLE_API_KEY": KEY, "LLM_GEMINI_BASE_URL": url, **own}
+    return wire.python(_WITHOUT, json.dumps(config), json.dumps(modules)).strip()
+
+
+def test_old_sdk_not_installed(echo):
+    """Where only the successor is installed, the name just works."""
+    assert without("google.generativeai", url=echo.url) == "echo: hi"
+    assert echo.received[0].path == GENAI_PATH
+
+
+def test_named_sdk_not_installed(echo):
+    """An SDK that is asked for is not replaced: its pip line is told."""
+    says = without("google.generativeai", url=echo.url, SDK=OLD)
+    assert "not installed: pip install google-generativeai" in says
+    says = without("google.genai", url=echo.url, SDK=NEW)
+    assert 'not installed: pip install "Flask-LLM[google-genai]"' in says
+    assert echo.received == []
+
+
+def test_no_sdk_installed(echo):
+    """Without either SDK the maintained one is to be installed."""
+    says = without("google.generativeai", "google.genai", url=echo.url)
+    assert 'not installed: pip install "Flask-LLM[google-genai]"' in says
+
+
+def test_new_sdk_not_installed(echo):
+    """Without the successor the old SDK serves the name as ever."""
+    assert without("google.genai", url=echo.url) == "echo: hi"
+    assert echo.received[0].path.startswith(TestGemini.path)

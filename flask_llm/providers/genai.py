@@ -1,0 +1,240 @@
+"""Gemini, through the `google-genai` SDK and an API key."""
+
+import math
+import warnings
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+from .. import classify
+from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
+from ..types import LLMResponse, Request
+from ..wording import MALFORMED
+from . import google
+from .base import Retirement
+from .http import body_hooks
+from .sdk import SdkProvider
+
+_FINISHED = {"STOP": "stop", "MAX_TOKENS": "length"}
+_BLOCKED = {
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "ESCALATION",
+    "MODEL_ARMOR",
+}
+
+
+class GenaiProvider(SdkProvider):
+    """Gemini, by Google's Generative Language API with an API key.
+
+    Google's documentation of Gemini 3.6 deprecates `temperature`, since low values can
+    make a model loop: it is not sent to this and later ones. The environment variables
+    that the SDK reads by itself change neither key nor address nor API.
+
+    Args:
+        api_key: The key.
+        model: Model instead of the default one.
+        base_url: Address instead of Google's.
+        timeout: Seconds that one attempt may take.
+        thinking: "auto", which is as little as the model allows in calls with
+            `max_tokens` below 4096 and the model's own habit in others; "off", which is
+            as little as the model allows in all; "minimal", "low", "medium" or "high";
+            or, for Gemini 2.5, the most tokens to think with. What a model does not
+            take is learned from its refusals.
+
+    Raises:
+        ValueError: The key holds what no HTTP header can carry, or `thinking` is none
+            of these.
+
+    Attributes:
+        api_version: The version of Google's API that is asked.
+    """
+
+    name = "genai"
+    module = "google.genai"
+    distribution = "google-genai"
+    requirement = '"Flask-LLM[google-genai]"'
+    api_key_names: ClassVar[tuple[str, ...]] = google.API_KEY_NAMES
+    default_model = google.DEFAULT_MODEL
+    options = {"thinking": google.parse_thinking}  # noqa: RUF012  # never changed
+    api_version: ClassVar[str] = "v1"
+
+    def __init__(
+        self,
+        api_key: str = "",
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        thinking: str | int = "auto",
+    ) -> None:
+        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
+        self.thinking = google.parse_thinking(thinking)
+
+    def retirement(self) -> Retirement | None:
+        """Return when its model ends, if Google has said so."""
+        return google.retirement(self.model)
+
+    def _import(self) -> Any:
+        # It warns of each word that is newer than itself, such as a finish reason.
+        warnings.filterwarnings("ignore", module=r"google\.genai\._common")
+        return super()._import()
+
+    def _connect(self) -> Any:
+        genai = self._import()
+        from google.genai.client import DebugConfig
+
+        return genai.Client(
+            http_options=self._http_options(),
+            # Else GOOGLE_GENAI_CLIENT_MODE could have recorded answers replayed.
+            debug_config=DebugConfig(
+                client_mode=None, replays_directory=None, replay_id=None
+            ),
+            **self._account(),
+        )
+
+    def _http_options(self) -> dict[str, Any]:
+        from httpx2 import Client
+
+        # Without `retry_options` nothing is repeated.
+        return {
+            # Always given: else GOOGLE_GEMINI_BASE_URL and GOOGLE_VERTEX_BASE_URL
+            # would decide where the key goes, and GOOGLE_GENAI_API_VERSION what to.
+            "base_url": self.base_url or self._home(),
+            "api_version": self.api_version,
+            # A redirect to another host would carry the key along in x-goog-api-key.
+            # `client_args` would leave the choice of the class to
+            # GOOGLE_GENAI_HTTP_CLIENT.
+            "httpx_client": Client(
+                follow_redirects=False, event_hooks=body_hooks("httpx2")
+            ),
+        }
+
+    def _home(self) -> str:
+        """Return Google's own address."""
+        return "https://generativelanguage.googleapis.com"
+
+    def _account(self) -> dict[str, Any]:
+        """Return the arguments of the client that say who asks, and which service."""
+        return {"vertexai": False, "api_key": self._api_key}
+
+    def _refused(self) -> Collection[str]:
+        return google.refused(self.model)
+
+    def _optional(self, request: Request) -> dict[str, Any]:
+        return super()._optional(request) | google.thinking(
+            self.thinking, self.model, request.max_tokens, self._parameters.refuses
+        )
+
+    def _adapted(self, request: Request) -> list[str]:
+        if isinstance(self.thinking, int) and self.thinking > request.max_tokens // 2:
+            return ["thinking is held to half of max_tokens"]
+        return []
+
+    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        config: dict[str, Any] = {
+            "max_output_tokens": request.max_tokens,
+            "http_options": _within(self._seconds(request)),
+            # Each of these could turn one call into several requests.
+            "automatic_function_calling": {"disable": True},
+            "automatic_continuation": False,
+        }
+        for name, value in optional.items():
+            thinks = name.startswith("thinking_")
+            place = config.setdefault("thinking_config", {}) if thinks else config
+            place[name] = value
+        return client.models.generate_content(
+            model=self.model, contents=request.prompt, config=config
+        )
+
+    def _read(self, answer: Any) -> LLMResponse:
+        candidate = _candidate(answer)
+        finish = candidate.finish_reason and candidate.finish_reason.name
+        _check(finish)
+        # Not `.text`, which warns of what is no text.
+        parts = (candidate.content and candidate.content.parts) or ()
+        text = "".join(part.text for part in parts if part.text and not part.thought)
+        if not text.strip() and _FINISHED[finish] == "length":
+            raise self._used_up(answer.usage_metadata)
+        return LLMResponse(
+            success=True,
+            content=text,
+            provider_name=self.name,
+            metadata={
+                "model": answer.model_version or self.model,
+                "usage": google.usage(answer.usage_metadata),
+                "finish_reason": _FINISHED[finish],
+                "request_id": answer.response_id,
+            },
+        )
+
+    def _used_up(self, usage: Any) -> BadAnswerError:
+        """Return the error for an answer that ends before its first word."""
+        spent = getattr(usage, "thoughts_token_count", None) or 0
+        why = "thinking used up max_tokens" if spent else "max_tokens used up"
+        advice = "raise max_tokens"
+        # A short call of "auto" has been told to think as little as it can already.
+        told = self.thinking == "off" or (
+            self.thinking == "auto" and spent < google.SHORT
+        )
+        if not told and google.least_thinking(self.model, self._parameters.refuses):
+            advice += f" or set {self.setting('thinking')}=off"
+        return BadAnswerError(reason=f"{why} before any text", advice=advice)
+
+    def _list(self, client: Any) -> list[str]:
+        limits = {"http_options": _within(self.timeout), "page_size": 1000}
+        return [
+            each.name.rpartition("/")[2]
+            for each in client.models.list(config=limits)
+            if each.name and self._generates(each)
+        ]
+
+    def _generates(self, model: Any) -> bool:
+        """Return whether a model of the list can be asked for text."""
+        return "generateContent" in (model.supported_actions or ())
+
+    def explain(self, exc: Exception) -> ProviderError:
+        """Return the error, with the reason and RetryInfo out of Google's details."""
+        if classify.status_of(exc) is None:
+            return super().explain(exc)
+        return google.explain(exc, _details(exc), getattr(exc, "message", ""))
+
+
+def _within(seconds: float) -> dict[str, int]:
+    """Return the `http_options` of a call that may take so long."""
+    # In milliseconds; 0 would mean for ever.
+    return {"timeout": max(1, math.ceil(seconds * 1000))}
+
+
+def _candidate(answer: Any) -> Any:
+    """Return the first candidate, or raise for a blocked prompt or an empty answer."""
+    if answer.candidates:
+        return answer.candidates[0]
+    feedback = answer.prompt_feedback
+    if feedback and feedback.block_reason:
+        why = f"prompt blocked ({feedback.block_reason.name})"
+        raise ContentBlockedError(reason=why)
+    if answer.usage_metadata is None and feedback is None:
+        # An empty body and JSON of any other kind come back as an empty answer.
+        raise TransientError(reason=MALFORMED)
+    raise BadAnswerError(reason="answer without a candidate")
+
+
+def _check(finish: str | None) -> None:
+    """Raise unless the candidate is complete, or cut by `max_tokens`."""
+    if finish in _BLOCKED:
+        raise ContentBlockedError(reason="answer blocked by a safety filter")
+    if finish not in _FINISHED:
+        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
+
+
+def _details(exc: Exception) -> object:
+    """Return the details of the body's `error`, whatever shape the body has."""
+    body = getattr(exc, "details", None)
+    error = body.get("error") if isinstance(body, dict) else None
+    return error.get("details") if isinstance(error, dict) else None

@@ -1,0 +1,182 @@
+"""Gemini on Google Cloud (Vertex AI), through the `google-genai` SDK."""
+
+import os
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import AuthError, ProviderError
+from ..parsers import shown, text
+from ..process import PerProcess
+from ..types import Request
+from . import google, google_auth
+from .base import Retirement
+from .genai import GenaiProvider
+from .sdk import installed
+
+_EVERYWHERE = "global"
+_CONTINENTS = ("eu", "us")
+
+# What Google calls a token that is too old.
+_TOO_OLD = "ACCESS_TOKEN_EXPIRED"
+
+
+def _parse_project(value: Any) -> str:
+    """Parse a project's id or number; it becomes a part of an address."""
+    if not re.fullmatch(r"[\w.:-]+", name := str(value).strip(), re.ASCII):
+        raise ValueError(
+            f"must be the id of a Google Cloud project, not {shown(value)}"
+        )
+    return name
+
+
+def _parse_location(value: Any) -> str:
+    """Parse a location; it becomes a part of a host's name."""
+    if not re.fullmatch(r"[a-z0-9-]+", name := str(value).strip().lower()):
+        raise ValueError(f"must be a location such as europe-west4, not {shown(value)}")
+    return name
+
+
+def _parse_credentials(value: Any) -> Any:
+    """Parse credentials: the path of a file, or an object of google.auth."""
+    if callable(getattr(value, "refresh", None)):
+        return value
+    try:
+        return str(Path(text(value)).expanduser())
+    except ValueError:
+        kind = type(value).__name__
+        raise ValueError(
+            f"must be the path of a JSON file, or a google.auth object, not {kind}"
+        ) from None
+
+
+class VertexProvider(GenaiProvider):
+    """Gemini on Google Cloud, with its credentials instead of an API key.
+
+    Google's own environment variables GOOGLE_CLOUD_PROJECT and GOOGLE_CLOUD_LOCATION
+    count where the settings say nothing.
+
+    Args:
+        api_key: Not used.
+        model: Model instead of the default one.
+        base_url: Address instead of the location's own.
+        timeout: Seconds that one attempt may take, a renewal of the token included.
+        thinking: As for `GenaiProvider`.
+        project: The id of the project that pays.
+        location: Where the model runs; "global" unless set.
+        credentials: The path of a JSON file with a service account's key or a user's
+            credentials, or a Credentials object of google.auth. Without it Application
+            Default Credentials are looked up, as Google's libraries do.
+
+    Raises:
+        ValueError: An argument is none of these.
+    """
+
+    name = "vertex"
+    needs_key = False
+    api_key_names = ()
+    options = {  # noqa: RUF012  # never changed
+        **GenaiProvider.options,
+        "project": _parse_project,
+        "location": _parse_location,
+        "credentials": _parse_credentials,
+    }
+    api_version = "v1beta1"
+
+    def __init__(  # noqa: PLR0913  # each is a setting
+        self,
+        api_key: str = "",  # noqa: ARG002  # the place that every provider has for it
+        *,
+        model: str | None = None,
+        base_url: str | None = None,
+        timeout: float = 30.0,
+        thinking: str | int = "auto",
+        project: str | None = None,
+        location: str | None = None,
+        credentials: Any = None,
+    ) -> None:
+        super().__init__(
+            model=model, base_url=base_url, timeout=timeout, thinking=thinking
+        )
+        project = project or os.environ.get("GOOGLE_CLOUD_PROJECT", "").strip()
+        self.project = _parse_project(project) if project else ""
+        location = location or os.environ.get("GOOGLE_CLOUD_LOCATION", "").strip()
+        self.location = _parse_location(location or _EVERYWHERE)
+        self.credentials = (
+            None if credentials is None else _parse_credentials(credentials)
+        )
+        self._bearer = PerProcess(self._load)
+
+    def is_available(self) -> bool:
+        """Return whether the SDK, a project and the credentials file are there."""
+        return installed(self.module) and not self._lacks()
+
+    def unavailable_reason(self) -> str:
+        """Return what is missing, with the pip line or the key to set."""
+        return self._lacks() if installed(self.module) else super().unavailable_reason()
+
+    def _lacks(self) -> str:
+        """Return what is not set up, or an empty text."""
+        if not self.project:
+            return f"no Google Cloud project: set {self.setting('project')}"
+        if isinstance(self.credentials, str) and not Path(self.credentials).is_file():
+            return f"no credentials file: check {self.setting('credentials')}"
+        return ""
+
+    def retirement(self) -> Retirement | None:
+        """Return None: Google Cloud's dates are its own, and not known here."""
+        return None
+
+    def _load(self) -> google_auth.Bearer:
+        return google_auth.load(
+            self.credentials, self.setting("credentials"), self.timeout
+        )
+
+    def _home(self) -> str:
+        if self.location == _EVERYWHERE:
+            return "https://aiplatform.googleapis.com"
+        if self.location in _CONTINENTS:
+            return f"https://aiplatform.{self.location}.rep.googleapis.com"
+        return f"https://{self.location}-aiplatform.googleapis.com"
+
+    def _account(self) -> dict[str, Any]:
+        return {
+            "vertexai": True,
+            "project": self.project,
+            "location": self.location,
+            "credentials": self._bearer.get(),
+        }
+
+    def _secrets(self) -> list[str]:
+        bearer = self._bearer.made()
+        return super()._secrets() + (bearer.secrets() if bearer else [])
+
+    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        seconds, started = self._seconds(request), time.monotonic()
+        self._bearer.get().renew(seconds)
+        left = seconds - (time.monotonic() - started)
+        return super()._send(client, replace(request, timeout=left), optional)
+
+    def _list(self, client: Any) -> list[str]:
+        self._bearer.get().renew(self.timeout)
+        return super()._list(client)
+
+    def _generates(self, model: Any) -> bool:
+        # Google Cloud's list does not say what its models can do.
+        return google.version(model.name) is not None
+
+    def explain(self, exc: Exception) -> ProviderError:
+        """Return the error; a refusal names what to look at, since there is no key."""
+        error = super().explain(exc)
+        if isinstance(exc, ProviderError) or not isinstance(error, AuthError):
+            return error
+        if error.status != 401:  # noqa: PLR2004  # it knows who asks
+            advice = f"check {self.setting('project')} and the account's roles in it"
+            return error.copy(reason="access denied", advice=advice)
+        bearer = self._bearer.get()
+        if _TOO_OLD not in str(getattr(exc, "details", None)):
+            return error.copy(reason="credentials refused", advice=bearer.advice)
+        bearer.refuse()
+        return error.copy(reason="credentials expired", advice=bearer.advice)
