@@ -129,6 +129,9 @@ def _breaker(reader: Reader, usual: BreakerPolicy) -> BreakerPolicy:
     )
 
 
+_PLAIN = (str, int, float)
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """What one chain entry is configured to be.
@@ -162,10 +165,13 @@ class ProviderSettings:
     def fingerprint(self) -> str:
         """Return what tells this endpoint from others in a shared store.
 
-        Another key, address or model has its own limits. The key is in it as a hash
-        that cannot be turned back: it is long and random.
+        Another key, address, model or project has its own limits. The key is in it as
+        a hash that cannot be turned back: it is long and random.
         """
-        return fingerprint(self.name, self.api_key, self.base_url, self.model)
+        # Of an object, such as credentials, each process would make another hash.
+        plain = (each for each in self.options.items() if isinstance(each[1], _PLAIN))
+        facts = (self.api_key, self.base_url, self.model, *sorted(plain))
+        return fingerprint(self.name, *facts)
 
 
 def fingerprint(name: str, *facts: object) -> str:

@@ -1,6 +1,7 @@
 """Takes keys out of text."""
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 MARK = "[redacted]"
 
@@ -20,3 +21,11 @@ def redact(text: str, secrets: Iterable[str]) -> str:
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, MARK)
     return text
+
+
+def hidden_in(url: str | None) -> list[str]:
+    """Return what may be secret in an address: a user, a password, a path, a query."""
+    parts = urlsplit(url or "")
+    hidden = (parts.username, parts.password, parts.path.strip("/"), parts.query)
+    # Shorter ones, such as "v1", are no secrets.
+    return [each for each in hidden if each and len(each) >= _SHORTEST]

@@ -1,7 +1,9 @@
 """Fixtures for every test: a clean environment, a clock that does not wait."""
 
 import os
+from pathlib import Path
 
+import certifi
 import pytest
 from fake_clock import FakeClock
 from flask import Flask
@@ -13,6 +15,17 @@ pytest.register_assert_rewrite("wire_contract")
 
 # What a developer's shell or an SDK may bring along; a test says what it wants.
 _FOREIGN = ("LLM_", "ANTHROPIC_", "GOOGLE_", "GEMINI_", "OPENAI_", "FLASK_")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_authority(tmp_path_factory):
+    """Let new clients read one certificate, not those of all authorities, for 30 ms."""
+    file = tmp_path_factory.mktemp("trust") / "authority.pem"
+    end = "-----END CERTIFICATE-----\n"
+    file.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 @pytest.fixture(autouse=True)

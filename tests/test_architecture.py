@@ -14,7 +14,7 @@ ROOT = Path(flask_llm.__file__).parent
 
 # From the ground up; a module may import those of lower rows, and its package's `base`.
 FLOORS = [
-    ["errors", "clock", "process", "greenlets"],
+    ["errors", "clock", "process", "greenlets", "packages"],
     ["types", "circuit", "deadline", "workers"],
     ["signals", "redact", "parsers", "retry", "wording", "lane"],
     ["state", "state.base"],

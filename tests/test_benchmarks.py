@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.cases import CASES
 from benchmarks.report import BEGIN, END, PAGE
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 

@@ -213,3 +213,26 @@ def test_keys_of_a_provider_follow_its_name():
 @pytest.fixture(autouse=True)
 def _log_level(caplog):
     caplog.set_level(logging.DEBUG, "flask_llm")
+
+
+def test_endpoints_that_differ_have_circuits_of_their_own():
+    """Another key, address, model or project has its own limits."""
+    usual = ProviderSettings("vertex", "vertex", options={"project": "one"})
+    others = [
+        replace(usual, api_key="sk-1"),
+        replace(usual, base_url="https://eu.example"),
+        replace(usual, model="gemini-3.5-flash-lite"),
+        replace(usual, options={"project": "two"}),
+    ]
+    prints = {each.fingerprint() for each in (usual, *others)}
+
+    assert len(prints) == 5
+    assert not any("sk-1" in each for each in prints)
+
+
+def test_processes_agree_on_a_circuit():
+    """What is an object is in it neither by its address nor by its text."""
+    usual = ProviderSettings("vertex", "vertex", options={"credentials": object()})
+    twin = replace(usual, entry="vertex:x", options={"credentials": object()})
+
+    assert usual.fingerprint() == twin.fingerprint()

@@ -18,6 +18,8 @@ from test_documents import EXAMPLES, documented_keys, read_keys
 from flask_llm import LLMFactory
 from flask_llm.reader import setting_key
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {path.stem: path.read_text() for path in sorted(DOCS.glob("*.rst"))}
 MUST_RUN = "FLASK_LLM_CI" in os.environ

@@ -37,13 +37,10 @@ _SLACK = 3.0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _loaded(tmp_path_factory):
+def _loaded():
     """Load both SDKs, and keep the collector from walking over them meanwhile."""
     with pytest.MonkeyPatch.context() as patch, FaultServer() as server:
         patch.setenv("NO_PROXY", "127.0.0.1")
-        patch.delenv("SSL_CERT_FILE", raising=False)
-        # Each new client would read the system's certificates, for 40 ms.
-        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
         for name in WIRES:
             assert ask(factory(server, name, "web", alone=True)).success
         gc.collect()

@@ -21,6 +21,8 @@ from faultserver.messages import Answer
 from faultserver.wires import WIRES
 from wired import settings
 
+pytestmark = pytest.mark.slow
+
 # All that ask over HTTP; vertex is genai with other credentials.
 NAMES = ["gemini", "claude", "openai", "cohere", "ollama", "genai"]
 APIS = {
@@ -267,10 +269,9 @@ class TestInTheProcess:
             assert last.result()["content"]
 
     @pytest.mark.parametrize("worker_class", CLASSES[1:])
-    @PRELOAD
-    def test_others_are_answered_meanwhile(self, gunicorn, worker_class, preload):
+    def test_others_are_answered_meanwhile(self, gunicorn, worker_class):
         """A generation does not hold up the worker's other threads or greenlets."""
-        with gunicorn(worker_class, preload, ["local"], 1, **self.SETTINGS) as server:
+        with gunicorn(worker_class, True, ["local"], 1, **self.SETTINGS) as server:
             server.ask("local", "Hi", 1)  # loading holds the interpreter itself
             waits = []
             with ThreadPoolExecutor(2) as pool:

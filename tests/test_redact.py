@@ -1,4 +1,6 @@
-from flask_llm.redact import redact
+import pytest
+
+from flask_llm.redact import hidden_in, redact
 
 
 def test_every_key_is_replaced():
@@ -16,3 +18,17 @@ def test_a_key_that_begins_with_another_leaves_no_rest():
 def test_stand_ins_of_tests_do_not_garble_the_text():
     """Very short keys are no keys."""
     assert redact("a bad day", ["a", ""]) == "a bad day"
+
+
+@pytest.mark.parametrize(
+    ("url", "hidden"),
+    [
+        (None, []),
+        ("https://api.example/v1", []),
+        ("https://user:hunter22@proxy.example", ["hunter22"]),
+        ("https://api.example/tenants/4711?token=abc", ["tenants/4711", "token=abc"]),
+    ],
+)
+def test_what_an_address_may_hide(url, hidden):
+    """A password, a long path and a query may be secrets; "v1" is none."""
+    assert hidden_in(url) == hidden

@@ -4,11 +4,8 @@ import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
-import certifi
 import pytest
 from faultserver import FaultServer
 
@@ -75,17 +72,9 @@ def expired_credentials(url: str) -> Any:
 
 @contextmanager
 def loaded(names: Iterable[str]) -> Iterator[None]:
-    """Load SDKs, and keep new clients and the collector from taking time."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        NamedTemporaryFile("w") as certificates,
-        FaultServer() as server,
-    ):
+    """Load SDKs, and keep the collector from walking over them."""
+    with pytest.MonkeyPatch.context() as patch, FaultServer() as server:
         patch.setenv("NO_PROXY", "127.0.0.1")
-        # Each client would read those of all authorities, for 20 to 40 ms.
-        certificates.write(_one_certificate())
-        certificates.flush()
-        patch.setenv("SSL_CERT_FILE", certificates.name)
         for name in names:
             factory = LLMFactory(name, [], config=settings(name, server.url))
             factory.warm_up(full=True)
@@ -93,8 +82,3 @@ def loaded(names: Iterable[str]) -> Iterator[None]:
         gc.freeze()
         yield
         gc.unfreeze()
-
-
-def _one_certificate() -> str:
-    end = "-----END CERTIFICATE-----\n"
-    return Path(certifi.where()).read_text().partition(end)[0] + end

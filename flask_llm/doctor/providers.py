@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from ..entry import ChainEntry
 from ..links import provider_of
+from ..packages import installed
 from ..parsers import api_key
 from ..providers.base import LLMProvider
 from ..providers.broken import BrokenProvider
-from ..providers.sdk import installed
 from ..reader import Reader, default_api_key_name
 from ..registry import PluginError
 from .finding import Finding, Level

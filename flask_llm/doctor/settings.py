@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ..config import LLMConfig
 from ..entry import ChainEntry
-from ..providers.sdk import installed
+from ..packages import installed
 from .finding import Finding, guarded
 from .gunicorn import UnreadableError, worker_timeout
 from .subject import Subject

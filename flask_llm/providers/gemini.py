@@ -11,6 +11,7 @@ from typing import Any
 from .. import classify
 from ..config import ProviderSettings
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError
+from ..packages import installed
 from ..parsers import one_of
 from ..types import LLMResponse, Request
 from . import google
@@ -18,7 +19,8 @@ from .base import Retirement
 from .genai import GenaiProvider
 from .http import bound_requests, requests_adapter
 from .parameters import tell_once
-from .sdk import SdkProvider, installed
+from .sdk import SdkProvider
+from .thinking import used_up
 
 # Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
 # function call and reasons newer than the SDK (which read 0) leave no usable answer.
@@ -242,7 +244,4 @@ def _check(finish: int, text: str) -> None:
     if finish not in _FINISHED:
         raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
     if not text and _FINISHED[finish] == "length":
-        raise BadAnswerError(
-            reason="thinking used up max_tokens before any text",
-            advice="raise max_tokens",
-        )
+        raise used_up(thought=True)

@@ -13,6 +13,7 @@ from . import google
 from .base import Retirement
 from .http import body_hooks
 from .sdk import SdkProvider
+from .thinking import SHORT, used_up
 
 _FINISHED = {"STOP": "stop", "MAX_TOKENS": "length"}
 _BLOCKED = {
@@ -160,7 +161,8 @@ class GenaiProvider(SdkProvider):
         parts = (candidate.content and candidate.content.parts) or ()
         text = "".join(part.text for part in parts if part.text and not part.thought)
         if not text.strip() and _FINISHED[finish] == "length":
-            raise self._used_up(answer.usage_metadata)
+            spent = getattr(answer.usage_metadata, "thoughts_token_count", None) or 0
+            raise used_up(thought=bool(spent), remedy=self._remedy(spent))
         return LLMResponse(
             success=True,
             content=text,
@@ -173,18 +175,17 @@ class GenaiProvider(SdkProvider):
             },
         )
 
-    def _used_up(self, usage: Any) -> BadAnswerError:
-        """Return the error for an answer that ends before its first word."""
-        spent = getattr(usage, "thoughts_token_count", None) or 0
-        why = "thinking used up max_tokens" if spent else "max_tokens used up"
-        advice = "raise max_tokens"
+    def _remedy(self, spent: int) -> str:
+        """Return the setting that would lessen thinking, if one would.
+
+        Args:
+            spent: Tokens of thinking.
+        """
         # A short call of "auto" has been told to think as little as it can already.
-        told = self.thinking == "off" or (
-            self.thinking == "auto" and spent < google.SHORT
-        )
-        if not told and google.least_thinking(self.model, self._parameters.refuses):
-            advice += f" or set {self.setting('thinking')}=off"
-        return BadAnswerError(reason=f"{why} before any text", advice=advice)
+        told = self.thinking == "off" or (self.thinking == "auto" and spent < SHORT)
+        if told or not google.least_thinking(self.model, self._parameters.refuses):
+            return ""
+        return f"{self.setting('thinking')}=off"
 
     def _list(self, client: Any) -> list[str]:
         limits = {"http_options": _within(self.timeout), "page_size": 1000}

@@ -9,17 +9,13 @@ from .. import classify
 from ..classify import PER_DAY
 from ..errors import ProviderError
 from ..parsers import shown
+from ..types import counted
 from .base import Retirement
+from .thinking import SHORT
 
 API_KEY_NAMES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 
 DEFAULT_MODEL = "gemini-3.8-flash"
-
-SHORT = 4096
-"""Below so many max_tokens, some pages of text, thinking can leave none for the answer.
-
-Models think before they answer, unasked, and thinking counts towards max_tokens.
-"""
 
 _LEVELS = ("minimal", "low", "medium", "high")
 
@@ -118,18 +114,14 @@ def least_thinking(model: str, refuses: Refuses) -> dict[str, Any]:
     return {}
 
 
-def usage(counted: Any) -> dict[str, int] | None:
+def usage(told: Any) -> dict[str, int] | None:
     """Return the tokens of an answer's usage metadata, if it tells them."""
-    total = getattr(counted, "total_token_count", None)
-    asked = getattr(counted, "prompt_token_count", None)
+    total = getattr(told, "total_token_count", None)
+    asked = getattr(told, "prompt_token_count", None)
     if not total or asked is None:
         return None
-    return {
-        "input_tokens": asked,
-        # Hidden thinking is in the total, and it is paid for as output.
-        "output_tokens": total - asked,
-        "total_tokens": total,
-    }
+    # Hidden thinking is in the total, and it is paid for as output.
+    return counted(asked, total - asked)
 
 
 def explain(exc: Exception, details: object, message: object) -> ProviderError:

@@ -16,7 +16,7 @@ from ..parsers import whole
 from ..types import LLMResponse, Request
 from ..wording import TIMEOUT
 from .llama import Engine, engine
-from .sdk import SdkProvider, installed
+from .sdk import SdkProvider
 
 # More threads help one generation little, and every worker of the machine takes them.
 _MOST_THREADS = 4
@@ -66,16 +66,12 @@ class LocalProvider(SdkProvider):
         self.context = context
         self.threads = threads or _usual_threads()
 
-    def is_available(self) -> bool:
-        """Return whether the library is installed and the model file exists."""
-        return installed(self.module) and Path(self.model).is_file()
-
-    def unavailable_reason(self) -> str:
-        """Return what is missing: the package, with its pip line, or the file."""
-        if not installed(self.module):
-            return super().unavailable_reason()
+    def _lacks(self) -> str:
         if not self.model:
-            return "no model file (set LLM_LOCAL_MODEL to the path of a GGUF file)"
+            key = self.setting("model")
+            return f"no model file (set {key} to the path of a GGUF file)"
+        if Path(self.model).is_file():
+            return ""
         return f"model file {Path(self.model).name} not found; is its path absolute?"
 
     def _connect(self) -> Engine:

@@ -14,12 +14,13 @@ from ..errors import (
     UnavailableError,
     text_of,
 )
+from ..packages import installed
 from ..parsers import lasting, one_of, seconds, whole
 from ..types import LLMResponse, Request, counted
 from ..wording import MALFORMED
 from .completion import message_of
 from .http import allow, credentials, own_times
-from .sdk import SdkProvider, installed
+from .sdk import SdkProvider
 from .thinking import used_up
 
 _ADDRESS = "http://127.0.0.1:11434"
@@ -100,16 +101,6 @@ class OllamaProvider(SdkProvider):
         self.thinking = self.options["thinking"](thinking)
         self._loaded_until = -math.inf
 
-    def is_available(self) -> bool:
-        """Return whether the SDK is installed and a model is named."""
-        return installed(self.module) and bool(self.model)
-
-    def unavailable_reason(self) -> str:
-        """Return what is missing: the package, with its pip line, or the model."""
-        if not installed(self.module):
-            return super().unavailable_reason()
-        return f"no model (set {self.setting('model')}, such as llama3.2)"
-
     def warm_up(self, *, full: bool) -> None:
         """Import the SDK, and have the server load the model.
 
@@ -121,6 +112,11 @@ class OllamaProvider(SdkProvider):
             patience = max(self.timeout, self.load_timeout)
             # No messages at all is the API's way of asking for it.
             self._ask(lambda client: self._chat(client, patience, messages=[]))
+
+    def _lacks(self) -> str:
+        if self.model:
+            return ""
+        return f"no model (set {self.setting('model')}, such as llama3.2)"
 
     def _connect_if_available(self) -> Any:
         """Connect, also without a model: its server can list those that it has."""

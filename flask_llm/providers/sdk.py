@@ -1,15 +1,11 @@
 """What the providers on top of an SDK have in common."""
 
 import logging
-import sys
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import urlsplit
 
 from .. import classify
 from ..config import ProviderSettings
@@ -19,18 +15,17 @@ from ..errors import (
     TransientError,
     UnavailableError,
 )
+from ..packages import installed
 from ..parsers import api_key as checked_key
 from ..process import PerProcess
 from ..reader import setting_key
-from ..redact import redact
+from ..redact import hidden_in, redact
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
 from .base import NO_KEY, NO_LIST, LLMProvider, explained
 from .parameters import Parameters, tell_once
 
 T = TypeVar("T")
-
-_SHORT = 5
 
 # How SDKs fail when an answer has a shape that they did not expect.
 _STUMBLES = (ValueError, TypeError, AttributeError, LookupError, StopIteration)
@@ -188,14 +183,14 @@ class SdkProvider(LLMProvider):
         return self.name
 
     def is_available(self) -> bool:
-        """Return whether the SDK is installed and the key is there."""
-        return installed(self.module) and bool(self._api_key or not self._needs_key())
+        """Return whether the SDK is installed and all is set up."""
+        return installed(self.module) and not self._lacks()
 
     def unavailable_reason(self) -> str:
-        """Return what is missing: the package, with its pip line, or the key."""
+        """Return what is missing: the package, with its pip line, or a setting."""
         if not installed(self.module):
             return f"{self.module} is not installed: pip install {self.requirement}"
-        return NO_KEY
+        return self._lacks()
 
     def setting(self, name: str) -> str:
         """Return the configuration key of one of its settings, for an advice."""
@@ -216,7 +211,11 @@ class SdkProvider(LLMProvider):
 
     def _secrets(self) -> list[str]:
         """Return what must be in no text: the key, and what an address may hold."""
-        return [self._api_key, *_hidden_in(self.base_url)]
+        return [self._api_key, *hidden_in(self.base_url)]
+
+    def _lacks(self) -> str:
+        """Return what is not set up, without which it cannot be asked; or ""."""
+        return NO_KEY if self._needs_key() and not self._api_key else ""
 
     def _needs_key(self) -> bool:
         """Return whether it cannot be asked without a key, set up as it is."""
@@ -269,22 +268,3 @@ class SdkProvider(LLMProvider):
     def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # a subclass's
         """Return the models that the provider offers, by the names it takes."""
         raise UnavailableError(reason=NO_LIST)
-
-
-def _hidden_in(url: str | None) -> list[str]:
-    """Return what may be secret in an address: a password, a path, a query."""
-    parts = urlsplit(url or "")
-    hidden = (parts.username, parts.password, parts.path.strip("/"), parts.query)
-    # Shorter ones, such as "v1", are no secrets.
-    return [each for each in hidden if each and len(each) > _SHORT]
-
-
-@cache
-def installed(module: str) -> bool:
-    """Return whether a module could be imported, without importing it."""
-    if module in sys.modules:
-        return True
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the parent package is missing
-        return False

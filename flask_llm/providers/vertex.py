@@ -14,7 +14,6 @@ from ..types import Request
 from . import google, google_auth
 from .base import Retirement
 from .genai import GenaiProvider
-from .sdk import installed
 
 _EVERYWHERE = "global"
 _CONTINENTS = ("eu", "us")
@@ -109,16 +108,7 @@ class VertexProvider(GenaiProvider):
         )
         self._bearer = PerProcess(self._load)
 
-    def is_available(self) -> bool:
-        """Return whether the SDK, a project and the credentials file are there."""
-        return installed(self.module) and not self._lacks()
-
-    def unavailable_reason(self) -> str:
-        """Return what is missing, with the pip line or the key to set."""
-        return self._lacks() if installed(self.module) else super().unavailable_reason()
-
     def _lacks(self) -> str:
-        """Return what is not set up, or an empty text."""
         if not self.project:
             return f"no Google Cloud project: set {self.setting('project')}"
         if isinstance(self.credentials, str) and not Path(self.credentials).is_file():

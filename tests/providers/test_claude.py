@@ -409,13 +409,6 @@ OTHER_COMPLAINTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_certificates(monkeypatch, tmp_path_factory):
-    """Keep each new client from reading the system's certificates, for 40 ms."""
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
-
-
 class TestClaude(WireContract):
     name = "claude"
     provider_class = ClaudeProvider

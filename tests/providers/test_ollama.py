@@ -179,13 +179,6 @@ ANSWERS = {
 ECHO_OF_KEY = Row(401, error(f"{KEY} is not known"), "auth", "[redacted] is not known")
 
 
-@pytest.fixture(autouse=True)
-def _no_certificates(monkeypatch, tmp_path_factory):
-    """Keep each new client from reading the system's certificates, for 40 ms."""
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
-
-
 @pytest.fixture
 def now(monkeypatch):
     """Return a clock that only the provider sees, to be turned on by a test."""

@@ -298,13 +298,6 @@ ECHO_OF_KEY = Row(
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_certificates(monkeypatch, tmp_path_factory):
-    """Keep each new client from reading the system's certificates, for 40 ms."""
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path_factory.getbasetemp()))
-
-
 class TestOpenAI(WireContract):
     name = "openai"
     provider_class = OpenAIProvider

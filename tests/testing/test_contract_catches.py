@@ -10,6 +10,8 @@ from mutants import MUTANTS
 
 from flask_llm.testing import ProviderContract
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 
