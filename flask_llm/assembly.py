@@ -1,17 +1,16 @@
 """Makes the links of the chain out of the configuration."""
 
-import difflib
 import logging
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
 from .config import LLMConfig, ProviderSettings
-from .endpoints import Directory
+from .endpoints import KEY, Directory
 from .entry import ChainEntry
-from .parsers import api_key, seconds, shown, text, unless_none, url, whole
+from .names import unknown
+from .parsers import api_key, names, one_entry, seconds, text, unless_none, url, whole
 from .providers.base import LLMProvider
 from .providers.broken import BrokenProvider
 from .reader import Reader, setting_key
@@ -23,11 +22,33 @@ Written = tuple[str, Any]
 """A chain entry, with the key or argument in which it is written before it."""
 
 
+def written_chain(
+    reader: Reader, config: LLMConfig, primary: object, fallbacks: object
+) -> list[Written]:
+    """Return the chain as written: an argument where there is one, else the setting.
+
+    Args:
+        reader: Where faults of the arguments stay.
+        config: The app's general settings.
+        primary: The argument for the first entry, or None.
+        fallbacks: The argument for the entries after it, or None.
+    """
+    head, first = "LLM_PRIMARY_PROVIDER", config.primary
+    if primary is not None:
+        head = "primary_provider"
+        first = reader.parsed(head, one_entry, primary, first)
+    tail, rest = "LLM_FALLBACK_PROVIDERS", config.fallbacks
+    if fallbacks is not None:
+        tail = "fallback_providers"
+        rest = reader.parsed(tail, names, fallbacks, rest)
+    return [(head, first), *((tail, each) for each in rest)]
+
+
 def chain_entries(
     reader: Reader,
     config: LLMConfig,
     directory: Directory,
-    written: Iterable[Written],
+    written: Collection[Written],
 ) -> list[ChainEntry]:
     """Return the chain of an app, each entry once; faults stay with the reader.
 
@@ -38,7 +59,6 @@ def chain_entries(
         written: The entries in order.
     """
     entries: dict[object, ChainEntry] = {}
-    written = list(written)
     taken = {each for _, each in written if isinstance(each, str)}
     for source, each in written:
         # By identity: a provider object need not be hashable.
@@ -49,9 +69,28 @@ def chain_entries(
             name = _free_name(each, taken)
             taken.add(name)
             entries[key] = ChainEntry.of(each, name)
-        elif entry := _configured(reader, config, directory, source, each):
+        elif entry := _named(reader, config, directory, source, each):
             entries[key] = entry
     return list(entries.values())
+
+
+def spare_entries(
+    reader: Reader,
+    config: LLMConfig,
+    directory: Directory,
+    written: Collection[Written],
+) -> list[ChainEntry]:
+    """Return the endpoints outside of the chain; faults stay with the reader.
+
+    Args:
+        reader: Where the keys are looked up.
+        config: The app's general settings.
+        directory: Which class a name stands for.
+        written: The entries of the chain.
+    """
+    in_chain = {str(each).partition(":")[0] for _, each in written}
+    spare = [name for name in directory.endpoints if name not in in_chain]
+    return [_configured(reader, config, directory, KEY, name) for name in spare]
 
 
 def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
@@ -61,44 +100,40 @@ def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
     return next(each for each in chain([name], numbered) if each not in taken)
 
 
-def _configured(
+def _named(
     reader: Reader, config: LLMConfig, directory: Directory, source: str, written: Any
 ) -> ChainEntry | None:
     """Return the link that a name stands for, or None if it is a fault."""
-    if fault := _fault(directory, written):
-        reader.faults.append(f"{source} {fault}")
+    if not isinstance(written, str):
+        kind = type(written).__name__
+        reader.faults.append(f"{source} must be a provider's name, not {kind}")
         return None
+    name = written.partition(":")[0]
+    if name in directory:
+        return _configured(reader, config, directory, source, written)
+    if not directory.is_faulty(name):
+        reader.faults.append(f"{source} {unknown(name, directory)}")
+    return None
+
+
+def _configured(
+    reader: Reader, config: LLMConfig, directory: Directory, source: str, written: str
+) -> ChainEntry:
+    """Return the link that a known name stands for."""
     name = written.partition(":")[0]
     try:
         provider_class = directory[name]
+        key_name, key = _api_key(reader, directory, name)
+        basic = ProviderSettings(name, written, key, key_name)
+        settings = read_settings(reader, config, source, basic, provider_class)
     except PluginError as error:
-        log.error("%s", error)  # noqa: TRY400  # the text says it all
-        return ChainEntry.of(BrokenProvider(written, str(error)))
-    key_name, key = _api_key(reader, directory, name)
-    basic = ProviderSettings(name, written, key, key_name)
-    settings = read_settings(reader, config, source, basic, provider_class)
-    return ChainEntry.configured(provider_class, settings)
-
-
-def _fault(directory: Directory, written: Any) -> str | None:
-    """Return why an entry names no provider, or None if it does."""
-    if not isinstance(written, str):
-        return f"must be a provider's name, not {type(written).__name__}"
-    name = written.partition(":")[0]
-    return None if name in directory else _unknown(name, directory)
-
-
-def _unknown(name: str, directory: Directory) -> str:
-    """Return what to say of a name that nobody has registered."""
-    if re.search(r"[\s;|\[\]]", name):
-        return f"must be names separated by commas, not {shown(name)}"
-    close = difflib.get_close_matches(name, directory, n=1, cutoff=0.7)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    known = ", ".join(directory)
-    return (
-        f"names no known provider: {shown(name)}{hint}"
-        f" (known: {known}; register your own before)"
-    )
+        broken = error
+    except Exception as exc:  # noqa: BLE001  # a stranger's class may raise anything
+        broken = PluginError.at_start(name, exc)
+    else:
+        return ChainEntry.configured(provider_class, settings)
+    log.error("%s", broken)
+    return ChainEntry.of(BrokenProvider(written, str(broken)))
 
 
 def read_settings(
@@ -122,7 +157,8 @@ def read_settings(
         unless_none(whole(1)),
         provider_class.max_concurrency,
     )
-    basic = replace(basic, max_concurrency=most)
+    options = _options(reader, basic.name, provider_class)
+    basic = replace(basic, max_concurrency=most, options=options)
     if provider_class.default_model is not None:
         return _with_model(reader, config, source, provider_class, basic)
     if ":" in basic.entry:
@@ -154,7 +190,6 @@ def _with_model(
         base_url=reader.read(keys["base_url"], url, None),
         base_url_key=reader.label(keys["base_url"]),
         timeout=reader.read(keys["timeout"], seconds(above_zero=True), timeout),
-        options=_options(reader, basic.name, provider_class),
     )
 
 
@@ -171,8 +206,10 @@ def _options(
     reader: Reader, name: str, provider_class: type[LLMProvider]
 ) -> dict[str, object]:
     """Return the provider's own settings that are set, by argument name."""
-    found = {
-        option: reader.read(setting_key(name, option), parse, None)
-        for option, parse in provider_class.options.items()
-    }
+    found: dict[str, object] = {}
+    for option, parse in provider_class.options.items():
+        others = filter(None, [provider_class.other_keys.get(option)])
+        key, value = reader.first((setting_key(name, option), *others))
+        if value is not None:
+            found[option] = reader.parsed(key, parse, value, None)
     return {option: value for option, value in found.items() if value is not None}

@@ -12,7 +12,7 @@ from .state.base import Store
 
 log = logging.getLogger("flask_llm")
 
-# What a probe may take beyond its timeout before its process is taken for dead.
+# What a probe may take beyond its longest time before its process is taken for dead.
 _LEASE_MORE_S = 5.0
 
 
@@ -84,11 +84,12 @@ class Breaker:
     def claim(self, entry: ChainEntry) -> bool:
         """Return whether this caller may make the probe; one at a time may."""
         now = self._clock.time()
+        lease = max(entry.timeout, entry.provider.longest_attempt) + _LEASE_MORE_S
         won = False
 
         def change(circuit: Circuit) -> Circuit:
             nonlocal won
-            claimed = self._policy.claimed(circuit, now, entry.timeout + _LEASE_MORE_S)
+            claimed = self._policy.claimed(circuit, now, lease)
             won = claimed is not None
             return claimed or circuit
 

@@ -24,6 +24,7 @@ from .errors import (
     QuotaError,
     TimedOutError,
     TransientError,
+    UnreachableError,
     UsedUpError,
     text_of,
 )
@@ -92,6 +93,9 @@ _TRANSPORT: dict[str, str] = {
     "JSONDecodeError": MALFORMED,
     "ParseError": MALFORMED,  # google.protobuf.json_format
 }
+
+# Of httpx and httpx2, which also tell so of a name that is not known.
+_UNREACHED = {"ConnectError", "ConnectionRefusedError"}
 
 # The request never left: its key or its address is malformed, so no retry can help.
 _NEVER_SENT: dict[str, type[ProviderError]] = {
@@ -260,9 +264,21 @@ def _from_transport(exc: BaseException, detail: str) -> ProviderError | None:
     for name in _class_names(exc):
         if name in _TRANSPORT:
             reason = _TRANSPORT[name]
+            if reason == CONNECTION and (missing := _unreached(exc)):
+                return UnreachableError(missing)
             cls = TimedOutError if reason == TIMEOUT else TransientError
             return cls(detail, reason=reason)
     return None
+
+
+def _unreached(exc: BaseException) -> str:
+    """Return why there was no connection at all, or "" if there was one."""
+    for each in _causes(exc):
+        if _UNREACHED.intersection(_class_names(each)):
+            return text_of(each)
+    # requests has the cause in a text only.
+    text = text_of(exc)
+    return text if "NewConnectionError" in text else ""
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

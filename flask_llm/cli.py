@@ -71,9 +71,12 @@ def status(*, as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
-    _print_provider("primary", found["primary"])
-    for fallback in found["fallbacks"]:
-        _print_provider("fallback", fallback)
+    links = [found["primary"], *found["fallbacks"]]
+    roles = ["primary", *["fallback"] * len(found["fallbacks"])]
+    width = max(20, *(len(each["name"]) for each in links))
+    for role, each in zip(roles, links, strict=True):
+        state = each["reason"] or "available"
+        click.echo(f"{role:<9} {each['name']:<{width}} {state}")
 
 
 @llm_commands.command()
@@ -184,11 +187,6 @@ def _print_answer(response: LLMResponse) -> None:
     click.echo(f"({', '.join(map(str, known))})", err=True)
 
 
-def _print_provider(role: str, provider: dict[str, Any]) -> None:
-    state = provider["reason"] or "available"
-    click.echo(f"{role:<9} {provider['name']:<20} {state}")
-
-
 def _print_offer(offer: Offer) -> None:
     """Print a provider's models; why there are none goes to standard error."""
     if offer.error:
@@ -197,6 +195,8 @@ def _print_offer(offer: Offer) -> None:
     click.echo(f"{offer.provider} (* configured: {', '.join(offer.configured) or '-'})")
     for model in offer.models:
         click.echo(f"{'*' if offer.is_configured(model) else ' ':>3} {model}")
+    for model in offer.not_offered:
+        click.echo(f"{model} is configured, but not offered", err=True)
 
 
 def _print_findings(findings: "Iterable[Finding]") -> None:

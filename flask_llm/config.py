@@ -7,10 +7,10 @@ from typing import Any
 
 from .circuit import BreakerPolicy
 from .parsers import (
-    entry,
     flag,
     fraction,
     names,
+    one_entry,
     one_of,
     seconds,
     unless_none,
@@ -57,7 +57,7 @@ class LLMConfig:
         preset = PRESETS[reader.read("LLM_RETRY_PRESET", one_of(*PRESETS), "patient")]
         above_zero = seconds(above_zero=True)
         return cls(
-            primary=reader.read("LLM_PRIMARY_PROVIDER", entry, usual.primary),
+            primary=reader.read("LLM_PRIMARY_PROVIDER", one_entry, usual.primary),
             fallbacks=reader.read("LLM_FALLBACK_PROVIDERS", names, usual.fallbacks),
             retry=_retry(reader, preset.retry),
             deadline=reader.read(

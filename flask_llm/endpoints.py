@@ -7,54 +7,64 @@ name's own keys: `LLM_CLAUDE_EU_MODEL`, `CLAUDE_EU_API_KEY`.
 
 import difflib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .parsers import shown
 from .providers.base import LLMProvider
 from .reader import Reader, default_api_key_name, setting_key
-from .registry import PluginError, is_name
+from .registry import PluginError, Registry, is_name
 
 KEY = "LLM_PROVIDERS"
 
 _OF_MODELS = ("model", "base_url", "timeout")
 
 ProviderClass = type[LLMProvider]
-Classes = Mapping[str, ProviderClass]
 
 
-class Directory(Classes):
+class Directory(Mapping[str, ProviderClass]):
     """Which provider class a name stands for in one app: its endpoints, then all.
 
     Args:
         registry: The provider classes that every app knows.
         endpoints: Those of this app's LLM_PROVIDERS, or why one cannot be used.
+        faulty: Names of LLM_PROVIDERS with faults that the reader knows; None if it
+            could not be read at all.
     """
 
     def __init__(
-        self, registry: Classes, endpoints: Mapping[str, ProviderClass | PluginError]
+        self,
+        registry: Registry,
+        endpoints: Mapping[str, ProviderClass | PluginError],
+        faulty: Collection[str] | None = (),
     ) -> None:
         self._registry = registry
         self._endpoints = endpoints
+        self._faulty = faulty
 
     @classmethod
-    def read(cls, reader: Reader, registry: Classes) -> "Directory":
+    def read(cls, reader: Reader, registry: Registry) -> "Directory":
         """Return the names of an app, the endpoints' settings put into the reader.
 
         Args:
             reader: Where LLM_PROVIDERS is looked up; faults stay with it.
             registry: The provider classes that every app knows.
         """
+        if reader.raw(KEY) is None:
+            return cls(registry, {})
+        written = reader.read(KEY, _objects, None)
+        if written is None:
+            return cls(registry, {}, None)
         found: dict[str, ProviderClass | PluginError] = {}
-        written: dict[str, Mapping[str, Any]] = {}
-        for name, settings in reader.read(KEY, _objects, written).items():
-            try:
+        taken = _taken(registry)
+        for name, settings in written.items():
+            if faults := [*_faults(registry, taken, name, settings)]:
+                reader.faults += (f"{KEY} {fault}" for fault in faults)
+            else:
                 found[name] = _endpoint(reader, registry, name, settings)
-            except ValueError as fault:
-                reader.faults.append(f"{KEY} {fault}")
-            except PluginError as error:
-                found[name] = error
-        return cls(registry, found)
+            taken.setdefault(default_api_key_name(str(name)), str(name))
+        return cls(registry, found, {*map(str, written)} - {*found})
 
     def __getitem__(self, name: str) -> ProviderClass:
         found = self._endpoints.get(name) or self._registry[name]
@@ -72,72 +82,110 @@ class Directory(Classes):
     def __len__(self) -> int:
         return len(self._endpoints) + len(self._registry)
 
+    @property
+    def endpoints(self) -> Collection[str]:
+        """The names of the app's endpoints."""
+        return self._endpoints.keys()
+
+    def is_faulty(self, name: str) -> bool:
+        """Return whether a name is unknown for a fault that has been told already."""
+        return name not in self and (self._faulty is None or name in self._faulty)
+
     def api_key_names(self, name: str) -> tuple[str, ...]:
         """Return the configuration keys that may hold a provider's API key."""
         names = () if name in self._endpoints else self[name].api_key_names
-        return names or (default_api_key_name(name),)
+        return tuple(names) or (default_api_key_name(name),)
 
 
-def _objects(value: Any) -> dict[str, Mapping[str, Any]]:
-    """Parse a mapping of mappings, or the JSON of one. No fault repeats the value."""
+def _objects(value: Any) -> Mapping[Any, Any]:
+    """Parse a mapping, or the JSON of one. No fault repeats the value."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError as fault:
-            where = getattr(fault, "pos", 0)
-            raise ValueError(f"is no valid JSON (at character {where})") from None
+            where = getattr(fault, "pos", 0) + 1
+            hint = "; write double quotes" if re.search(r"[{,:]\s*'", value) else ""
+            raise ValueError(f"is no valid JSON (at character {where}{hint})") from None
     if not isinstance(value, Mapping):
         raise ValueError("must be a dict of endpoints by name, or the JSON of one")
-    for name, settings in value.items():
-        if not isinstance(settings, Mapping):
-            raise ValueError(f"must have a dict of settings for {shown(name)}")
-    return dict(value)
+    return value
 
 
-def _endpoint(
-    reader: Reader, registry: Classes, name: Any, settings: Mapping[str, Any]
-) -> ProviderClass:
-    """Return an endpoint's class, its settings put where its own keys are looked up."""
-    if not is_name(name):
-        raise ValueError(
-            f"has the name {shown(name)}: use letters, digits, - _ and . only"
+def _taken(registry: Registry) -> dict[str, str]:
+    """Return which provider each API key belongs to, as far as is known."""
+    taken = {default_api_key_name(name): name for name in registry}
+    for name, provider_class in registry.classes():
+        for key in provider_class.api_key_names:
+            taken.setdefault(key, name)
+    return taken
+
+
+def _faults(
+    registry: Registry, taken: Mapping[str, str], name: object, settings: object
+) -> Iterator[str]:
+    """Yield why an endpoint cannot be one."""
+    if not (isinstance(name, str) and is_name(name)):
+        yield f"has the name {shown(name)}: use letters, digits, - _ and . only"
+    elif name in registry:
+        yield f"has the name {name!r}, which is a provider's already"
+    elif other := taken.get(default_api_key_name(name)):
+        yield (
+            f"has the name {shown(name)}, which has configuration keys of"
+            f" {shown(other)}: choose another one"
         )
-    if name in registry:
-        raise ValueError(f"has the name {name!r}, which is a provider's already")
+    if not isinstance(settings, Mapping):
+        yield f"must have a dict of settings for {shown(name)}"
+        return
     provider = settings.get("provider")
     if not isinstance(provider, str) or provider not in registry:
         known = ", ".join(registry)
-        raise ValueError(
-            f"must name a provider for {name!r}, not {shown(provider)} (known: {known})"
+        yield (
+            f"must name a provider for {shown(name)}, not {shown(provider)}"
+            f" (known: {known})"
         )
-    provider_class = registry[provider]
-    keys = _keys(name, provider_class)
+
+
+def _endpoint(
+    reader: Reader, registry: Registry, name: str, settings: Mapping[Any, Any]
+) -> ProviderClass | PluginError:
+    """Return an endpoint's class, its settings put where its own keys are looked up."""
+    provider = settings["provider"]
+    try:
+        provider_class = registry[provider]
+        keys = _keys(name, provider_class)
+    except PluginError as error:
+        return error
+    except Exception as exc:  # noqa: BLE001  # a stranger's takes_key() may raise anything
+        return PluginError.at_start(provider, exc)
     for setting, value in settings.items():
         if setting in keys:
             reader.put(keys[setting], value, f"{KEY}[{name!r}][{setting!r}]")
         elif setting != "provider":
-            raise ValueError(_unknown(name, setting, keys))
-    if "api_key" in keys and reader.raw(keys.get("base_url", "")) is None:
-        _share_key(reader, keys["api_key"], provider, provider_class)
+            reader.faults.append(f"{KEY} {_unknown(name, setting, keys)}")
+    if "api_key" in keys:
+        addresses = (keys.get("base_url", ""), setting_key(provider, "base_url"))
+        if reader.first(addresses)[1] is None:
+            _share_key(reader, keys["api_key"], provider, provider_class)
     return provider_class
 
 
 def _share_key(
     reader: Reader, key: str, provider: str, provider_class: ProviderClass
 ) -> None:
-    """Use the provider's API key where the endpoint has none, nor another address."""
+    """Use the provider's API key where the endpoint has none.
+
+    Only where both have the usual address: no key may go where it does not belong.
+    """
     if reader.raw(key) is None:
         names = provider_class.api_key_names or (default_api_key_name(provider),)
-        found, value = reader.first(names)
-        if value is not None:
-            reader.put(key, value, found)
+        found, value = reader.first(tuple(names))
+        reader.put(key, value, f"{key} or {found}" if value is None else found)
 
 
 def _keys(name: str, provider_class: ProviderClass) -> dict[str, str]:
     """Return the configuration key under which each setting is looked up."""
-    settings: Iterable[str] = ("max_concurrency",)
-    if provider_class.default_model is not None:
-        settings = (*settings, *_OF_MODELS, *provider_class.options)
+    of_models = () if provider_class.default_model is None else _OF_MODELS
+    settings = ("max_concurrency", *of_models, *provider_class.options)
     keys = {setting: setting_key(name, setting) for setting in settings}
     if provider_class.takes_key():
         keys["api_key"] = default_api_key_name(name)
@@ -148,6 +196,6 @@ def _unknown(name: str, setting: object, allowed: Collection[str]) -> str:
     close = difflib.get_close_matches(str(setting), allowed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return (
-        f"has an unknown setting {shown(setting)} for {name!r}{hint}"
+        f"has an unknown setting {shown(setting)} for {shown(name)}{hint}"
         f" (known: provider, {', '.join(sorted(allowed))})"
     )

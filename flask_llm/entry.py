@@ -19,6 +19,7 @@ from .errors import (
     ModelNotFoundError,
     ProviderError,
     UnavailableError,
+    UnreachableError,
     text_of,
 )
 from .process import PerProcess
@@ -100,7 +101,7 @@ class ChainEntry:
             lambda: provider_class.from_config(settings),
             settings,
             settings.max_concurrency,
-            (provider_class, model) if model else None,
+            (provider_class, model, settings.base_url) if model else None,
         )
 
     @property
@@ -219,15 +220,26 @@ class ChainEntry:
 
     def _advice(self, error: ProviderError) -> str:
         """Return which configuration key to look at, where one is to blame."""
-        if self.settings is None:
+        settings = self.settings
+        if settings is None:
             return ""
-        if isinstance(error, AuthError) and self.settings.api_key_name:
-            return f"check {self.settings.api_key_name}"
-        if isinstance(error, ModelNotFoundError) and self.settings.model_key:
-            address = self.settings.base_url_key
-            also = f", or check {address}" if self.settings.base_url else ""
-            return f"set {self.settings.model_key}{also}"
+        if isinstance(error, AuthError) and settings.api_key_name:
+            return f"{'check' if settings.api_key else 'set'} {settings.api_key_name}"
+        if isinstance(error, UnreachableError) and settings.base_url:
+            return f"check {settings.base_url_key}"
+        if isinstance(error, ModelNotFoundError) and settings.model_key:
+            return _of_model(settings, error.detail)
         return ""
+
+
+def _of_model(settings: ProviderSettings, detail: str) -> str:
+    """Return what to change if there is no such model, or no such address."""
+    if not settings.base_url:
+        return f"set {settings.model_key}"
+    if "model" in detail.lower():
+        return f"set {settings.model_key}, or check {settings.base_url_key}"
+    # A server that does not speak of models may not know the path either.
+    return f"check {settings.base_url_key}, or set {settings.model_key}"
 
 
 def _is_for_the_caller(exc: BaseException) -> bool:

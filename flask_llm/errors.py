@@ -8,7 +8,8 @@
         ├── QuotaError            429                        → next provider
         │   └── UsedUpError       a day's quota, the credit  → and rests long, ERROR log
         ├── TransientError        connection, 5xx            → again, then next provider
-        │   └── TimedOutError     no answer in time          → the same, if patient
+        │   ├── TimedOutError     no answer in time          → the same, if patient
+        │   └── UnreachableError  no connection at all       → the same
         ├── AuthError             the key is refused         → next provider, ERROR log
         ├── ModelNotFoundError    unknown or retired model   → next provider
         ├── ContextLengthError    the prompt is too long     → next provider
@@ -173,6 +174,12 @@ class TimedOutError(TransientError):
 
     silent = True
     reason = "timeout"
+
+
+class UnreachableError(TransientError):
+    """There was no connection: nobody listens, or there is no such host."""
+
+    reason = "connection error"
 
 
 class AuthError(ProviderError):

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from . import parsers
 from .answers import failure, success
-from .assembly import Written, chain_entries
+from .assembly import chain_entries, spare_entries, written_chain
 from .breaker import Breaker
 from .chain import Chain
 from .clock import SYSTEM, Clock
@@ -53,6 +52,8 @@ class LLMFactory:
         PROVIDER_REGISTRY: Provider classes by name.
         config: The general settings in force.
         entries: The links of the chain, in order.
+        spare: The endpoints of LLM_PROVIDERS outside of the chain.
+        notices: What is odd in the configuration, a sentence each.
     """
 
     PROVIDER_REGISTRY: ClassVar[Registry] = Registry()
@@ -69,10 +70,15 @@ class LLMFactory:
         reader = Reader(config)
         self.config = LLMConfig.read(reader)
         directory = Directory.read(reader, self.PROVIDER_REGISTRY)
-        written = _written(reader, self.config, primary_provider, fallback_providers)
+        written = written_chain(
+            reader, self.config, primary_provider, fallback_providers
+        )
         entries = chain_entries(reader, self.config, directory, written)
-        in_chain = {each.settings.name for each in entries if each.settings}
-        reader.finish(in_chain, set(directory) - in_chain)
+        self.spare = tuple(spare_entries(reader, self.config, directory, written))
+        settings = [each.settings for each in (*entries, *self.spare) if each.settings]
+        in_use = {each.name: each.api_key_name for each in settings}
+        reader.finish(in_use, set(directory) - in_use.keys())
+        self.notices = (*self.PROVIDER_REGISTRY.left_out, *reader.warnings)
         self._sender = self if sender is None else sender
         self._clock = clock
         self.entries = tuple(entries)
@@ -230,21 +236,6 @@ def _limit(deadline: float) -> float | None:
     if deadline != deadline:  # noqa: PLR0124  # nan; math.isnan() takes no long int
         raise TypeError("deadline must be a number of seconds, not nan")
     return None if deadline > _LONGEST_S else float(max(0.0, deadline))
-
-
-def _written(
-    reader: Reader, config: LLMConfig, primary: object, fallbacks: object
-) -> list[Written]:
-    """Return the chain as written: an argument where there is one, else the setting."""
-    head, first = "LLM_PRIMARY_PROVIDER", config.primary
-    if primary is not None:
-        head = "primary_provider"
-        first = reader.parsed(head, parsers.entry, primary, first)
-    tail, rest = "LLM_FALLBACK_PROVIDERS", config.fallbacks
-    if fallbacks is not None:
-        tail = "fallback_providers"
-        rest = reader.parsed(tail, parsers.names, fallbacks, rest)
-    return [(head, first), *((tail, each) for each in rest)]
 
 
 def _status(entry: ChainEntry) -> dict[str, Any]:

@@ -29,11 +29,16 @@ class Offer:
 
     def is_configured(self, model: str) -> bool:
         """Return whether the app asks for this model, perhaps by another name."""
-        names = {model, f"models/{model}", model.removesuffix(":latest")}
-        return any(
-            each in names or PurePath(each).name == f"{model}.gguf"
+        return any(_is(model, each) for each in self.configured)
+
+    @property
+    def not_offered(self) -> list[str]:
+        """The models that the app asks for and the provider does not list."""
+        return [
+            each
             for each in self.configured
-        )
+            if not any(_is(model, each) for model in self.models)
+        ]
 
 
 def offers(
@@ -56,6 +61,12 @@ def offers(
         others = by_name.get(name) or LLMFactory(name, [], config=config).entries
         by_name = {name: list(others)}
     return [_offer(each, entries) for each, entries in by_name.items()]
+
+
+def _is(model: str, configured: str) -> bool:
+    """Return whether a model of a list is the configured one, by whatever name."""
+    names = {model, f"models/{model}", model.removesuffix(":latest")}
+    return configured in names or PurePath(configured).name == f"{model}.gguf"
 
 
 def _offer(name: str, entries: Sequence[ChainEntry]) -> Offer:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 Parser = Callable[[Any], T]
@@ -143,6 +144,15 @@ def entry(value: Any) -> Any:
     return f"{name}{colon}{model}"
 
 
+def one_entry(value: Any) -> Any:
+    """Parse the one chain entry that the primary provider is."""
+    if isinstance(value, str) and "," in value:
+        raise ValueError(
+            "names one provider; the others go into LLM_FALLBACK_PROVIDERS"
+        )
+    return entry(value)
+
+
 def names(value: Any) -> tuple[Any, ...]:
     """Parse the fallbacks: entries separated by commas, or a list of entries."""
     if isinstance(value, str):
@@ -156,7 +166,20 @@ def url(value: Any) -> str:
     """Parse an http(s) address. It may hold a password, so no fault repeats it."""
     if not re.fullmatch(r"https?://[^\s/]+\S*", address := str(value).strip()):
         raise ValueError("must be an address that begins with http:// or https://")
+    if "?" in address or "#" in address:
+        raise ValueError("must not hold a '?' or a '#': paths are put behind it")
+    if not _has_host(address):
+        raise ValueError("must be an address whose host and port can be read")
     return address.rstrip("/")
+
+
+def _has_host(address: str) -> bool:
+    """Return whether an address names a host, and no port that there cannot be."""
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def url_prefix(value: Any) -> str:

@@ -39,6 +39,10 @@ class Reader:
 
     Args:
         mapping: The app's configuration, or None for the ambient one.
+
+    Attributes:
+        faults: What is wrong, a sentence each.
+        warnings: What is odd, a sentence each.
     """
 
     def __init__(self, mapping: Mapping[str, Any] | None = None) -> None:
@@ -47,6 +51,7 @@ class Reader:
         self._labels: dict[str, str] = {}
         self._known: set[str] = set()
         self.faults: list[str] = []
+        self.warnings: list[str] = []
 
     def read(self, key: str, parse: Parser[T], default: T) -> T:
         """Return the parsed value of `key`, or `default` if unset or faulty."""
@@ -57,7 +62,7 @@ class Reader:
         """Return `value` parsed; a fault is noted under `key` and gives `default`."""
         try:
             return parse(value)
-        except ValueError as fault:
+        except (ValueError, TypeError) as fault:  # a stranger's parser may raise both
             self.faults.append(f"{self.label(key)} {fault}")
             return default
 
@@ -94,38 +99,50 @@ class Reader:
                     return key, value
         return keys[0], None
 
-    def finish(self, in_chain: Iterable[str], others: Iterable[str]) -> None:
+    def finish(self, in_use: Mapping[str, str], others: Iterable[str]) -> None:
         """Raise for the faults found, and warn of keys that nobody reads.
 
         Args:
-            in_chain: Providers of the chain, whose keys have all been looked up.
+            in_use: Providers whose keys have all been looked up, and where the API key
+                of each is written, or can be.
             others: Further providers; their own keys are no typos.
 
         Raises:
             ConfigurationError: At least one key is wrong.
         """
         if self.faults:
-            raise ConfigurationError(self.faults)
-        foreign = tuple(map(_own_prefix, others))
+            raise ConfigurationError(list(dict.fromkeys(self.faults)))
+        own = {_own_prefix(name): api_key for name, api_key in in_use.items()}
+        foreign = {_own_prefix(name) for name in others} - own.keys()
         for key in sorted(self._unread()):
-            if not key.startswith(foreign):
-                self._warn(key, tuple(map(_own_prefix, in_chain)))
+            # LLM_CLAUDE_EU_MODLE is the endpoint's, not the provider's.
+            fitting = filter(key.startswith, {*own, *foreign})
+            prefix = max(fitting, key=len, default="")
+            if prefix not in foreign:
+                self._warn(key, prefix, own.get(prefix, ""))
 
     def _unread(self) -> set[str]:
         """Return the LLM_ keys of app and environment that were never looked up."""
         present = {*map(str, self._mapping), *os.environ}
         return {key for key in present - self._known if key.startswith(PREFIX)}
 
-    def _warn(self, key: str, prefixes: tuple[str, ...]) -> None:
+    def _warn(self, key: str, own: str, api_key: str) -> None:
         """Warn of an unknown key; the environment serves other programs too."""
-        own = next((each for each in prefixes if key.startswith(each)), "")
-        # A provider's setting is never meant for another provider.
-        meant = [known for known in self._known if known.startswith(own)]
-        close = difflib.get_close_matches(key, meant, n=1, cutoff=_ALIKE)
-        if close:
-            log.warning("Unknown setting %s: did you mean %s?", key, close[0])
+        if meant := self._meant(key, own, api_key):
+            self.warnings.append(f"Unknown setting {key}: did you mean {meant}?")
         elif own or key in self._mapping:
-            log.warning("Unknown setting %s", key)
+            self.warnings.append(f"Unknown setting {key}")
+        else:
+            return
+        log.warning("%s", self.warnings[-1])
+
+    def _meant(self, key: str, own: str, api_key: str) -> str:
+        """Return the key that an unknown one may be a typo of, or ""."""
+        if key == f"{own}API_KEY":
+            return api_key
+        # A provider's setting is never meant for another provider.
+        known = [each for each in self._known if each.startswith(own)]
+        return next(iter(difflib.get_close_matches(key, known, 1, _ALIKE)), "")
 
 
 def setting_key(provider: str, setting: str) -> str:
@@ -135,13 +152,14 @@ def setting_key(provider: str, setting: str) -> str:
 
 def default_api_key_name(provider: str) -> str:
     """Return the key that holds a provider's API key by default."""
-    return f"{_key_part(provider)}_API_KEY"
+    return f"{key_part(provider)}_API_KEY"
 
 
 def _own_prefix(provider: str) -> str:
     """Return how the keys of a provider's settings begin, e.g. LLM_CLAUDE_."""
-    return f"{PREFIX}{_key_part(provider)}_"
+    return f"{PREFIX}{key_part(provider)}_"
 
 
-def _key_part(provider: str) -> str:
+def key_part(provider: str) -> str:
+    """Return what stands for a provider in its keys; two names may have the same."""
     return re.sub(r"\W", "_", provider).upper()

@@ -1,5 +1,6 @@
 """Takes keys out of text."""
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 def hidden_in(url: str | None) -> list[str]:
     """Return what may be secret in an address: a user, a password, a path, a query."""
     parts = urlsplit(url or "")
-    hidden = (parts.username, parts.password, parts.path.strip("/"), parts.query)
-    # Shorter ones, such as "v1", are no secrets.
+    hidden = [parts.username, parts.password, parts.query]
+    # A part of a path is one if it looks like a token; "completions" is none.
+    hidden += re.findall(r"[^/]{16,}", parts.path)
     return [each for each in hidden if each and len(each) >= _SHORTEST]

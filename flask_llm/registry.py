@@ -5,13 +5,16 @@ entry-point group `flask_llm.providers`. A class is imported when it is first as
 """
 
 import logging
+import math
 import re
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from .errors import LLMError, text_of
 from .providers.base import LLMProvider
+from .reader import key_part
 
 GROUP = "flask_llm.providers"
 
@@ -24,14 +27,27 @@ ProviderClass = type[LLMProvider]
 
 
 class PluginError(LLMError):
-    """A plug-in's entry point does not lead to a provider class."""
+    """A plug-in's entry point does not lead to a provider class that can be used."""
+
+    @classmethod
+    def at_start(cls, name: str, exc: Exception) -> "PluginError":
+        """Return the error for a class that failed while its settings were read.
+
+        Its words stay out: they may repeat a setting that is secret.
+        """
+        return cls(f"provider {name!r} cannot be configured ({type(exc).__name__})")
 
 
 class Registry(MutableMapping[str, ProviderClass]):
-    """Provider classes by name; those of entry points are imported on first use."""
+    """Provider classes by name; those of entry points are imported on first use.
+
+    Attributes:
+        left_out: A sentence for each plug-in that cannot have its name.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, EntryPoint | ProviderClass] | None = None
+        self.left_out: list[str] = []
 
     def __getitem__(self, name: str) -> ProviderClass:
         """Return the class of a name.
@@ -62,28 +78,41 @@ class Registry(MutableMapping[str, ProviderClass]):
     def __len__(self) -> int:
         return len(self._all())
 
+    def classes(self) -> Iterator[tuple[str, ProviderClass]]:
+        """Yield the classes at hand by name; no plug-in is imported for it."""
+        for name, found in [*self._all().items()]:
+            if not isinstance(found, EntryPoint) or found.value.startswith(_OWN):
+                with suppress(PluginError):  # a stranger's may claim to be ours
+                    yield name, self[name]
+
     def _all(self) -> dict[str, EntryPoint | ProviderClass]:
         if self._entries is None:
-            self._entries = {**_by_name(entry_points(group=GROUP))}
+            self._entries = {**self._named(entry_points(group=GROUP))}
         return self._entries
 
+    def _named(self, found: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
+        """Return entry points by name; nobody takes a name that another one has."""
+        entries: dict[str, EntryPoint] = {}
+        for each in sorted(found, key=lambda each: not each.value.startswith(_OWN)):
+            if not is_name(each.name):
+                self._leave_out(each, _NAMES)
+                continue
+            # Two names with the same configuration keys are one name.
+            first = entries.setdefault(key_part(each.name), each)
+            if (first.name, first.value) != (each.name, each.value):
+                self._leave_out(each, f"{origin(first)} has the name")
+        return {each.name: each for each in entries.values()}
 
-def _by_name(found: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
-    """Return entry points by name; nobody takes a name that another one has."""
-    entries: dict[str, EntryPoint] = {}
-    for each in sorted(found, key=lambda each: not each.value.startswith(_OWN)):
-        if not is_name(each.name):
-            log.warning("%s is left out: %s", origin(each), _NAMES)
-        elif (first := entries.setdefault(each.name, each)).value != each.value:
-            log.warning("%s is left out: %s has the name", origin(each), origin(first))
-    return entries
+    def _leave_out(self, entry: EntryPoint, why: str) -> None:
+        self.left_out.append(f"{origin(entry)} is left out: {why}")
+        log.warning("%s", self.left_out[-1])
 
 
 def _loaded(entry: EntryPoint) -> ProviderClass:
     """Return the class that an entry point leads to."""
     try:
         return checked(entry.load())
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         # A stranger's import may raise anything.
         why = f"{type(exc).__name__}: {text_of(exc)}"
         raise PluginError(f"{origin(entry)} cannot be loaded: {why}") from exc
@@ -104,7 +133,8 @@ def checked(provider_class: Any) -> ProviderClass:
     """Return the class if it is a provider.
 
     Raises:
-        ValueError: It does not inherit from `LLMProvider`, or lacks one of its methods.
+        ValueError: It does not inherit from `LLMProvider`, lacks one of its methods, or
+            states a fact in a wrong way.
     """
     if not (
         isinstance(provider_class, type) and issubclass(provider_class, LLMProvider)
@@ -112,4 +142,44 @@ def checked(provider_class: Any) -> ProviderClass:
         raise ValueError("Must inherit from LLMProvider")
     if missing := ", ".join(sorted(provider_class.__abstractmethods__)):
         raise ValueError(f"{provider_class.__name__} must define {missing}")
+    for fact, (is_right, wanted) in _FACTS.items():
+        if not is_right(getattr(provider_class, fact)):
+            raise ValueError(f"{provider_class.__name__}.{fact} must be {wanted}")
     return provider_class
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, tuple | list) and all(
+        isinstance(each, str) and each for each in value
+    )
+
+
+def _are_parsers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(option, str) and callable(parse) for option, parse in value.items()
+    )
+
+
+def _is_number(value: object, *kinds: type) -> bool:
+    """Return whether a value is a number of a kind, and more than 0."""
+    plain = isinstance(value, kinds) and not isinstance(value, bool)
+    return plain and 0 < value < math.inf  # type: ignore[operator]  # kinds of numbers
+
+
+_FACTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "api_key_names": (_are_names, "a tuple of configuration keys"),
+    "options": (_are_parsers, "a dict of parsers by argument name"),
+    "default_model": (
+        lambda value: value is None or isinstance(value, str),
+        "None or a text",
+    ),
+    "default_timeout": (
+        lambda value: value is None or _is_number(value, int, float),
+        "None, or seconds, more than 0",
+    ),
+    "max_concurrency": (
+        lambda value: value is None or _is_number(value, int),
+        "None, or 1 or more",
+    ),
+}
+"""What a class states of itself: whether a value will do, and what would."""

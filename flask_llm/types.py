@@ -24,14 +24,14 @@ class Usage:
     total_tokens: int
 
 
-def counted(taken: int | None, given: int | None) -> dict[str, int] | None:
-    """Return the `usage` of `LLMResponse.metadata`; None unless both were counted.
+def counted(taken: object, given: object) -> dict[str, int] | None:
+    """Return the `usage` of `LLMResponse.metadata`; None unless both are numbers.
 
     Args:
         taken: Tokens of the prompt.
         given: Tokens of the answer, hidden thinking included.
     """
-    if taken is None or given is None:
+    if not (isinstance(taken, int) and isinstance(given, int)):
         return None
     return {
         "input_tokens": taken,

@@ -7,7 +7,7 @@ from flask_llm import LLMFactory, LLMProvider, LLMResponse
 from flask_llm.assembly import chain_entries
 from flask_llm.config import LLMConfig
 from flask_llm.endpoints import Directory
-from flask_llm.errors import QuotaError
+from flask_llm.errors import ConfigurationError, QuotaError
 from flask_llm.reader import Reader
 from flask_llm.registry import GROUP
 from flask_llm.testing import FakeProvider
@@ -229,6 +229,107 @@ def test_own_settings_of_a_provider_reach_its_init():
 def test_faults_are_told(entries, mapping, fault):
     """Whatever is wrong with a provider is known at start."""
     assert build(*entries, **mapping)[1] == [fault]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("anthropic", "; did you mean 'claude'? (known"),
+        ("Google", "; did you mean 'gemini'? (known"),
+        ("google-genai", "; did you mean 'genai'? (known"),
+        ("vertexai", "; did you mean 'vertex'? (known"),
+        ("OpenAI", "; did you mean 'openai'? (known"),
+        ("gpt-4o", "; a model? write openai:gpt-4o (known"),
+        ("claude-sonnet-5-5", "; a model? write claude:claude-sonnet-5-5 (known"),
+        ("gemini-3", "; a model? write gemini:gemini-3 (known"),
+        ("command-r", "; a model? write cohere:command-r (known"),
+        ("mistral", "'mistral' (known"),
+    ],
+)
+def test_what_a_wrong_name_may_mean(name, hint):
+    """The maker's name, the package's and a model's are natural mistakes."""
+    _, (fault,) = build(name)
+
+    assert "names no known provider" in fault
+    assert hint in fault
+
+
+def test_a_name_like_an_endpoint_s_is_taken_for_it_first():
+    """claude-eu is less likely a model than a slip of the pen."""
+    with pytest.raises(ValueError, match="did you mean 'claude-us'"):
+        LLMFactory(
+            "claude-eu",
+            [],
+            config={"LLM_PROVIDERS": {"claude-us": {"provider": "claude"}}},
+        )
+
+
+@pytest.mark.parametrize("written", ["openai, cohere", "ollama:llama3.2,openai"])
+def test_the_primary_provider_is_one(written):
+    """Whoever writes the whole chain there is told where the rest goes."""
+    fault = "names one provider; the others go into LLM_FALLBACK_PROVIDERS"
+
+    with pytest.raises(ValueError, match=f"LLM_PRIMARY_PROVIDER {fault}"):
+        LLMFactory(config={"LLM_PRIMARY_PROVIDER": written})
+    with pytest.raises(ValueError, match=f"primary_provider {fault}"):
+        LLMFactory(written, config={})
+
+
+def test_a_fault_is_told_once():
+    """Though two links of one provider read the same setting."""
+    with pytest.raises(ConfigurationError) as caught:
+        LLMFactory("claude", ["claude:x"], config={"LLM_CLAUDE_TIMEOUT": "soon"})
+    assert len(caught.value.faults) == 1
+
+
+class Toned(Minimal):
+    """A provider without a model, with a setting of its own."""
+
+    options = {"tone": str}  # noqa: RUF012  # never changed
+
+    def __init__(self, api_key, tone="plain"):
+        super().__init__(api_key)
+        self.tone = tone
+
+
+def test_a_provider_without_models_has_options_too():
+    """They reach its `__init__` by name."""
+    REGISTRY["toned"] = Toned
+    config = {"LLM_TONED_TONE": "polite", "TONED_API_KEY": "k-1"}
+    ((entry,), faults) = build("toned", **config)
+
+    assert faults == []
+    assert (entry.provider.api_key, entry.provider.tone) == ("k-1", "polite")
+
+
+def test_a_type_error_of_a_parser_is_a_fault(monkeypatch):
+    """`int` raises it for a list, and the text belongs to the setting."""
+    monkeypatch.setattr(Toned, "options", {"tone": int})
+    REGISTRY["toned"] = Toned
+    _, (fault,) = build("toned", LLM_TONED_TONE=[1])
+
+    assert fault.startswith("LLM_TONED_TONE int() argument must be")
+
+
+@pytest.mark.parametrize("broken", ["parser", "takes_key"])
+def test_a_class_that_fails_at_start_stands_in_the_chain(broken, monkeypatch, caplog):
+    """It is told by name, without its words: they may repeat a secret."""
+
+    def fail(*_):
+        raise LookupError("sk-0123456789")
+
+    if broken == "parser":
+        monkeypatch.setattr(Toned, "options", {"tone": fail})
+    else:
+        monkeypatch.setattr(Toned, "takes_key", fail)
+    REGISTRY["toned"] = Toned
+    (entry, other), faults = build("toned", "local", LLM_TONED_TONE="sk-0123456789")
+
+    assert faults == []
+    why = "provider 'toned' cannot be configured (LookupError)"
+    assert (entry.name, entry.unavailable().reason) == ("toned", why)
+    assert other.name == "local"
+    assert caplog.messages == [why]
 
 
 def test_a_provider_of_three_methods_takes_no_model():

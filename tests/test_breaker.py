@@ -139,6 +139,23 @@ def test_a_waiting_call_moves_on_when_others_have_opened_the_circuit(clock):
     assert len(gemini.calls) == 2 + 3
 
 
+def test_a_long_probe_keeps_the_others_out(clock):
+    """Where an attempt may take longer than its timeout, the claim lasts as long."""
+
+    def load(_):
+        clock.sleep(300)
+        assert ask(factory).content == "hi"
+        return "back"
+
+    factory, (gemini, _) = chain(clock, [*DOWN * 5, load], ["hi"])
+    gemini.longest_attempt = 300
+    ask(factory, 5)
+    clock.sleep(5)
+
+    assert ask(factory).content == "back"
+    assert len(gemini.calls) == 6
+
+
 def test_a_probe_that_shows_life_closes_the_circuit(clock):
     """A provider that refuses this request still works."""
     factory, _ = chain(clock, [*DOWN * 5, BadAnswerError(), "hi"], ["x"])

@@ -111,6 +111,17 @@ def test_status_lists_the_chain_with_what_is_missing():
     ]
 
 
+def test_status_has_columns_for_long_names():
+    """The states stand below each other."""
+    chain = {
+        "LLM_PRIMARY_PROVIDER": "openai:ft:gpt-6.1-terra:acme::8kd1",
+        "LLM_FALLBACK_PROVIDERS": "claude",
+    }
+    lines = invoke(chain, "status").stdout.splitlines()
+
+    assert {line.index("no API key") for line in lines} == {45}
+
+
 def test_status_as_json_has_the_reasons_too(run):
     """The same JSON as the route's, and why somebody would not be asked."""
     result = run("status", "--json")
@@ -183,6 +194,17 @@ def test_models_lists_what_each_provider_of_the_chain_offers(lists):
         "    claude-haiku-5-5",
         "  * claude-sonnet-5-5",
     ]
+
+
+def test_a_configured_model_that_is_not_offered_is_told(lists):
+    """On standard error, since the list is for pipes."""
+    chain = {"LLM_PRIMARY_PROVIDER": "claude:claude-9", "LLM_FALLBACK_PROVIDERS": []}
+    result = invoke(lists | chain, "models")
+
+    assert result.exit_code == 0
+    assert "    claude-sonnet-5-5" in result.stdout.splitlines()
+    assert result.stderr == "claude-9 is configured, but not offered\n"
+    assert invoke(lists, "models").stderr == ""
 
 
 def test_models_asks_once_for_two_models_of_one_provider(lists, httpserver):

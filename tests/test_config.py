@@ -129,7 +129,7 @@ def test_all_faults_come_at_once():
     LLMConfig.read(reader)
 
     with pytest.raises(ConfigurationError) as caught:
-        reader.finish([], [])
+        reader.finish({}, [])
     assert len(caught.value.faults) == 2
 
 
@@ -156,7 +156,7 @@ def test_a_typo_is_warned_of(caplog, monkeypatch):
     monkeypatch.setenv("LLM_MAX_RETRY", "3")
     reader = Reader({"LLM_FALBACK_PROVIDERS": "claude"})
     LLMConfig.read(reader)
-    reader.finish([], [])
+    reader.finish({}, [])
 
     assert [record.getMessage() for record in caplog.records] == [
         "Unknown setting LLM_FALBACK_PROVIDERS: did you mean LLM_FALLBACK_PROVIDERS?",
@@ -167,7 +167,7 @@ def test_a_typo_is_warned_of(caplog, monkeypatch):
 def test_an_unlike_key_is_warned_of_only_in_the_app(caplog, monkeypatch):
     """The environment serves other programs that begin their keys with LLM_ too."""
     monkeypatch.setenv("LLM_USER_PATH", "x")
-    Reader({"LLM_WHATEVER": "x"}).finish([], [])
+    Reader({"LLM_WHATEVER": "x"}).finish({}, [])
 
     assert caplog.messages == ["Unknown setting LLM_WHATEVER"]
 
@@ -177,7 +177,7 @@ def test_a_setting_is_not_taken_for_another_provider_s(caplog):
     reader = Reader({"LLM_OPENAI_MODEL": "x", "LLM_SLOW_TIMEOUT": "1"})
     reader.raw("LLM_GEMINI_MODEL")
     reader.raw("LLM_TIMEOUT")
-    reader.finish(["slow", "gemini"], [])
+    reader.finish({"slow": "SLOW_API_KEY", "gemini": "GOOGLE_API_KEY"}, [])
 
     assert caplog.messages == [
         "Unknown setting LLM_OPENAI_MODEL",
@@ -188,10 +188,36 @@ def test_a_setting_is_not_taken_for_another_provider_s(caplog):
 def test_settings_of_providers_outside_the_chain_are_known(caplog):
     """LLM_CLAUDE_MODEL is no typo while Claude is not in use."""
     Reader({"LLM_CLAUDE_MODEL": "x", "LLM_MY_OWN_MODEL": "y"}).finish(
-        [], ["claude", "my-own"]
+        {}, ["claude", "my-own"]
     )
 
     assert caplog.messages == []
+
+
+def test_the_longest_prefix_says_whose_setting_it_is(caplog):
+    """A typo of an endpoint is not excused by the provider that it begins like."""
+    mapping = {"LLM_CLAUDE_EU_MODLE": "x", "LLM_CLAUDE_MODLE": "y"}
+    reader = Reader(mapping)
+    reader.raw("LLM_CLAUDE_EU_MODEL")
+    reader.finish({"claude-eu": "CLAUDE_EU_API_KEY"}, ["claude"])
+
+    assert reader.warnings == caplog.messages
+    assert caplog.messages == [
+        "Unknown setting LLM_CLAUDE_EU_MODLE: did you mean LLM_CLAUDE_EU_MODEL?"
+    ]
+
+
+@pytest.mark.parametrize("key", ["LLM_CLAUDE_API_KEY", "LLM_ANTHROPIC_API_KEY"])
+def test_an_api_key_has_no_prefix(caplog, monkeypatch, key):
+    """Nearly all other settings have, so this is a natural mistake."""
+    monkeypatch.setenv(key, "sk-ant-0123456789")
+    reader = Reader({})
+    reader.raw("ANTHROPIC_API_KEY")
+    reader.finish({"claude": "ANTHROPIC_API_KEY"}, [])
+
+    assert caplog.messages == [
+        f"Unknown setting {key}: did you mean ANTHROPIC_API_KEY?"
+    ]
 
 
 def test_settings_do_not_show_their_secrets():

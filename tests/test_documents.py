@@ -24,7 +24,7 @@ OWN = ["gemini", "claude", "openai", "cohere", "ollama", "genai", "vertex", "loc
 
 
 def documented_keys(text):
-    return set(re.findall(r"\b(?:LLM_[A-Z_]+[A-Z]|[A-Z]+_API_KEY)\b", text))
+    return set(re.findall(r"\b(?:LLM_[A-Z_]+[A-Z]|[A-Z]+_API_KEY|GOOGLE_CLOUD_[A-Z]+)\b", text))
 
 
 def read_keys():

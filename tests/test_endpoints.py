@@ -9,6 +9,7 @@ import wire
 from flask_llm import LLMFactory
 from flask_llm.errors import ConfigurationError
 from flask_llm.registry import GROUP
+from flask_llm.testing import FakeProvider
 
 KEY = "sk-ant-of-the-company"
 EU_KEY = "sk-ant-of-the-region"
@@ -97,6 +98,26 @@ def test_the_key_of_the_provider_serves_its_own_address_only():
     assert status["fallbacks"][0]["reason"] == "no API key (set CLAUDE_US_API_KEY)"
 
 
+def test_the_key_of_a_gateway_stays_there():
+    """Where the provider has another address, its key is no key for the usual one."""
+    llm = factory(
+        {"claude-eu": {"provider": "claude"}},
+        ANTHROPIC_API_KEY=KEY,
+        LLM_CLAUDE_BASE_URL="https://gateway.example",
+    )
+    status = llm.get_provider_status(detail=True)["primary"]
+
+    assert status["reason"] == "no API key (set CLAUDE_EU_API_KEY)"
+
+
+def test_a_key_that_is_nowhere_may_be_set_in_two_places():
+    """The endpoint's own, or the provider's that it would share."""
+    llm = factory({"haiku": {"provider": "claude"}}, chain="haiku")
+    status = llm.get_provider_status(detail=True)["primary"]
+
+    assert status["reason"] == "no API key (set HAIKU_API_KEY or ANTHROPIC_API_KEY)"
+
+
 def test_advice_names_where_the_setting_is_written(servers):
     """A refused key and an unknown model are looked for in the right place."""
     us, eu = servers
@@ -113,8 +134,8 @@ def test_advice_names_where_the_setting_is_written(servers):
         "API key rejected (check LLM_PROVIDERS['claude-us']['api_key'])"
     )
     assert unknown.error == (
-        "model not found (set LLM_CLAUDE_EU_MODEL,"
-        " or check LLM_PROVIDERS['claude-eu']['base_url'])"
+        "model not found (check LLM_PROVIDERS['claude-eu']['base_url'],"
+        " or set LLM_CLAUDE_EU_MODEL)"
     )
 
 
@@ -136,7 +157,11 @@ def test_an_advice_names_the_option_of_the_endpoint(servers):
 @pytest.mark.parametrize(
     ("endpoints", "fault"),
     [
-        ("{", "is no valid JSON (at character 1)"),
+        ("{", "is no valid JSON (at character 2)"),
+        (
+            "{'x': {}}",
+            "is no valid JSON (at character 2; write double quotes)",
+        ),
         ("[]", "must be a dict of endpoints by name, or the JSON of one"),
         (7, "must be a dict of endpoints by name, or the JSON of one"),
         ({"x": "claude"}, "must have a dict of settings for 'x'"),
@@ -184,6 +209,107 @@ def test_an_endpoint_that_nobody_uses_must_be_right_too():
     """It stands there in so many words; a typo in it is no other program's."""
     with pytest.raises(ConfigurationError, match="unknown setting 'modle'"):
         factory({"x": {"provider": "claude", "modle": "m"}}, chain="gemini")
+
+
+def faults_of(endpoints, **options):
+    with pytest.raises(ConfigurationError) as caught:
+        factory(endpoints, **options)
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("names", "twins"),
+    [
+        (("claude-eu", "claude_eu"), ("claude_eu", "claude-eu")),
+        (("Claude",), ("Claude", "claude")),
+        (("google",), ("google", "gemini")),
+        (("anthropic",), ("anthropic", "claude")),
+        (("my-parrot",), ("my-parrot", "my_parrot")),
+    ],
+)
+def test_names_with_the_same_keys_cannot_both_be(names, twins):
+    """Each would be given the key and the settings of the other."""
+    LLMFactory.register_provider("my_parrot", FakeProvider)
+    faults = faults_of({name: {"provider": "claude"} for name in names}, chain="claude")
+
+    one, other = twins
+    (fault,) = faults
+    assert fault == (
+        f"LLM_PROVIDERS has the name {one!r}, which has configuration keys of"
+        f" {other!r}: choose another one"
+    )
+
+
+def test_looking_for_the_same_keys_imports_no_plug_in():
+    """A broken one, or a slow one, is none of the endpoints' business."""
+    registry = LLMFactory.PROVIDER_REGISTRY
+    registry._entries["broken"] = EntryPoint("broken", "no_such_module:X", GROUP)
+    registry._entries["sly"] = EntryPoint("sly", "flask_llm.no_such_module:X", GROUP)
+    factory({"claude-eu": {"provider": "claude"}})
+
+    assert isinstance(registry._entries["broken"], EntryPoint)
+
+
+def test_an_endpoint_outside_of_the_chain_is_checked_wholly():
+    """On the day on which it is used it must work; all its faults come at once."""
+    wrong = {
+        "provider": "claude",
+        "modle": "m",
+        "timeout": "soon",
+        "thinking": "deeply",
+        "max_concurrency": 0,
+        "base_url": "gateway.example",
+        "api_key": "sk 1234567",
+    }
+    faults = "\n".join(faults_of({"x": wrong}, chain="gemini"))
+
+    assert faults.count("\n") == 5
+    assert "has an unknown setting 'modle' for 'x'" in faults
+    for setting in {*wrong} - {"provider", "modle"}:
+        assert f"LLM_PROVIDERS['x'][{setting!r}] " in faults
+    assert "1234567" not in faults
+
+
+@pytest.mark.parametrize(
+    "endpoints", ["{'claude-eu': {}}", {"claude-eu": {"provider": "cluade"}}, "[]"]
+)
+def test_a_faulty_endpoint_is_not_unknown_too(endpoints):
+    """A second error for the same mistake would lead astray."""
+    (fault,) = faults_of(endpoints, chain="claude-eu:m,gemini")
+
+    assert fault.startswith("LLM_PROVIDERS ")
+
+
+def test_a_key_where_a_name_belongs_is_not_shown_whole():
+    """Whatever else is wrong with it."""
+    told = str(faults_of({"sk-ant-0123456789abcdef": {"provider": "cluade"}}))
+
+    assert "sk-ant-0123" in told
+    assert "9abc" not in told
+
+
+def test_a_typo_in_the_keys_of_an_endpoint_is_warned_of(caplog):
+    """It begins like a setting of its provider, which is not in the chain."""
+    llm = factory({"claude-eu": {"provider": "claude"}}, LLM_CLAUDE_EU_MODLE="m")
+
+    warning = "Unknown setting LLM_CLAUDE_EU_MODLE: did you mean LLM_CLAUDE_EU_MODEL?"
+    assert llm.notices == (warning,)
+    assert warning in caplog.messages
+
+
+def test_an_endpoint_of_a_class_that_fails_stops_nothing():
+    """A stranger's class may raise in every method, also at start."""
+
+    class Failing(FakeProvider):
+        @classmethod
+        def takes_key(cls):
+            raise KeyError("sk-0123456789")
+
+    LLMFactory.register_provider("failing", Failing)
+    llm = factory({"mine": {"provider": "failing"}}, chain="mine,local")
+    reason = llm.get_provider_status(detail=True)["primary"]["reason"]
+
+    assert reason == "provider 'failing' cannot be configured (KeyError)"
 
 
 def test_an_endpoint_of_a_broken_plug_in_stops_nothing():

@@ -6,7 +6,14 @@ import pytest
 from flask_llm import LLMFactory, LLMResponse
 from flask_llm.config import ProviderSettings
 from flask_llm.entry import ChainEntry
-from flask_llm.errors import AuthError, ModelNotFoundError, ProviderError, QuotaError
+from flask_llm.errors import (
+    AuthError,
+    ModelNotFoundError,
+    ProviderError,
+    QuotaError,
+    TransientError,
+    UnreachableError,
+)
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
 
@@ -198,15 +205,39 @@ def test_what_unavailable_reason_says_is_made_presentable():
     assert ChainEntry.of(fake).unavailable().summary == "7"
 
 
-def test_a_base_url_of_one_s_own_may_be_to_blame_for_a_404():
-    """A gateway's wrong path looks like an unknown model."""
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (
+            ModelNotFoundError("no model x"),
+            "set LLM_FAKE_MODEL, or check LLM_FAKE_BASE_URL",
+        ),
+        (
+            ModelNotFoundError("Not Found"),
+            "check LLM_FAKE_BASE_URL, or set LLM_FAKE_MODEL",
+        ),
+        (UnreachableError("[Errno 111] Connection refused"), "check LLM_FAKE_BASE_URL"),
+        (TransientError("connection reset"), ""),
+    ],
+)
+def test_a_base_url_of_one_s_own_may_be_to_blame(error, advice):
+    """A gateway's wrong path looks like an unknown model, its port like an outage."""
     settings = replace(
         SETTINGS, base_url="http://gateway", base_url_key="LLM_FAKE_BASE_URL"
     )
-    with pytest.raises(ModelNotFoundError) as caught:
-        entry_of(ModelNotFoundError(), settings=settings).ask(Request("hello"))
+    with pytest.raises(type(error)) as caught:
+        entry_of(error, settings=settings).ask(Request("hello"))
 
-    assert caught.value.advice == "set LLM_FAKE_MODEL, or check LLM_FAKE_BASE_URL"
+    assert caught.value.advice == advice
+
+
+def test_a_refusal_without_a_key_says_which_one_to_set():
+    """A server of one's own may want a key after all."""
+    settings = replace(SETTINGS, api_key="")
+    with pytest.raises(AuthError) as caught:
+        entry_of(AuthError(), settings=settings).ask(Request("hello"))
+
+    assert caught.value.advice == "set FAKE_API_KEY"
 
 
 def test_interrupts_are_not_swallowed():

@@ -29,6 +29,24 @@ def test_a_base_url_is_http(url):
     assert "pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("https://x/v1?key=s3cret", r"must not hold a '\?' or a '#'"),
+        ("https://x/v1#s3cret", r"must not hold a '\?' or a '#'"),
+        ("http://me:s3cret@[::1", "whose host and port can be read"),
+        ("http://me:s3cret@:80", "whose host and port can be read"),
+        ("http://me:s3cret@x:port", "whose host and port can be read"),
+        ("http://me:s3cret@x:70000", "whose host and port can be read"),
+    ],
+)
+def test_a_base_url_can_be_read_and_extended(url, fault):
+    """Else an SDK would fail at the first call, with the address in its words."""
+    with pytest.raises(ValueError, match=fault) as caught:
+        parsers.url(url)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_base_url_loses_its_last_slash():
     """SDKs put their own path behind it."""
     assert parsers.url("https://proxy.example/v1/") == "https://proxy.example/v1"

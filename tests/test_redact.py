@@ -26,9 +26,11 @@ def test_stand_ins_of_tests_do_not_garble_the_text():
         (None, []),
         ("https://api.example/v1", []),
         ("https://user:hunter22@proxy.example", ["hunter22"]),
-        ("https://api.example/tenants/4711?token=abc", ["tenants/4711", "token=abc"]),
+        ("https://api.example/v1/chat/completions", []),
+        ("https://api.example/a1b2c3d4e5f6a7b8/v1", ["a1b2c3d4e5f6a7b8"]),
+        ("https://api.example/v1?token=abc", ["token=abc"]),
     ],
 )
 def test_what_an_address_may_hide(url, hidden):
-    """A password, a long path and a query may be secrets; "v1" is none."""
+    """A password, a token in the path and a query may be secrets; words are none."""
     assert hidden_in(url) == hidden

@@ -318,13 +318,16 @@ class WireContract(ProviderContract):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), vars(copy)) == (type(error), vars(error))
 
-    def test_password_of_base_url(self, httpserver):
-        """A password in the address is in no error."""
+    def test_password_of_base_url(self, httpserver, caplog):
+        """A password in the address is in no error and in no log, but it is sent."""
+        caplog.set_level("DEBUG")
         wire.serve(httpserver, Row(503, ""))
         url = httpserver.url_for("").replace("//", "//proxy:hunter22@")
         with pytest.raises(ProviderError) as caught:
             self.provider_class(self.key, base_url=url).generate_content(wire.PROMPT)
-        assert "hunter22" not in f"{caught.value} {caught.value!r}"
+        assert "hunter22" not in f"{caught.value} {caught.value!r} {caplog.text}"
+        (request, _) = httpserver.log[0]
+        assert request.authorization.password == "hunter22"
 
     def test_malformed_key(self):
         """A key that no header can carry is refused at once, and not repeated."""

@@ -10,7 +10,7 @@ from .finding import Finding, guarded
 from .live import live
 from .models import models
 from .providers import chain, others
-from .settings import addresses, deadline, debug, env_file
+from .settings import addresses, deadline, debug, env_file, notices
 from .start import start
 from .store import store
 from .subject import Subject
@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     debug,
     deadline,
     addresses,
+    notices,
     env_file,
 )
 """The checks that cost nothing."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from ..entry import ChainEntry
-from ..errors import BadAnswerError
+from ..errors import BadAnswerError, InvalidRequestError
 from ..factory import LLMFactory
 from ..types import LLMResponse
 from .finding import Finding, guarded
@@ -15,6 +15,9 @@ _PROMPT = "Say OK."
 # Of what a model may think before; the answer itself takes two or three.
 _MAX_TOKENS = 512
 _DEADLINE_S = 30.0
+
+# A parameter that a model does not take is left out of the next try; two may be.
+_TRIES = 3
 
 
 def live(subject: Subject) -> Iterator[Finding]:
@@ -31,9 +34,13 @@ def _call(subject: Subject, entry: ChainEntry) -> Iterator[Finding]:
     # Neither may a rest keep it from being asked, nor its failure make others rest.
     config = {**subject.config, "LLM_STATE_URL": "memory://"}
     provider = entry.name if entry.settings else entry.provider
-    response = LLMFactory(provider, [], config=config).generate_content(
-        _PROMPT, max_tokens=_MAX_TOKENS, max_retries=1, deadline=_DEADLINE_S
-    )
+    factory = LLMFactory(provider, [], config=config)
+    for _ in range(_TRIES):
+        response = factory.generate_content(
+            _PROMPT, max_tokens=_MAX_TOKENS, max_retries=1, deadline=_DEADLINE_S
+        )
+        if response.metadata["error_kind"] != InvalidRequestError.kind:
+            break
     if response.success:
         yield from _answered(entry, response)
     else:

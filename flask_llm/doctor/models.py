@@ -14,12 +14,14 @@ _SOON = timedelta(days=90)
 
 
 def models(subject: Subject) -> Iterator[Finding]:
-    """Tell which models the chain asks, and which are retired, or will be soon.
+    """Tell which models are asked, and which are retired, or will be soon.
+
+    Those of the chain, and of the endpoints outside of it.
 
     Args:
         subject: What is examined.
     """
-    for entry in subject.entries:
+    for entry in (*subject.entries, *subject.spare):
         yield from guarded(entry.name, partial(_model, entry, subject.today))
 
 

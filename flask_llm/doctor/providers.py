@@ -1,6 +1,9 @@
 """Who of the chain can answer, and what the others would need."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 from ..entry import ChainEntry
 from ..links import provider_of
@@ -10,8 +13,14 @@ from ..providers.base import LLMProvider
 from ..providers.broken import BrokenProvider
 from ..reader import Reader, default_api_key_name
 from ..registry import PluginError
-from .finding import Finding, Level
+from .finding import Finding, Level, guarded
 from .subject import Subject
+
+_OUTSIDE = "not in the chain"
+
+# What the documents write where a key belongs.
+_PLACEHOLDER = re.compile(r"your[_-][\w-]*", re.IGNORECASE | re.ASCII)
+_IS_PLACEHOLDER = "still holds the placeholder", "put a key of your own there"
 
 
 def chain(subject: Subject) -> Iterator[Finding]:
@@ -40,37 +49,65 @@ def others(subject: Subject) -> Iterator[Finding]:
     Args:
         subject: What is examined.
     """
+    for entry in subject.spare:
+        yield from guarded(entry.name, partial(_spare, entry))
     for name, found in sorted(subject.others(), key=lambda each: each[0]):
-        if isinstance(found, PluginError):
-            yield Finding("warning", "not in the chain", name, str(found))
-            continue
-        module = getattr(found, "module", None)
-        if isinstance(module, str) and not installed(module):
-            advice = f"pip install {getattr(found, 'requirement', module)}"
-            message = f"{module} is not installed"
-            yield Finding("note", "not in the chain", name, message, advice)
-        if subject.factory:
-            yield from _keys(subject, name, found)
+        yield from guarded(name, partial(_other, subject, name, found))
 
 
 def _state(entry: ChainEntry) -> Finding:
     error = entry.unavailable()
-    if error is None:
-        return Finding("ok", "chain", entry.name, "available")
-    broken = isinstance(provider_of(entry), BrokenProvider)
-    level: Level = "error" if broken else "warning"
-    return Finding(level, "chain", entry.name, error.reason, error.advice)
+    if error is not None:
+        broken = isinstance(provider_of(entry), BrokenProvider)
+        level: Level = "error" if broken else "warning"
+        return Finding(level, "chain", entry.name, error.reason, error.advice)
+    if (settings := entry.settings) and _PLACEHOLDER.fullmatch(settings.api_key):
+        message, advice = _IS_PLACEHOLDER
+        message = f"{settings.api_key_name} {message}"
+        return Finding("warning", "chain", entry.name, message, advice)
+    return Finding("ok", "chain", entry.name, "available")
+
+
+def _spare(entry: ChainEntry) -> Iterator[Finding]:
+    """Tell what an endpoint outside of the chain lacks."""
+    found = _state(entry)
+    if found.level != "ok":
+        lacks: Level = "note" if entry.unavailable() and entry.settings else "warning"
+        yield replace(found, level=lacks, area=_OUTSIDE)
+
+
+def _other(
+    subject: Subject, name: str, found: type[LLMProvider] | PluginError
+) -> Iterator[Finding]:
+    """Tell what a provider outside of the chain lacks."""
+    if isinstance(found, PluginError):
+        yield Finding("warning", _OUTSIDE, name, str(found))
+        return
+    module = getattr(found, "module", None)
+    # Nobody should install what its maker supports no longer.
+    supported = not getattr(found, "ended", "")
+    if isinstance(module, str) and supported and not installed(module):
+        advice = f"pip install {getattr(found, 'requirement', module)}"
+        package = getattr(found, "distribution", "") or module
+        yield Finding("note", _OUTSIDE, name, f"{package} is not installed", advice)
+    if subject.factory:
+        yield from _keys(subject, name, found)
 
 
 def _keys(
     subject: Subject, name: str, provider_class: type[LLMProvider]
 ) -> Iterator[Finding]:
-    """Tell whether a key that is set, though not used yet, is malformed."""
+    """Tell whether a key that is set, though not used yet, cannot be right."""
     if not provider_class.takes_key():
         return
     names = provider_class.api_key_names or (default_api_key_name(name),)
-    key, value = Reader(subject.config).first(names)
+    key, value = Reader(subject.config).first(tuple(names))
     try:
-        api_key("unset" if value is None else value)
+        parsed = api_key("unset" if value is None else value)
     except ValueError as fault:
-        yield Finding("warning", "not in the chain", name, f"{key} {fault}")
+        yield Finding("warning", _OUTSIDE, name, f"{key} {fault}")
+        return
+    told = {entry.settings.api_key_name for entry in subject.entries if entry.settings}
+    if _PLACEHOLDER.fullmatch(parsed) and key not in told:
+        message, advice = _IS_PLACEHOLDER
+        yield Finding("warning", _OUTSIDE, name, f"{key} {message}", advice)

@@ -55,8 +55,18 @@ def addresses(subject: Subject) -> Iterator[Finding]:
     Args:
         subject: What is examined.
     """
-    for entry in subject.entries:
+    for entry in (*subject.entries, *subject.spare):
         yield from guarded(entry.name, partial(_address, entry))
+
+
+def notices(subject: Subject) -> Iterator[Finding]:
+    """Tell what was odd while the settings were read: typos, plug-ins left out.
+
+    Args:
+        subject: What is examined.
+    """
+    for sentence in subject.factory.notices if subject.factory else ():
+        yield Finding("warning", _AREA, "", sentence)
 
 
 def env_file(subject: Subject) -> Iterator[Finding]:

@@ -50,6 +50,11 @@ class Subject:
         return list(self.factory.entries) if self.factory else []
 
     @property
+    def spare(self) -> list[ChainEntry]:
+        """The endpoints of LLM_PROVIDERS outside of the chain."""
+        return list(self.factory.spare) if self.factory else []
+
+    @property
     def able(self) -> list[ChainEntry]:
         """The links of the chain that could be asked."""
         return [entry for entry in self.entries if entry.unavailable() is None]
@@ -65,7 +70,8 @@ class Subject:
 
     def secrets(self) -> set[str]:
         """Return every text that must not be printed."""
-        keys = {key for entry in self.entries for key in entry.secrets}
+        links = (*self.entries, *self.spare)
+        keys = {key for entry in links for key in entry.secrets}
         return keys | {*_secrets_in(os.environ), *_secrets_in(self.config)}
 
 

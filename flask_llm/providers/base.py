@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import date
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
 from .. import classify
@@ -55,6 +56,10 @@ class LLMProvider(ABC):
         max_concurrency: The most calls at once in a process; None for no limit.
         options: Parsers of its own settings by argument name of `__init__`; the
             setting `context` of a provider "local" is read from LLM_LOCAL_CONTEXT.
+        other_keys: A second configuration key of some `options`, where a convention
+            has one: GOOGLE_CLOUD_PROJECT for the `project` of a provider "vertex".
+        longest_attempt: The most seconds that an attempt may take, where that can be
+            more than its timeout; else 0.
     """
 
     api_key_names: ClassVar[tuple[str, ...]] = ()
@@ -63,6 +68,8 @@ class LLMProvider(ABC):
     default_timeout: ClassVar[float | None] = None
     max_concurrency: ClassVar[int | None] = None
     options: ClassVar[Mapping[str, Parser[Any]]] = {}
+    other_keys: ClassVar[Mapping[str, str]] = {}
+    longest_attempt: float = 0.0
 
     @abstractmethod
     def generate_content(
@@ -91,11 +98,16 @@ class LLMProvider(ABC):
     def from_config(cls, settings: ProviderSettings) -> "LLMProvider":
         """Make the provider from its settings; the place for a richer `__init__`.
 
-        Called on first use, once in each process. As it is, it passes the key on, or
-        nothing where the class needs none.
+        Called on first use, once in each process. As it is, it passes the key on where
+        the class needs one or one is set; then by name the `options` that are set, and
+        of a class with a `default_model` the model, the address and the timeout, as far
+        as `__init__` takes them.
+
+        Raises:
+            TypeError: `__init__` does not take what is configured.
         """
-        arguments = (settings.api_key,) if cls.needs_key else ()
-        return cls(*arguments)
+        key = (settings.api_key,) if cls.needs_key or settings.api_key else ()
+        return cls(*key, **_of_models(cls, settings), **settings.options)
 
     @classmethod
     def takes_key(cls) -> bool:
@@ -150,6 +162,22 @@ class LLMProvider(ABC):
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error that an exception out of an attempt means."""
         return classify.from_exception(exc)
+
+
+def _of_models(cls: type[LLMProvider], settings: ProviderSettings) -> dict[str, Any]:
+    """Return what else of the settings the `__init__` of a class takes, by name."""
+    if cls.default_model is None:
+        return {}
+    parameters = signature(cls).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    found = {"model": settings.model, "base_url": settings.base_url}
+    found = {name: value for name, value in found.items() if value is not None}
+    for name in found:
+        if name not in parameters and not takes_all:
+            raise TypeError(f"{cls.__name__} takes no {name}, but one is configured")
+    if "timeout" in parameters or takes_all:
+        return {**found, "timeout": settings.timeout}
+    return found
 
 
 def explained(provider: LLMProvider, exc: Exception) -> ProviderError:

@@ -1,20 +1,18 @@
 """Claude, through the `anthropic` SDK."""
 
-import re
 import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
-from ..parsers import shown
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
 from .base import Retirement
-from .http import body_hooks
+from .http import client_options, without_user
 from .retired import anthropic_ends
 from .sdk import SdkProvider
-from .thinking import SHORT, used_up
+from .thinking import HELD, SHORT, used_up, words_or_tokens
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {
@@ -27,18 +25,7 @@ _FINISHED = {
 _LEAST_BUDGET = 1024  # the API's own limit
 
 
-def _parse_thinking(value: Any) -> str | int:
-    """Parse how Claude may think: a mode, or the most tokens to think with."""
-    plain = str(value).strip().lower()
-    if plain in {"off", "auto", "adaptive"}:
-        return plain
-    if isinstance(value, bool) or not re.fullmatch(r"\d+", plain, re.ASCII):
-        raise ValueError(
-            f"must be off, auto, adaptive or a number of tokens, not {shown(value)}"
-        )
-    if int(plain) < _LEAST_BUDGET:
-        raise ValueError(f"must be {_LEAST_BUDGET} tokens or more, not {plain}")
-    return int(plain)
+_parse_thinking = words_or_tokens("off", "auto", "adaptive", least=_LEAST_BUDGET)
 
 
 class ClaudeProvider(SdkProvider):
@@ -98,14 +85,14 @@ class ClaudeProvider(SdkProvider):
 
     def _connect(self) -> Any:
         anthropic = self._import()
+        address = self.base_url or "https://api.anthropic.com"
         client = anthropic.Anthropic(
             api_key=self._api_key,
-            # A redirect would take the prompt to another host.
             http_client=anthropic.DefaultHttpxClient(
-                follow_redirects=False, event_hooks=body_hooks("httpx2")
+                **client_options("httpx2", address)
             ),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.
-            base_url=self.base_url or "https://api.anthropic.com",
+            base_url=without_user(address),
             timeout=self.timeout,
             max_retries=0,
         )
@@ -128,7 +115,7 @@ class ClaudeProvider(SdkProvider):
             return []
         if most < 2 * _LEAST_BUDGET:
             return [f"thinking is off below {2 * _LEAST_BUDGET} max_tokens"]
-        return ["thinking is held to half of max_tokens"]
+        return [HELD]
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         return client.messages.create(
@@ -163,7 +150,8 @@ class ClaudeProvider(SdkProvider):
         )
 
     def _list(self, client: Any) -> list[str]:
-        return [each.id for each in client.models.list(timeout=self.timeout)]
+        found = client.models.list(timeout=self.timeout)
+        return [each.id for each in self._in_time(found)]
 
     def _remedy(self) -> str:
         """Return the setting that would keep the model from thinking, if one would."""

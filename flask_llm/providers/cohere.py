@@ -5,13 +5,12 @@ from typing import Any
 
 from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
-from ..parsers import shown, whole
 from ..types import LLMResponse, Request, counted
 from ..wording import MALFORMED
 from .completion import message_of
-from .http import body_hooks
+from .http import client_options, without_user
 from .sdk import SdkProvider
-from .thinking import SHORT, used_up
+from .thinking import HELD, SHORT, used_up, words_or_tokens
 
 # Finish reasons that end an answer; the rest leave it incomplete.
 _FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
@@ -29,16 +28,7 @@ _DENY_LISTED = 498
 _REDIRECT = 300
 
 
-def _parse_thinking(value: Any) -> str | int:
-    """Parse how a model may think: a mode, or the most tokens to think with."""
-    plain = str(value).strip().lower()
-    if plain in {"auto", "off"}:
-        return plain
-    try:
-        return whole(1)(value)
-    except ValueError:
-        told = f"must be auto, off or a number of tokens, not {shown(value)}"
-        raise ValueError(told) from None
+_parse_thinking = words_or_tokens("auto", "off", least=1)
 
 
 class CohereProvider(SdkProvider):
@@ -90,17 +80,13 @@ class CohereProvider(SdkProvider):
         import httpx
         from cohere import ClientV2
 
+        address = self.base_url or "https://api.cohere.com"
         return ClientV2(
             self._api_key,
             # Always given: else CO_API_URL would decide where the key goes.
-            base_url=re.sub(
-                r"/v[12]/*$", "", self.base_url or "https://api.cohere.com"
-            ),
+            base_url=re.sub(r"/v[12]/*$", "", without_user(address)),
             timeout=self.timeout,
-            # A redirect would take the prompt to another host.
-            httpx_client=httpx.Client(
-                follow_redirects=False, event_hooks=body_hooks("httpx")
-            ),
+            httpx_client=httpx.Client(**client_options("httpx", address)),
             log_warning_experimental_features=False,
         )
 
@@ -123,7 +109,7 @@ class CohereProvider(SdkProvider):
     def _adapted(self, request: Request) -> list[str]:
         if isinstance(self.thinking, str) or self.thinking < request.max_tokens:
             return []
-        return ["thinking is held to half of max_tokens"]
+        return [HELD]
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         return client.chat(

@@ -10,15 +10,15 @@ from typing import Any
 
 from .. import classify
 from ..config import ProviderSettings
-from ..errors import BadAnswerError, ContentBlockedError, ProviderError
+from ..errors import ProviderError
 from ..packages import installed
 from ..parsers import one_of
 from ..types import LLMResponse, Request
 from . import google
 from .base import Retirement
 from .genai import GenaiProvider
-from .http import bound_requests, requests_adapter
 from .parameters import tell_once
+from .requests import restrain
 from .sdk import SdkProvider
 from .thinking import used_up
 
@@ -67,11 +67,6 @@ class GeminiProvider(SdkProvider):
         "sdk": one_of(distribution, GenaiProvider.distribution),
         "thinking": google.parse_thinking,
     }
-    ended = (
-        "google-generativeai is no longer supported by Google: set"
-        " LLM_GEMINI_SDK=google-genai, after pip install"
-        f" {GenaiProvider.requirement}"
-    )
 
     def __init__(
         self,
@@ -84,6 +79,18 @@ class GeminiProvider(SdkProvider):
     ) -> None:
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
         self.thinking = google.parse_thinking(thinking)
+
+    @property
+    def ended(self) -> str:  # type: ignore[override]  # it names its own setting
+        """What to say of the SDK, whose support has ended."""
+        return (
+            f"{self.distribution} is no longer supported by Google: set {self._switch}"
+            f", after pip install {GenaiProvider.requirement}"
+        )
+
+    @property
+    def _switch(self) -> str:
+        return f"{self.setting('sdk')}={GenaiProvider.distribution}"
 
     @classmethod
     def from_config(cls, settings: ProviderSettings) -> SdkProvider:
@@ -123,8 +130,8 @@ class GeminiProvider(SdkProvider):
     def _adapted(self, request: Request) -> list[str]:  # noqa: ARG002  # the same for all
         if self.thinking == "auto":
             return []
-        switch = f"set {self.setting('sdk')}={GenaiProvider.distribution}"
-        return [f"thinking is left to {self.model} by {self.distribution} ({switch})"]
+        why = f"thinking is left to {self.model} by {self.distribution}"
+        return [f"{why} (set {self._switch})"]
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         return client.generate_content(
@@ -135,11 +142,13 @@ class GeminiProvider(SdkProvider):
         )
 
     def _read(self, answer: Any) -> LLMResponse:
-        candidate = _candidate(answer)
+        candidate = google.candidate(answer)
         # Not `.text`: it raises where there is none, and joins parts with line breaks.
         text = "".join(part.text for part in candidate.content.parts if part.text)
         finish = int(candidate.finish_reason)
-        _check(finish, text)
+        google.check(finish, _FINISHED, _BLOCKED)
+        if not text and _FINISHED[finish] == "length":
+            raise used_up(thought=True)
         return LLMResponse(
             success=True,
             content=text,
@@ -159,14 +168,17 @@ class GeminiProvider(SdkProvider):
         found = service.list_models(retry=None, timeout=self.timeout)
         return [
             each.name.removeprefix("models/")
-            for each in found
+            for page in self._in_time(found.pages)
+            for each in page.models
             if "generateContent" in each.supported_generation_methods
         ]
 
     def _options(self) -> dict[str, Any]:
         return {
             "api_key": self._api_key,
-            "api_endpoint": self.base_url,
+            # Always given: else GOOGLE_API_USE_MTLS_ENDPOINT would have a say in where
+            # the key goes.
+            "api_endpoint": self.base_url or google.HOME,
             # Else GOOGLE_CLOUD_UNIVERSE_DOMAIN would decide where the key goes.
             "universe_domain": "googleapis.com",
         }
@@ -200,10 +212,8 @@ def _restrain(transport: Any) -> None:
     session._max_refresh_attempts = 0  # noqa: SLF001  # no argument reaches it
     # A redirect to another host would carry the key along in x-goog-api-key.
     session.max_redirects = 0
-    session.hooks["response"] += [bound_requests, _make_readable]
-    adapter = requests_adapter()
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, adapter(pool_maxsize=_CONNECTIONS))
+    restrain(session, _CONNECTIONS)
+    session.hooks["response"].append(_make_readable)
 
 
 def _make_readable(response: Any, **_: Any) -> None:
@@ -225,23 +235,3 @@ def _make_readable(response: Any, **_: Any) -> None:
     if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
         body = {"error": {"message": str(body)}}
     response._content = json.dumps(body).encode()  # noqa: SLF001  # requests has no setter
-
-
-def _candidate(answer: Any) -> Any:
-    """Return the first candidate, or raise for a blocked prompt or an empty answer."""
-    if answer.candidates:
-        return answer.candidates[0]
-    block = answer.prompt_feedback.block_reason
-    if block:
-        raise ContentBlockedError(reason=f"prompt blocked ({block.name})")
-    raise BadAnswerError(reason="answer without a candidate")
-
-
-def _check(finish: int, text: str) -> None:
-    """Raise unless the candidate is complete, or cut by `max_tokens` with some text."""
-    if finish in _BLOCKED:
-        raise ContentBlockedError(reason="answer blocked by a safety filter")
-    if finish not in _FINISHED:
-        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
-    if not text and _FINISHED[finish] == "length":
-        raise used_up(thought=True)

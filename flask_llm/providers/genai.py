@@ -6,14 +6,14 @@ from collections.abc import Collection
 from typing import Any, ClassVar
 
 from .. import classify
-from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
+from ..errors import ProviderError, TransientError
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
 from . import google
 from .base import Retirement
-from .http import body_hooks
+from .http import client_options, without_user
 from .sdk import SdkProvider
-from .thinking import SHORT, used_up
+from .thinking import HELD, SHORT, used_up
 
 _FINISHED = {"STOP": "stop", "MAX_TOKENS": "length"}
 _BLOCKED = {
@@ -102,23 +102,21 @@ class GenaiProvider(SdkProvider):
     def _http_options(self) -> dict[str, Any]:
         from httpx2 import Client
 
+        address = self.base_url or self._home()
         # Without `retry_options` nothing is repeated.
         return {
             # Always given: else GOOGLE_GEMINI_BASE_URL and GOOGLE_VERTEX_BASE_URL
             # would decide where the key goes, and GOOGLE_GENAI_API_VERSION what to.
-            "base_url": self.base_url or self._home(),
+            "base_url": without_user(address),
             "api_version": self.api_version,
-            # A redirect to another host would carry the key along in x-goog-api-key.
             # `client_args` would leave the choice of the class to
             # GOOGLE_GENAI_HTTP_CLIENT.
-            "httpx_client": Client(
-                follow_redirects=False, event_hooks=body_hooks("httpx2")
-            ),
+            "httpx_client": Client(**client_options("httpx2", address)),
         }
 
     def _home(self) -> str:
         """Return Google's own address."""
-        return "https://generativelanguage.googleapis.com"
+        return google.HOME
 
     def _account(self) -> dict[str, Any]:
         """Return the arguments of the client that say who asks, and which service."""
@@ -134,7 +132,7 @@ class GenaiProvider(SdkProvider):
 
     def _adapted(self, request: Request) -> list[str]:
         if isinstance(self.thinking, int) and self.thinking > request.max_tokens // 2:
-            return ["thinking is held to half of max_tokens"]
+            return [HELD]
         return []
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
@@ -154,9 +152,12 @@ class GenaiProvider(SdkProvider):
         )
 
     def _read(self, answer: Any) -> LLMResponse:
-        candidate = _candidate(answer)
+        if not (answer.candidates or answer.usage_metadata or answer.prompt_feedback):
+            # An empty body and JSON of any other kind come back as an empty answer.
+            raise TransientError(reason=MALFORMED)
+        candidate = google.candidate(answer)
         finish = candidate.finish_reason and candidate.finish_reason.name
-        _check(finish)
+        google.check(finish, _FINISHED, _BLOCKED)
         # Not `.text`, which warns of what is no text.
         parts = (candidate.content and candidate.content.parts) or ()
         text = "".join(part.text for part in parts if part.text and not part.thought)
@@ -191,7 +192,7 @@ class GenaiProvider(SdkProvider):
         limits = {"http_options": _within(self.timeout), "page_size": 1000}
         return [
             each.name.rpartition("/")[2]
-            for each in client.models.list(config=limits)
+            for each in self._in_time(client.models.list(config=limits))
             if each.name and self._generates(each)
         ]
 
@@ -210,28 +211,6 @@ def _within(seconds: float) -> dict[str, int]:
     """Return the `http_options` of a call that may take so long."""
     # In milliseconds; 0 would mean for ever.
     return {"timeout": max(1, math.ceil(seconds * 1000))}
-
-
-def _candidate(answer: Any) -> Any:
-    """Return the first candidate, or raise for a blocked prompt or an empty answer."""
-    if answer.candidates:
-        return answer.candidates[0]
-    feedback = answer.prompt_feedback
-    if feedback and feedback.block_reason:
-        why = f"prompt blocked ({feedback.block_reason.name})"
-        raise ContentBlockedError(reason=why)
-    if answer.usage_metadata is None and feedback is None:
-        # An empty body and JSON of any other kind come back as an empty answer.
-        raise TransientError(reason=MALFORMED)
-    raise BadAnswerError(reason="answer without a candidate")
-
-
-def _check(finish: str | None) -> None:
-    """Raise unless the candidate is complete, or cut by `max_tokens`."""
-    if finish in _BLOCKED:
-        raise ContentBlockedError(reason="answer blocked by a safety filter")
-    if finish not in _FINISHED:
-        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
 
 
 def _details(exc: Exception) -> object:

@@ -1,19 +1,21 @@
 """What Google's SDKs share: the facts in their errors, and what the models take."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import date
 from typing import Any
 
 from .. import classify
 from ..classify import PER_DAY
-from ..errors import ProviderError
-from ..parsers import shown
+from ..errors import BadAnswerError, ContentBlockedError, ProviderError
 from ..types import counted
 from .base import Retirement
-from .thinking import SHORT
+from .thinking import SHORT, words_or_tokens
 
 API_KEY_NAMES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+
+HOME = "https://generativelanguage.googleapis.com"
+"""Where Google takes API keys."""
 
 DEFAULT_MODEL = "gemini-3.8-flash"
 
@@ -65,17 +67,8 @@ def refused(model: str) -> tuple[str, ...]:
     return ("temperature",) if known and known >= _NO_TEMPERATURE else ()
 
 
-def parse_thinking(value: Any) -> str | int:
-    """Parse how a Gemini model may think: a word, or the most tokens to think with."""
-    plain = str(value).strip().lower()
-    if plain in {"off", "auto", *_LEVELS}:
-        return plain
-    if isinstance(value, bool) or not re.fullmatch(r"\d+", plain, re.ASCII):
-        raise ValueError(
-            f"must be off, auto, {', '.join(_LEVELS)}"
-            f" or a number of tokens, not {shown(value)}"
-        )
-    return int(plain)
+parse_thinking = words_or_tokens("off", "auto", *_LEVELS)
+"""Parses how a Gemini model may think: a word, or the most tokens to think with."""
 
 
 def thinking(
@@ -112,6 +105,42 @@ def least_thinking(model: str, refuses: Refuses) -> dict[str, Any]:
         if not refuses(f"thinking_level.{level}"):
             return {"thinking_level": level}
     return {}
+
+
+def candidate(answer: Any) -> Any:
+    """Return the first candidate of an answer.
+
+    Raises:
+        ContentBlockedError: There is none, since the prompt is blocked.
+        BadAnswerError: There is none.
+    """
+    if answer.candidates:
+        return answer.candidates[0]
+    feedback = answer.prompt_feedback
+    if feedback and feedback.block_reason:
+        why = f"prompt blocked ({feedback.block_reason.name})"
+        raise ContentBlockedError(reason=why)
+    raise BadAnswerError(reason="answer without a candidate")
+
+
+def check(
+    finish: str | int | None, finished: Container[object], blocked: Container[object]
+) -> None:
+    """Raise unless a candidate is complete, or cut by `max_tokens`.
+
+    Args:
+        finish: Its finish reason.
+        finished: The finish reasons of complete ones and of those that are cut.
+        blocked: The finish reasons of safety filters.
+
+    Raises:
+        ContentBlockedError: A safety filter stopped it.
+        BadAnswerError: It is incomplete for another reason.
+    """
+    if finish in blocked:
+        raise ContentBlockedError(reason="answer blocked by a safety filter")
+    if finish not in finished:
+        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
 
 
 def usage(told: Any) -> dict[str, int] | None:

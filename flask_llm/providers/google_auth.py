@@ -1,34 +1,33 @@
-"""Google Cloud credentials: where they come from, and how their token is renewed.
+"""How the token of Google Cloud credentials is renewed.
 
 google.auth would renew it by itself, but a request of its own may take two minutes and
 is sent up to three times. Here one is sent, within the seconds of the attempt.
 """
 
-import json
+import logging
 import time
-from pathlib import Path
 from typing import Any
 
 from .. import classify
-from ..errors import (
-    AuthError,
-    ProviderError,
-    TimedOutError,
-    TransientError,
-    UnavailableError,
-)
+from ..errors import AuthError, ProviderError, TimedOutError, TransientError
 from ..wording import MALFORMED
-from .http import bound_requests, requests_adapter
-
-_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-
-_LOGIN = "run gcloud auth application-default login"
+from .requests import restrain
 
 # What google.auth takes for a reason to ask again: statuses, and words of OAuth 2.0.
 _PASSING = (408, 429)
 _PASSING_WORDS = (b"internal_failure", b"server_error", b"temporarily_unavailable")
 
 _SECRETS = ("token", "refresh_token", "client_secret", "id_token")
+
+
+class StaleTokenError(AuthError):
+    """The API did not take a token, and another one can be got: it is tried at once."""
+
+    retryable = True
+    at_once = True
+    cooldown = 0.0
+    severity = logging.WARNING
+    reason = "access token refused"
 
 
 class Bearer:
@@ -51,6 +50,7 @@ class Bearer:
         self._credentials = credentials
         self.advice = advice
         self._refused: str | None = None
+        self._second: str | None = None  # got in the place of a refused one
 
     @property
     def token(self) -> str | None:
@@ -65,11 +65,29 @@ class Bearer:
     def secrets(self) -> list[str]:
         """Return what must be in no text."""
         held = (getattr(self._credentials, name, None) for name in _SECRETS)
-        return [each for each in held if isinstance(each, str)]
+        return [each for each in (self._refused, *held) if isinstance(each, str)]
 
-    def refuse(self) -> None:
-        """Note that the API did not take the token, so that it is renewed."""
-        self._refused = self.token
+    def refuse(self, token: str) -> bool:
+        """Note that the API did not take a token, so that it is renewed.
+
+        Args:
+            token: The one that was sent; a thread may have renewed it meanwhile.
+
+        Returns:
+            Whether it is worth asking with another one.
+        """
+        self._refused = token
+        return token != self._second and self._is_renewable()
+
+    def accept(self) -> None:
+        """Note that the API took the token."""
+        self._second = None
+
+    def _is_renewable(self) -> bool:
+        """Return whether there is more than a bare token, which some users put in."""
+        held = self._credentials
+        renewable = getattr(held, "refresh_token", True)
+        return bool(renewable or getattr(held, "refresh_handler", None))
 
     def renew(self, seconds: float) -> None:
         """Make sure of a valid token; two threads may do so at once.
@@ -81,17 +99,20 @@ class Bearer:
             AuthError: The credentials are refused, or cannot be renewed.
             TransientError: The token server did not answer, or not properly.
         """
-        if self._credentials.valid and self.token != self._refused:
+        refused = self.token is not None and self.token == self._refused
+        if self._credentials.valid and not refused:
             return
         from google.auth.exceptions import RefreshError
 
-        request = _Request(seconds)
+        request = TokenRequest(seconds)
         try:
             self._credentials.refresh(request)
         except RefreshError as exc:
             raise self._fault(exc, request) from None
+        # Some servers repeat a token while it is valid: it is marked once only.
+        self._refused, self._second = None, self.token if refused else None
 
-    def _fault(self, exc: Exception, request: "_Request") -> ProviderError:
+    def _fault(self, exc: Exception, request: "TokenRequest") -> ProviderError:
         """Return what a refused renewal means."""
         words = str(exc.args[0]) if exc.args else ""
         if request.status is None:
@@ -102,66 +123,11 @@ class Bearer:
         return AuthError(words, reason="credentials refused", advice=self.advice)
 
 
-def load(source: object, setting: str, seconds: float) -> Bearer:
-    """Return the credentials of a setting, or those of the environment.
+class TokenRequest:
+    """How google.auth asks: within some seconds, once, and without being led astray.
 
     Args:
-        source: The path of a file, a google.auth object, or None for Application
-            Default Credentials.
-        setting: The key of the setting.
-        seconds: How long it may take, for the metadata server of Google Cloud.
-
-    Raises:
-        UnavailableError: There are none.
-    """
-    if source is None:
-        return Bearer(_ambient(setting, seconds), _LOGIN)
-    from google.auth import credentials
-
-    found = _of_file(source, setting) if isinstance(source, str) else source
-    scoped = credentials.with_scopes_if_required(found, _SCOPES)  # type: ignore[no-untyped-call]  # google.auth has few
-    return Bearer(scoped, f"renew {setting}")
-
-
-def _ambient(setting: str, seconds: float) -> Any:
-    """Return Application Default Credentials."""
-    from google import auth
-    from google.auth.exceptions import DefaultCredentialsError
-
-    request: Any = _Request(seconds)
-    try:
-        credentials, _ = auth.default(scopes=_SCOPES, request=request)
-    except (DefaultCredentialsError, ProviderError) as exc:
-        raise UnavailableError(
-            exc,
-            reason="no Google Cloud credentials",
-            advice=f"{_LOGIN}, or set {setting}",
-        ) from None
-    return credentials
-
-
-def _of_file(path: str, setting: str) -> Any:
-    """Return the credentials in a file: a service account's or a user's."""
-    from google.oauth2 import credentials, service_account
-
-    kinds: dict[str, Any] = {
-        "service_account": service_account.Credentials.from_service_account_info,
-        "authorized_user": credentials.Credentials.from_authorized_user_info,
-    }
-    try:
-        written = json.loads(Path(path).read_text("utf-8"))
-        return kinds[written["type"]](written)
-    except (OSError, ValueError, LookupError, TypeError) as exc:
-        # Without its text, which might repeat what is in the file.
-        raise UnavailableError(
-            type(exc).__name__,
-            reason="the credentials file holds no service account or authorized user",
-            advice=f"check {setting}",
-        ) from None
-
-
-class _Request:
-    """How google.auth asks: within some seconds, once, and without being led astray.
+        seconds: For all that it is used for.
 
     Attributes:
         status: That of the last answer; None before.
@@ -177,6 +143,11 @@ class _Request:
     def __call__(
         self, url: str, method: str = "GET", timeout: float | None = None, **more: Any
     ) -> Any:
+        """Send a request, as google.auth wants it sent; return its answer.
+
+        Raises:
+            ProviderError: There is none that tells of the credentials.
+        """
         from google.auth.exceptions import TransportError
 
         left = max(0.001, self._stop - time.monotonic())
@@ -195,9 +166,7 @@ def _session() -> Any:
     from requests import Session
 
     session = Session()
-    session.hooks["response"].append(bound_requests)
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, requests_adapter()())
+    restrain(session)
     return session
 
 

@@ -1,7 +1,5 @@
 """Ollama's own API, through the `ollama` SDK."""
 
-import math
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,25 +8,26 @@ from ..errors import (
     BadAnswerError,
     ModelNotFoundError,
     ProviderError,
-    TransientError,
     UnavailableError,
     text_of,
 )
 from ..packages import installed
 from ..parsers import lasting, one_of, seconds, whole
 from ..types import LLMResponse, Request, counted
-from ..wording import MALFORMED
+from .base import explained
 from .completion import message_of
-from .http import allow, credentials, own_times
+from .http import allow, client_options, own_times, without_user
+from .loading import Loading
 from .sdk import SdkProvider
 from .thinking import used_up
+from .unread import unread
 
 _ADDRESS = "http://127.0.0.1:11434"
 
 _FINISHED = {"stop": "stop", "length": "length"}
 
-# How long a server keeps a model that nobody asks, unless told otherwise.
-_USUAL_KEEP_ALIVE_S = 300.0
+# A server that was reached said nothing: httpx's name for it.
+_SILENT = "ReadTimeout"
 
 # Nobody listens, or there is no such host: the SDK's exception, and httpx's own.
 _ABSENT = {"ConnectionError", "ConnectError"}
@@ -39,17 +38,20 @@ class OllamaProvider(SdkProvider):
 
     Loading a model can take minutes. While it is not known to be loaded, an attempt has
     `load_timeout` seconds instead of `timeout`, if that is more; it is known from an
-    answer until `keep_alive` has passed, or until an attempt fails. A deadline still
-    holds. Since the server gives up a load whose caller leaves, a model that loads more
-    slowly than that has to be loaded before: by LLM_WARM_UP=full, by `ollama run`, or
-    for good with LLM_OLLAMA_KEEP_ALIVE=-1.
+    answer until `keep_alive` has passed, or until the server fails. After one that
+    waited so long in vain, attempts have `timeout` again until an answer comes, or
+    `load_timeout` seconds have passed. A deadline still holds. Since the server gives
+    up a load whose caller leaves, a model that loads more slowly than that has to be
+    loaded before: by LLM_WARM_UP=full, by `ollama run`, or for good with
+    LLM_OLLAMA_KEEP_ALIVE=-1.
 
     Ollama cuts prompts silently that are longer than its context (`num_ctx`), which is
     short unless it is told otherwise: set LLM_OLLAMA_CONTEXT.
 
-    The SDK's environment variable OLLAMA_HOST changes nothing; OLLAMA_API_KEY is the
-    setting for the key, and without a key in the settings none is sent. A user and
-    password in the address are sent, in place of a key.
+    The SDK's environment variable OLLAMA_HOST changes nothing, but one that holds no
+    address keeps the SDK from being imported. OLLAMA_API_KEY is the setting for the
+    key, and without a key in the settings none is sent. A user and password in the
+    address are sent, in place of a key.
 
     Args:
         api_key: For ollama.com, or a proxy that wants one.
@@ -99,7 +101,8 @@ class OllamaProvider(SdkProvider):
         self.keep_alive = None if keep_alive is None else lasting(keep_alive)
         self.load_timeout = load_timeout
         self.thinking = self.options["thinking"](thinking)
-        self._loaded_until = -math.inf
+        self.longest_attempt = max(timeout, load_timeout)
+        self._loading = Loading(timeout, self.longest_attempt, self.keep_alive)
 
     def warm_up(self, *, full: bool) -> None:
         """Import the SDK, and have the server load the model.
@@ -109,9 +112,9 @@ class OllamaProvider(SdkProvider):
         """
         super().warm_up(full=full)
         if full:
-            patience = max(self.timeout, self.load_timeout)
+            longest = self.longest_attempt
             # No messages at all is the API's way of asking for it.
-            self._ask(lambda client: self._chat(client, patience, messages=[]))
+            self._ask(lambda client: self._chat(client, longest, messages=[]))
 
     def _lacks(self) -> str:
         if self.model:
@@ -124,24 +127,36 @@ class OllamaProvider(SdkProvider):
             raise UnavailableError(reason=self.unavailable_reason())
         return self._connect()
 
-    def _connect(self) -> Any:
-        from ollama import Client
+    def _import(self) -> Any:
+        try:
+            return super()._import()
+        except ValueError:  # the SDK connects a client of its own, to that address
+            raise UnavailableError(
+                reason="the SDK cannot read OLLAMA_HOST",
+                advice="correct or unset it",
+            ) from None
 
-        return Client(
+    def _connect(self) -> Any:
+        address = self.base_url or _ADDRESS
+        # A user in the address stands in place of a key.
+        usual = {"auth": self._authorize} | client_options("httpx", address)
+        return self._import().Client(
             # Always given: else OLLAMA_HOST would decide where the prompt goes.
-            self.base_url or _ADDRESS,
-            auth=credentials(self._api_key, self.base_url or _ADDRESS),
-            # A redirect would take the prompt to another host.
-            follow_redirects=False,
+            without_user(address),
             timeout=self.timeout,
-            event_hooks=own_times("httpx"),
+            **usual | {"event_hooks": own_times("httpx")},
         )
+
+    def _authorize(self, request: Any) -> Any:
+        """Send the key, and none that the SDK found in the environment by itself."""
+        request.headers.pop("Authorization", None)
+        if self._api_key:
+            request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
 
     def _seconds(self, request: Request) -> float:
         """Return how long the attempt may take, loading the model included."""
-        patience = self.timeout
-        if time.monotonic() >= self._loaded_until:
-            patience = max(patience, self.load_timeout)
+        patience = self._loading.patience()
         return patience if request.timeout is None else min(patience, request.timeout)
 
     def _optional(self, request: Request) -> dict[str, Any]:
@@ -169,9 +184,8 @@ class OllamaProvider(SdkProvider):
         options: dict[str, Any] | None = None,
         **arguments: Any,
     ) -> Any:
-        """Call the SDK, and note whether the model is loaded since."""
+        """Call the SDK, and note what that says of the model."""
         size = {} if self.context is None else {"num_ctx": self.context}
-        loaded_until = -math.inf
         # To take a connection no model has to be loaded.
         allow(patience, connect=min(patience, self.timeout))
         try:
@@ -182,16 +196,12 @@ class OllamaProvider(SdkProvider):
                 keep_alive=self.keep_alive,
                 **arguments,
             )
-            loaded_until = time.monotonic() + self._keep_alive_s()
-        finally:
-            self._loaded_until = loaded_until
+        except Exception as exc:
+            waited = patience if type(exc).__name__ == _SILENT else 0.0
+            self._loading.failed(explained(self, exc), waited)
+            raise
+        self._loading.answered()
         return answer
-
-    def _keep_alive_s(self) -> float:
-        """Return how long the server keeps the model, in seconds."""
-        if self.keep_alive is None:
-            return _USUAL_KEEP_ALIVE_S
-        return math.inf if self.keep_alive < 0 else self.keep_alive
 
     def _read(self, answer: Any) -> LLMResponse:
         finish = answer.done_reason if answer.done else None
@@ -221,7 +231,7 @@ class OllamaProvider(SdkProvider):
         if type(exc).__name__ in _ABSENT:
             return self._absent(exc)
         if isinstance(exc, ValueError | TypeError):  # pydantic's quotes the answer
-            return TransientError(type(exc).__name__, reason=MALFORMED)
+            return self._advised(unread(exc))
         # The SDK's exception has no headers, and where the error's body is no object
         # it is an AttributeError: httpx's holds all.
         refusal = exc.__context__
@@ -241,7 +251,10 @@ class OllamaProvider(SdkProvider):
 
     def _refusal(self, exc: Any, told: Any) -> ProviderError:
         """Return the error of an HTTP status and what the server told with it."""
-        error = classify.from_exception(exc, detail=message_of(told))
+        return self._advised(classify.from_exception(exc, detail=message_of(told)))
+
+    def _advised(self, error: ProviderError) -> ProviderError:
+        """Return an error, with what to do if the server lacks the model."""
         # Another address has no such path, and says nothing of a model.
         if isinstance(error, ModelNotFoundError) and "model" in error.detail:
             return error.copy(advice=f"ollama pull {self.model}")

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from .. import classify
-from ..errors import BadAnswerError, ProviderError
+from ..errors import BadAnswerError, ModelNotFoundError, ProviderError
 from ..parsers import one_of
 from ..types import LLMResponse, Request
 from .base import Retirement
 from .completion import AnsweredError, Completion, code_of, message_of
-from .http import body_hooks
+from .http import client_options, without_user
 from .retired import openai_ends
 from .sdk import SdkProvider
 from .thinking import SHORT, used_up
@@ -101,15 +101,13 @@ class OpenAIProvider(SdkProvider):
     def _connect(self) -> Any:
         from openai import DefaultHttpxClient, OpenAI
 
+        address = self.base_url or self.address
         client = OpenAI(
             api_key=self._api_key,
             admin_api_key="",  # given, so that OPENAI_ADMIN_KEY is not read
-            # A redirect would take the prompt to another host.
-            http_client=DefaultHttpxClient(
-                follow_redirects=False, event_hooks=body_hooks("httpx2")
-            ),
+            http_client=DefaultHttpxClient(**client_options("httpx2", address)),
             # Always given: else OPENAI_BASE_URL would decide where the key goes.
-            base_url=self.base_url or self.address,
+            base_url=without_user(address),
             timeout=self.timeout,
             max_retries=0,
         )
@@ -126,14 +124,19 @@ class OpenAIProvider(SdkProvider):
 
     def _thinks(self) -> bool:
         """Return whether the model is known as a reasoning model."""
-        return self._is_own() and bool(_THINKS.match(self.model))
+        return self._has_names() and bool(_THINKS.match(self.model))
+
+    def _has_names(self) -> bool:
+        """Return whether the names of OpenAI's models mean these models."""
+        host = urlsplit(self.base_url or "").hostname or ""
+        return self._is_own() or host.endswith(".azure.com")
 
     def _needs_key(self) -> bool:
         return self._is_own()
 
     def _refused(self) -> Collection[str]:
         refused = {
-            "max_tokens": self._is_own(),  # some models take the other name only
+            "max_tokens": self._is_own() or self._thinks(),  # take the other name
             "temperature": self._thinks(),
             "reasoning_effort.none": self._thinks() and _MUST_THINK.match(self.model),
         }
@@ -193,7 +196,7 @@ class OpenAIProvider(SdkProvider):
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(timeout=self.timeout, extra_headers=self._headers())
-        return [each.id for each in found]
+        return [each.id for each in self._in_time(found)]
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the API's own message and code."""
@@ -205,4 +208,13 @@ class OpenAIProvider(SdkProvider):
         error = classify.from_exception(exc, detail=detail, code=code_of(body))
         if type(error) is ProviderError:
             return BadAnswerError(detail, reason="answered with an error")
+        is_bare = not urlsplit(self.base_url or self.address).path.strip("/")
+        if isinstance(error, ModelNotFoundError) and is_bare and _is_of_path(detail):
+            advice = f"{self.setting('base_url')} usually ends in /v1"
+            return error.copy(reason="nothing at this address", advice=advice)
         return error
+
+
+def _is_of_path(detail: str) -> bool:
+    """Return whether a 404 speaks of no model, so that the address may be wrong."""
+    return "model" not in detail.lower()

@@ -1,8 +1,9 @@
 """What the providers on top of an SDK have in common."""
 
 import logging
+import time
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
@@ -12,6 +13,7 @@ from ..config import ProviderSettings
 from ..errors import (
     InvalidRequestError,
     ProviderError,
+    TimedOutError,
     TransientError,
     UnavailableError,
 )
@@ -58,7 +60,7 @@ class SdkProvider(LLMProvider):
 
     name: str
     module: ClassVar[str]
-    distribution: ClassVar[str]
+    distribution: ClassVar[str] = ""
     requirement: ClassVar[str]
     renames: ClassVar[Mapping[str, str]] = MappingProxyType({})
     ended: ClassVar[str] = ""
@@ -159,9 +161,14 @@ class SdkProvider(LLMProvider):
             sent: The optional parameters that the request carries.
         """
         try:
-            return ask(self._client.get())
-        except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their own trees
-            error = self._parameters.learn(sent, explained(self, exc), exc)
+            client = self._client.get()
+        except Exception as exc:  # noqa: BLE001  # an SDK's constructor may raise anything
+            error = _unconnected(exc)
+        else:
+            try:
+                return ask(client)
+            except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
+                error = self._parameters.learn(sent, explained(self, exc), exc)
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
         detail = redact(error.detail, self._secrets())
@@ -189,7 +196,8 @@ class SdkProvider(LLMProvider):
     def unavailable_reason(self) -> str:
         """Return what is missing: the package, with its pip line, or a setting."""
         if not installed(self.module):
-            return f"{self.module} is not installed: pip install {self.requirement}"
+            name = self.distribution or self.module
+            return f"{name} is not installed: pip install {self.requirement}"
         return self._lacks()
 
     def setting(self, name: str) -> str:
@@ -265,6 +273,25 @@ class SdkProvider(LLMProvider):
             ProviderError: The answer is none that a caller can be given.
         """
 
+    def _in_time(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield the items of a list that comes in pages, for at most `timeout` seconds.
+
+        Raises:
+            TimedOutError: It goes on for longer.
+        """
+        stop = time.monotonic() + self.timeout
+        for each in items:
+            if time.monotonic() > stop:
+                raise TimedOutError("the list has too many pages")
+            yield each
+
     def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # a subclass's
         """Return the models that the provider offers, by the names it takes."""
         raise UnavailableError(reason=NO_LIST)
+
+
+def _unconnected(exc: Exception) -> ProviderError:
+    """Return the error for a client that could not even be made."""
+    if isinstance(exc, ProviderError):
+        return exc
+    return UnavailableError(exc, reason=f"cannot be set up ({type(exc).__name__})")

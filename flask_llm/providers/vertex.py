@@ -11,9 +11,11 @@ from ..errors import AuthError, ProviderError
 from ..parsers import shown, text
 from ..process import PerProcess
 from ..types import Request
-from . import google, google_auth
+from . import google
 from .base import Retirement
 from .genai import GenaiProvider
+from .google_auth import Bearer, StaleTokenError
+from .google_credentials import Source
 
 _EVERYWHERE = "global"
 _CONTINENTS = ("eu", "us")
@@ -43,12 +45,15 @@ def _parse_credentials(value: Any) -> Any:
     if callable(getattr(value, "refresh", None)):
         return value
     try:
-        return str(Path(text(value)).expanduser())
+        path = text(value)
     except ValueError:
         kind = type(value).__name__
         raise ValueError(
             f"must be the path of a JSON file, or a google.auth object, not {kind}"
         ) from None
+    if path.startswith("{"):
+        raise ValueError("must be the path of a file, not its content")
+    return str(Path(path).expanduser())
 
 
 class VertexProvider(GenaiProvider):
@@ -82,6 +87,10 @@ class VertexProvider(GenaiProvider):
         "location": _parse_location,
         "credentials": _parse_credentials,
     }
+    other_keys = {  # noqa: RUF012  # never changed
+        "project": "GOOGLE_CLOUD_PROJECT",
+        "location": "GOOGLE_CLOUD_LOCATION",
+    }
     api_version = "v1beta1"
 
     def __init__(  # noqa: PLR0913  # each is a setting
@@ -103,7 +112,7 @@ class VertexProvider(GenaiProvider):
         self.project = _parse_project(project) if project else ""
         location = location or os.environ.get("GOOGLE_CLOUD_LOCATION", "").strip()
         self.location = _parse_location(location or _EVERYWHERE)
-        self.credentials = (
+        self._source = Source(
             None if credentials is None else _parse_credentials(credentials)
         )
         self._bearer = PerProcess(self._load)
@@ -111,18 +120,15 @@ class VertexProvider(GenaiProvider):
     def _lacks(self) -> str:
         if not self.project:
             return f"no Google Cloud project: set {self.setting('project')}"
-        if isinstance(self.credentials, str) and not Path(self.credentials).is_file():
-            return f"no credentials file: check {self.setting('credentials')}"
-        return ""
+        fault = self._source.fault()
+        return fault and f"{fault}: check {self.setting('credentials')}"
 
     def retirement(self) -> Retirement | None:
         """Return None: Google Cloud's dates are its own, and not known here."""
         return None
 
-    def _load(self) -> google_auth.Bearer:
-        return google_auth.load(
-            self.credentials, self.setting("credentials"), self.timeout
-        )
+    def _load(self) -> Bearer:
+        return self._source.load(self.setting("credentials"), self.timeout)
 
     def _home(self) -> str:
         if self.location == _EVERYWHERE:
@@ -144,10 +150,13 @@ class VertexProvider(GenaiProvider):
         return super()._secrets() + (bearer.secrets() if bearer else [])
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        bearer = self._bearer.get()
         seconds, started = self._seconds(request), time.monotonic()
-        self._bearer.get().renew(seconds)
+        bearer.renew(seconds)
         left = seconds - (time.monotonic() - started)
-        return super()._send(client, replace(request, timeout=left), optional)
+        answer = super()._send(client, replace(request, timeout=left), optional)
+        bearer.accept()
+        return answer
 
     def _list(self, client: Any) -> list[str]:
         self._bearer.get().renew(self.timeout)
@@ -166,7 +175,18 @@ class VertexProvider(GenaiProvider):
             advice = f"check {self.setting('project')} and the account's roles in it"
             return error.copy(reason="access denied", advice=advice)
         bearer = self._bearer.get()
-        if _TOO_OLD not in str(getattr(exc, "details", None)):
-            return error.copy(reason="credentials refused", advice=bearer.advice)
-        bearer.refuse()
-        return error.copy(reason="credentials expired", advice=bearer.advice)
+        token = _sent_with(exc)
+        if token and bearer.refuse(token):
+            return StaleTokenError(error.detail, status=error.status)
+        too_old = _TOO_OLD in str(getattr(exc, "details", None))
+        reason = f"credentials {'expired' if too_old else 'refused'}"
+        return error.copy(reason=reason, advice=bearer.advice)
+
+
+def _sent_with(exc: Any) -> str:
+    """Return the token of the request that the SDK's exception is about.
+
+    An address with a password has that sent in its place.
+    """
+    scheme, _, token = exc.response.request.headers["authorization"].partition(" ")
+    return token if scheme == "Bearer" else ""

@@ -57,6 +57,20 @@ def test_a_failing_live_call_is_an_error_and_tried_once(server):
     assert len(server.attempts()) == 2
 
 
+def test_a_server_that_takes_two_parameters_less_is_no_error(server):
+    """What it refuses is learned, which is free, before it is judged."""
+    server.script("openai", faults.rejects("temperature", "max_tokens"))
+    found = live(
+        {
+            "LLM_PRIMARY_PROVIDER": "openai",
+            "LLM_FALLBACK_PROVIDERS": "none",
+            "LLM_OPENAI_BASE_URL": f"{server.url}/v1",
+        }
+    )
+    assert found["openai", "ok"].startswith("answered")
+    assert len(server.attempts()) == 3
+
+
 def test_a_model_that_only_thinks_is_a_warning(server):
     """It lives: the key is right, and the model is there."""
     server.script("gemini", faults.thought_only)

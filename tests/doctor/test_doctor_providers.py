@@ -16,6 +16,7 @@ from flask_llm.testing import FakeProvider
 KEYS = {"GOOGLE_API_KEY": "AIza-0123456789", "ANTHROPIC_API_KEY": "sk-ant-0123456789"}
 TODAY = date(2026, 11, 23)
 END = date(2026, 12, 1)
+OUTSIDE = "not in the chain"
 
 
 def test_a_chain_with_keys_is_well(look):
@@ -53,23 +54,24 @@ class Absent(ClaudeProvider):
     """A provider whose SDK nobody has."""
 
     module = "no_such_sdk"
+    distribution = "no-such-sdk"
     requirement = '"Flask-LLM[absent]"'
 
 
 def test_a_missing_package_comes_with_its_pip_line(look):
     """In the chain it is a warning, outside of it only worth a note."""
     LLMFactory.register_provider("absent", Absent)
-    why = "no_such_sdk is not installed"
+    why = "no-such-sdk is not installed"
     pip = 'pip install "Flask-LLM[absent]"'
 
     found = look("chain", LLM_PRIMARY_PROVIDER="absent", **KEYS)
     assert found[0] == ("warning", "absent", f"{why}: {pip}", "")
-    assert ("note", "absent", why, pip) in look("not in the chain", **KEYS)
+    assert ("note", "absent", why, pip) in look(OUTSIDE, **KEYS)
 
 
 def test_a_malformed_key_of_an_unused_provider_is_told(look):
     """It would keep the app from starting on the day on which it is used."""
-    found = look("not in the chain", OPENAI_API_KEY="'sk-0123456789'", **KEYS)
+    found = look(OUTSIDE, OPENAI_API_KEY="'sk-0123456789'", **KEYS)
 
     message = "OPENAI_API_KEY stands in quotes; write it without them"
     assert ("warning", "openai", message, "") in found
@@ -90,7 +92,7 @@ def test_a_broken_plugin_is_told_by_name(look, broken):
 
     inside = look("chain", LLM_PRIMARY_PROVIDER="broken", **KEYS)
     assert inside[0] == ("error", "broken", why, "")
-    outside = look("not in the chain", **KEYS)
+    outside = look(OUTSIDE, **KEYS)
     assert ("warning", "broken", why, "") in outside
 
 
@@ -269,3 +271,82 @@ def test_the_sdks_own_tables_are_read(look):
     assert claude[0] == openai[0] == "error"
     assert claude[3] == f"write claude:{default} in LLM_PRIMARY_PROVIDER"
     assert openai[3].startswith("set LLM_OPENAI_MODEL to gpt-")
+
+
+@pytest.mark.parametrize("key", ["your_claude_key", "YOUR-ANTHROPIC-API-KEY"])
+def test_a_placeholder_is_no_key(look, key):
+    """The README's lines, copied as they are."""
+    config = KEYS | {"ANTHROPIC_API_KEY": key, "OPENAI_API_KEY": "your_openai_key"}
+    advice = "put a key of your own there"
+
+    message = "ANTHROPIC_API_KEY still holds the placeholder"
+    assert ("warning", "claude", message, advice) in look("chain", **config)
+    message = "OPENAI_API_KEY still holds the placeholder"
+    assert ("warning", "openai", message, advice) in look(OUTSIDE, **config)
+
+
+def test_a_placeholder_is_told_once(look):
+    """gemini, in the chain, and genai, outside of it, have the same key."""
+    look("chain", GOOGLE_API_KEY="your_gemini_key")
+
+    told = [each.subject for each in look.all if "placeholder" in each.message]
+    assert told == ["gemini"]
+
+
+def test_the_keys_of_endpoints_outside_of_the_chain_are_secrets():
+    """Also one under a name that does not look like a key's."""
+    facts = {"needs_key": True, "api_key_names": ("FAKE_CODE",)}
+    LLMFactory.register_provider("coded", type("Coded", (FakeProvider,), facts))
+    config = {"FAKE_CODE": "0123456789", "LLM_PROVIDERS": {"x": {"provider": "coded"}}}
+
+    subject = Subject(TODAY, LLMFactory(config=config), config)
+    assert "0123456789" in subject.secrets()
+
+
+def test_endpoints_outside_of_the_chain_are_looked_at(look, ending, broken):
+    """What they lack, and when their models end."""
+    endpoints = {
+        "fine": {"provider": "claude"},
+        "alone": {"provider": "claude", "base_url": "https://gateway.example"},
+        "sample": {"provider": "claude", "api_key": "your_claude_key"},
+        "old": {"provider": "ending", "model": "old-1"},
+        "odd": {"provider": "broken"},
+    }
+
+    found = look(OUTSIDE, END, LLM_PROVIDERS=endpoints, **KEYS)
+    told = {subject: (level, message) for level, subject, message, _ in found}
+    assert "fine" not in told
+    assert told["alone"] == ("note", "no API key")
+    assert told["sample"][0] == "warning"
+    assert told["odd"][0] == "warning"
+    assert "cannot be loaded" in told["odd"][1]
+    ends = look("models", END, LLM_PROVIDERS=endpoints, **KEYS)
+    advice = "set LLM_PROVIDERS['old']['model'] to new-3"
+    message = "old-1 was retired on 2026-12-01"
+    assert ("error", "old", message, advice) in ends
+
+
+def test_a_stranger_who_fails_outside_of_the_chain_hides_nobody(look):
+    """The providers after it are still looked at."""
+
+    class Failing(FakeProvider):
+        @classmethod
+        def takes_key(cls):
+            raise RuntimeError("no")
+
+    LLMFactory.register_provider("a-first", Failing)
+    found = look(OUTSIDE, OPENAI_API_KEY="your_openai_key", **KEYS)
+
+    assert "openai" in [subject for _, subject, *_ in found]
+    why = "could not be checked: RuntimeError: no"
+    assert Finding("warning", "doctor", "a-first", why) in look.all
+
+
+def test_nobody_is_advised_to_install_an_ended_sdk(look, monkeypatch):
+    """Of Google's two packages the maintained one is advised, under genai."""
+    monkeypatch.setattr("flask_llm.doctor.providers.installed", lambda _: False)
+    chain = {"LLM_PRIMARY_PROVIDER": "claude", "LLM_FALLBACK_PROVIDERS": []}
+
+    advised = {subject: advice for _, subject, _, advice in look(OUTSIDE, **chain)}
+    assert "gemini" not in advised
+    assert advised["genai"] == 'pip install "Flask-LLM[google-genai]"'

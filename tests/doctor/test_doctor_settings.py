@@ -2,6 +2,7 @@
 
 import pytest
 
+from flask_llm import LLMFactory
 from flask_llm.doctor.gunicorn import UnreadableError, worker_timeout
 
 
@@ -129,6 +130,20 @@ def test_a_key_in_plain_text_is_a_warning(look, address, is_told):
     assert "hunter2" not in str(look.all)
 
 
+def test_an_endpoint_outside_of_the_chain_is_looked_at_too(look):
+    """It is there to be used one day."""
+    endpoint = {
+        "provider": "claude",
+        "api_key": "sk-ant-0123456789",
+        "base_url": "http://llm.example.com",
+    }
+
+    found = look("settings", LLM_PROVIDERS={"plain": endpoint})
+    message = "the key of plain travels to llm.example.com in plain text"
+    place = "LLM_PROVIDERS['plain']['base_url']"
+    assert ("warning", place, message, "use https://") in found
+
+
 def test_without_a_key_plain_text_is_no_matter(look):
     """There is nothing to steal."""
     found = look("settings", LLM_CLAUDE_BASE_URL="http://llm.example.com")
@@ -150,3 +165,22 @@ def test_an_env_file_that_others_read_is_a_warning(look, tmp_path, mode, is_told
     message = "other users of this machine may read it (mode 640)"
     told = [("warning", str(file), message, f"chmod 600 {file}")]
     assert found == told * is_told
+
+
+def test_what_was_odd_at_start_is_told_again(look, monkeypatch):
+    """A warning in a log that nobody reads is no help: typos, plug-ins left out."""
+    registry = LLMFactory.PROVIDER_REGISTRY
+    monkeypatch.setattr(registry, "left_out", ["plug-in 'x' is left out"])
+
+    found = look("settings", LLM_TIMEOUTS=5)
+    assert of("", found) == [
+        ("warning", "", "plug-in 'x' is left out", ""),
+        (
+            "warning",
+            "",
+            "Unknown setting LLM_TIMEOUTS: did you mean LLM_TIMEOUT?",
+            "",
+        ),
+    ]
+    monkeypatch.setattr(registry, "left_out", [])
+    assert not of("", look("settings"))

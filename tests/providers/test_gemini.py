@@ -1,4 +1,5 @@
 import json
+import time
 
 import google_rows
 import pytest
@@ -7,6 +8,7 @@ from wire import Row, generated, google_error
 from wire_contract import WireContract
 
 from flask_llm import LLMFactory
+from flask_llm.errors import TimedOutError
 from flask_llm.providers.gemini import GeminiProvider, _import_sdk
 from flask_llm.providers.genai import GenaiProvider
 from flask_llm.providers.parameters import tell_once
@@ -194,11 +196,59 @@ class TestGemini(WireContract):
         assert echo.received[0].headers["x-goog-api-key"] == KEY
         assert "authorization" not in echo.received[0].headers
 
-    def test_home(self, monkeypatch):
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "evil.example"),
+            ("GOOGLE_API_USE_MTLS_ENDPOINT", "always"),
+            ("GOOGLE_API_USE_MTLS_ENDPOINT", "auto"),
+            ("GOOGLE_API_USE_MTLS_ENDPOINT", "never"),
+            ("GOOGLE_API_USE_CLIENT_CERTIFICATE", "true"),
+        ],
+    )
+    def test_home(self, monkeypatch, variable, value):
         """Without a base URL the key goes to Google, whatever the environment says."""
-        monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "evil.example")
+        monkeypatch.setenv(variable, value)
         service = GeminiProvider(KEY)._client.get()._client
         assert service.transport._host == "https://generativelanguage.googleapis.com"
+
+    @pytest.mark.parametrize("method", ["generate_content", "list_models"])
+    def test_netrc(self, monkeypatch, tmp_path, echo, method):
+        """Passwords of ~/.netrc are not sent, and all else is as ever."""
+        netrc = tmp_path / "netrc"
+        netrc.write_text("default login somebody password hunter22\n")
+        arguments = ("hi",) if method == "generate_content" else ()
+        if not arguments:
+            echo.answer = wire.reply({"models": []})
+        for present in (False, True):
+            monkeypatch.setenv("NETRC", str(netrc) if present else str(tmp_path))
+            provider = GeminiProvider(KEY, base_url=echo.url)
+            getattr(provider, method)(*arguments)
+        without, with_it = (each.headers for each in echo.received)
+        assert "authorization" not in with_it
+        assert with_it["x-goog-api-key"] == KEY
+        assert with_it == without
+
+    def test_proxy(self, monkeypatch, echo):
+        """It is asked through the proxy of the environment."""
+        for variable in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(variable, echo.url)
+        provider = GeminiProvider(KEY, base_url="http://gemini.example")
+        assert provider.generate_content("hi").content == "echo: hi"
+        (received,) = echo.received
+        assert received.headers["host"] == "gemini.example"
+
+    @pytest.mark.parametrize("models", [[{"name": "models/another"}], []])
+    def test_endless_list(self, models):
+        """A list whose pages never end is given up when the time is over."""
+        page = {"models": models, "nextPageToken": "more"}
+        with wire.Stub(wire.reply(page)) as stub:
+            provider = GeminiProvider(KEY, base_url=stub.url, timeout=0.5)
+            provider.warm_up(full=True)
+            started = time.monotonic()
+            with pytest.raises(TimedOutError):
+                provider.list_models()
+        assert 0.49 < time.monotonic() - started < 1.5
 
     def test_quiet_import(self):
         """Importing the SDK warns of nothing, and hides nobody else's warnings."""
@@ -270,11 +320,23 @@ def test_end_of_support(echo, caplog, sdk):
         made = factory(echo.url, SDK=sdk)
         for _ in range(2):
             assert made.generate_content("hi").content == "echo: hi"
-    warned = [each for each in caplog.records if each.message == GeminiProvider.ended]
+    says = GeminiProvider(KEY).ended
+    warned = [each for each in caplog.records if each.message == says]
     assert [each.levelname for each in warned] == ([] if sdk == NEW else ["WARNING"])
-    assert 'pip install "Flask-LLM[google-genai]"' in GeminiProvider.ended
-    assert "LLM_GEMINI_SDK=google-genai" in GeminiProvider.ended
-    assert GenaiProvider.ended == ""
+    assert says.endswith(
+        'set LLM_GEMINI_SDK=google-genai, after pip install "Flask-LLM[google-genai]"'
+    )
+    assert GenaiProvider(KEY).ended == ""
+
+
+def test_end_of_support_for_an_endpoint(echo, caplog):
+    """An endpoint under its own name is told the key of its own."""
+    tell_once.cache_clear()
+    own = {"provider": "gemini", "sdk": OLD, "api_key": KEY, "base_url": echo.url}
+    made = LLMFactory("g2", [], config={"LLM_PROVIDERS": {"g2": own}})
+    assert made.generate_content("hi").success
+    (told,) = [each for each in caplog.messages if "no longer supported" in each]
+    assert "set LLM_G2_SDK=google-genai" in told
 
 
 def test_thinking_with_the_old_sdk(echo, caplog):

@@ -458,6 +458,18 @@ def test_list_models(httpserver):
     assert httpserver.log[1][0].args["pageToken"] == "more"
 
 
+def test_endless_list():
+    """A list whose pages never end is given up when the time is over."""
+    page = {"models": [listed("gemini-3-pro")], "nextPageToken": "more"}
+    with wire.Stub(wire.reply(page)) as stub:
+        provider = GenaiProvider(KEY, base_url=stub.url, timeout=0.5)
+        provider.warm_up(full=True)
+        started = time.monotonic()
+        with pytest.raises(TimedOutError):
+            provider.list_models()
+    assert 0.49 < time.monotonic() - started < 1.5
+
+
 def test_list_of_a_bad_key(httpserver):
     """A list that is refused raises our own error, without the key."""
     httpserver.expect_request("/v1/models").respond_with_json(

@@ -280,7 +280,7 @@ def test_without_the_library_the_pip_line_is_told(monkeypatch):
 
     assert not provider.is_available()
     assert provider.unavailable_reason() == (
-        'no_such_module is not installed: pip install "Flask-LLM[local]"'
+        'xllamacpp is not installed: pip install "Flask-LLM[local]"'
     )
 
 

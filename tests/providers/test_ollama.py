@@ -1,6 +1,9 @@
+import socket
+import sys
 import threading
 import time
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import wire
@@ -93,7 +96,7 @@ STATUSES = {
         404,
         "404 page not found",
         "model_not_found",
-        "(set LLM_OLLAMA_MODEL, or check LLM_OLLAMA_BASE_URL): 404 page not found",
+        "(check LLM_OLLAMA_BASE_URL, or set LLM_OLLAMA_MODEL): 404 page not found",
     ),
     "429": Row(429, error("too many requests"), "quota", "quota exceeded: too many"),
     "429 of the week": Row(
@@ -134,7 +137,14 @@ NO_ANSWERS = {
     "{}": Row(200, {}, "transient", "malformed answer"),
     "list": Row(200, [chat()], "transient", "malformed answer"),
     "text": Row(200, '"hi"', "transient", "malformed answer"),
-    "error": Row(200, error("model not found"), "transient", "malformed answer"),
+    "error": Row(200, error("boom"), "bad_answer", "answered with an error: boom"),
+    "error that says what it is": Row(
+        200,
+        error("model 'llama3.2' not found"),
+        "model_not_found",
+        "model not found (ollama pull llama3.2): model 'llama3.2' not found",
+    ),
+    "error of a strange shape": Row(200, error(5), "transient", "malformed answer"),
     "message null": Row(200, chat(message=None), "transient", "malformed answer"),
     "content of a number": Row(200, chat(5), "transient", "malformed answer"),
     "204": Row(204, "", "transient", "malformed answer"),
@@ -190,7 +200,7 @@ def now(monkeypatch):
             return self.seconds
 
     clock = Time()
-    monkeypatch.setattr("flask_llm.providers.ollama.time", clock)
+    monkeypatch.setattr("flask_llm.providers.loading.time", clock)
     return clock
 
 
@@ -408,6 +418,13 @@ class TestLoading:
     def seconds(self, provider, given=None):
         return provider._seconds(Request("hi", timeout=given))
 
+    def wait(self, provider):
+        """Return how long a provider waits for silence."""
+        started = time.monotonic()
+        with pytest.raises(TimedOutError):
+            provider.generate_content("hi")
+        return time.monotonic() - started
+
     def test_cold_load(self):
         """A cold model is waited for, beyond the time for an answer."""
 
@@ -482,16 +499,120 @@ class TestLoading:
         assert self.seconds(provider) == (60 if keep_alive != -1 else 5)
         assert self.seconds(provider, given=2) == 2
 
-    def test_a_failure_leaves_it_open(self):
-        """After a failed attempt nobody knows: other models may have pushed it out."""
-        down = wire.reply(error("busy"), 503)
-        with wire.Stub(wire.in_turn(wire.reply(chat()), down)) as stub:
+    @pytest.mark.parametrize(
+        ("failure", "left"),
+        [
+            (wire.reply(error("busy"), 503), 60),
+            (wire.hang, 60),
+            (wire.reset, 60),
+            (wire.reply(error("invalid options"), 400), 0.2),
+            (wire.reply(error("slow down"), 429), 0.2),
+            (wire.reply(error("boom")), 0.2),
+        ],
+    )
+    def test_a_failed_server_may_have_unloaded_it(self, failure, left):
+        """After silence, a loss or a 5xx nobody knows; a refusal unloads nothing."""
+        with wire.Stub(wire.in_turn(wire.reply(chat()), failure)) as stub:
+            provider = PulledProvider(base_url=stub.url, timeout=0.2, load_timeout=60)
+            provider.generate_content("hi")
+            assert self.seconds(provider) == 0.2
+            with pytest.raises(ProviderError):
+                provider.generate_content("hi")
+        assert self.seconds(provider) == left
+
+    def test_an_absent_server_may_have_unloaded_it(self):
+        """A server that went away has no model loaded when it is back."""
+        with wire.Stub(wire.reply(chat())) as stub:
             provider = PulledProvider(base_url=stub.url, timeout=5, load_timeout=60)
             provider.generate_content("hi")
             assert self.seconds(provider) == 5
-            with pytest.raises(ProviderError, match="busy"):
+        with pytest.raises(ProviderError):
+            provider.generate_content("hi")
+        assert self.seconds(provider) == 60
+
+    def test_waited_for_in_vain(self, now):
+        """A hung server has the time for loading once, then again after as long."""
+        with wire.Stub(wire.hang) as stub:
+            provider = PulledProvider(base_url=stub.url, timeout=0.1, load_timeout=0.4)
+            took = [self.wait(provider) for _ in range(3)]
+        assert took[0] >= 0.4
+        assert all(0.1 <= each < 0.35 for each in took[1:])
+        now.seconds += 0.39
+        assert self.seconds(provider) == 0.1
+        now.seconds += 0.01
+        assert self.seconds(provider) == 0.4
+
+    @pytest.mark.parametrize("failure", [wire.reply(error("busy"), 503), wire.reset])
+    def test_a_quick_failure_is_no_waiting_in_vain(self, failure):
+        """A server that fails at once has the time for loading at the next attempt."""
+        with wire.Stub(failure) as stub:
+            provider = PulledProvider(base_url=stub.url, timeout=5, load_timeout=60)
+            with pytest.raises(ProviderError):
                 provider.generate_content("hi")
         assert self.seconds(provider) == 60
+
+    def test_an_unreachable_server_was_not_waited_for(self):
+        """A connection that is never made says nothing of how long loading takes."""
+        with socket.socket() as deaf, socket.socket() as first:
+            deaf.bind(("127.0.0.1", 0))
+            deaf.listen(0)
+            first.connect(deaf.getsockname())  # fills its queue
+            url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+            provider = PulledProvider(base_url=url, timeout=0.2, load_timeout=60)
+            assert self.wait(provider) < 1
+        assert self.seconds(provider) == 60
+
+    def test_an_answer_ends_the_hurry(self, now):
+        """Who answers after all is waited for again when the model is unloaded."""
+        once = wire.in_turn(wire.hang, wire.reply(chat()))
+        with wire.Stub(once) as stub:
+            provider = PulledProvider(
+                base_url=stub.url, timeout=0.2, load_timeout=0.4, keep_alive=0
+            )
+            self.wait(provider)
+            assert self.seconds(provider) == 0.2
+            provider.generate_content("hi")
+        assert self.seconds(provider) == 0.4
+
+    def test_a_short_wait_is_not_in_vain(self):
+        """Silence within a caller's deadline says nothing of how long loading takes."""
+        with wire.Stub(wire.hang) as stub:
+            provider = PulledProvider(base_url=stub.url, timeout=0.1, load_timeout=60)
+            with pytest.raises(TimedOutError):
+                provider.answer(Request("hi", timeout=0.3))
+        assert self.seconds(provider) == 60
+
+    def test_one_probe_waits_for_loading(self, clock):
+        """While one call tries a server that is loading, the others leave it alone."""
+        probing, loaded = threading.Event(), threading.Event()
+
+        def load(handler, received):
+            probing.set()
+            loaded.wait(10)
+            wire.reply(chat())(handler, received)
+
+        down = wire.reply(error("busy"), 503)
+        with (
+            wire.Stub(wire.in_turn(*[down] * 5, load)) as stub,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            config = {
+                "LLM_OLLAMA_BASE_URL": stub.url,
+                "LLM_OLLAMA_MODEL": "llama3.2",
+                "LLM_MAX_RETRIES": 1,
+            }
+            factory = LLMFactory("ollama", [], config=config, clock=clock)
+            for _ in range(5):
+                factory.generate_content("hi")
+            clock.sleep(5)
+            probe = pool.submit(factory.generate_content, "hi")
+            probing.wait(10)
+            clock.sleep(290)  # of the 300 that loading may take
+            others = [factory.generate_content("hi") for _ in range(4)]
+            loaded.set()
+            assert probe.result().content == wire.ANSWER
+        assert [each.metadata["error_kind"] for each in others] == ["cooldown"] * 4
+        assert len(stub.received) == 6
 
     def test_a_longer_timeout_counts(self):
         """Loading never has less time than an answer."""
@@ -568,6 +689,21 @@ class TestFailures:
             provider.generate_content("hi")
         assert caught.value.reason == "no server at http://ollama.invalid:11434"
 
+    @pytest.mark.parametrize("host", ["127.0.0.1:none", "http://[::1"])
+    def test_malformed_host_of_the_environment(self, monkeypatch, caplog, host):
+        """An OLLAMA_HOST that keeps the SDK from being imported is named."""
+        monkeypatch.setenv("OLLAMA_HOST", host)
+        monkeypatch.delitem(sys.modules, "ollama", raising=False)
+        url = "http://127.0.0.1:9"
+        config = {"LLM_OLLAMA_BASE_URL": url, "LLM_OLLAMA_MODEL": "llama3.2"}
+        factory = LLMFactory("ollama", [], config=config)
+        factory.warm_up()
+        told = "the SDK cannot read OLLAMA_HOST (correct or unset it)"
+        response = factory.generate_content("hi")
+        assert told in response.error
+        assert len(response.attempts) == 1
+        assert f"ollama cannot be warmed up: {told}" in caplog.messages
+
     def test_missing_model_of_another_name(self):
         """The advice names the model that was asked for."""
         gone = wire.reply(error("model 'qwen3:8b' not found"), 404)
@@ -577,9 +713,13 @@ class TestFailures:
                 provider.generate_content("hi")
         assert caught.value.advice == "ollama pull qwen3:8b"
 
-    def test_a_broken_answer_is_not_quoted(self):
+    @pytest.mark.parametrize(
+        "body",
+        [{"massage": {"content": "my diary"}}, {"message": {"error": "my diary"}}],
+    )
+    def test_a_broken_answer_is_not_quoted(self, body):
         """What a model answered is in no error, even if nobody can read it."""
-        with wire.Stub(wire.reply({"massage": {"content": "my diary"}})) as stub:
+        with wire.Stub(wire.reply(body)) as stub:
             provider = PulledProvider(base_url=stub.url)
             with pytest.raises(ProviderError, match="malformed answer") as caught:
                 provider.generate_content("hi")

@@ -732,5 +732,59 @@ def test_without_the_sdk_the_pip_line_is_told(monkeypatch):
     """A newcomer reads what to type."""
     monkeypatch.setattr(OpenAIProvider, "module", "no_such_module")
     assert OpenAIProvider(KEY).unavailable_reason() == (
-        'no_such_module is not installed: pip install "Flask-LLM[openai]"'
+        'openai is not installed: pip install "Flask-LLM[openai]"'
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        (
+            "",
+            {"detail": "Not Found"},
+            "nothing at this address (LLM_OPENAI_BASE_URL usually ends in /v1)",
+        ),
+        ("", wire.HTML, "nothing at this address (LLM_OPENAI_BASE_URL usually"),
+        (
+            "",
+            error("The model `m` does not exist"),
+            "model not found (set LLM_OPENAI_MODEL, or check LLM_OPENAI_BASE_URL)",
+        ),
+        (
+            "/v1",
+            {"detail": "Not Found"},
+            "model not found (check LLM_OPENAI_BASE_URL, or set LLM_OPENAI_MODEL)",
+        ),
+    ],
+)
+def test_an_address_without_its_path(httpserver, path, body, says):
+    """What everybody forgets once is named, unless the server speaks of the model."""
+    wire.serve(httpserver, Row(404, body))
+    config = {"LLM_OPENAI_BASE_URL": httpserver.url_for(path), "LLM_OPENAI_MODEL": "m"}
+    response = LLMFactory("openai", [], config=config).generate_content("hi")
+
+    assert says in response.error
+
+
+def test_nobody_at_the_address():
+    """A wrong port is told with the setting, and with the system's own words."""
+    config = {"LLM_OPENAI_BASE_URL": wire.closed_port(), "LLM_MAX_RETRIES": 1}
+    response = LLMFactory("openai", [], config=config).generate_content("hi")
+
+    assert "connection error (check LLM_OPENAI_BASE_URL): [Errno 111]" in response.error
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "refused"),
+    [
+        ("https://me.openai.azure.com/openai/v1", "gpt-6-luna", True),
+        ("https://me.openai.azure.com/openai/v1", "my-deployment", False),
+        ("https://api.groq.com/openai/v1", "gpt-6-luna", False),
+    ],
+)
+def test_azure_has_the_models_of_openai(url, model, refused):
+    """Where a name means what it means at OpenAI, no request is wasted on learning."""
+    parameters = OpenAIProvider(base_url=url, model=model)._parameters
+
+    assert parameters.refuses("temperature") == refused
+    assert parameters.refuses("max_tokens") == refused

@@ -1,3 +1,4 @@
+import itertools
 import pickle
 
 import pytest
@@ -9,6 +10,8 @@ from flask_llm.errors import (
     InvalidRequestError,
     ProviderError,
     QuotaError,
+    TimedOutError,
+    UnavailableError,
 )
 from flask_llm.providers.sdk import SdkProvider
 
@@ -139,3 +142,26 @@ def test_a_key_is_stripped_at_construction():
     """Secret files end with a line break."""
     assert toy(key=f" {KEY}\n")._api_key == KEY
     assert not toy(key=" \n").is_available()
+
+
+def test_a_client_that_cannot_be_made_is_no_malformed_answer():
+    """Nobody was asked, so nothing is repeated; the key stays out of the text."""
+
+    def connect(self):
+        raise ValueError(f"what is {KEY}?")
+
+    with pytest.raises(UnavailableError) as caught:
+        toy(_connect=connect).generate_content("hello")
+    assert str(caught.value) == "cannot be set up (ValueError): what is [redacted]?"
+
+
+def test_a_list_without_an_end_is_given_up():
+    """The provider's pages are read for no longer than an attempt may take."""
+
+    def pages(self, client):
+        return list(self._in_time(itertools.repeat("a model")))
+
+    provider = toy(_list=pages)
+    provider.timeout = 0.02
+    with pytest.raises(TimedOutError, match="too many pages"):
+        provider.list_models()

@@ -1,9 +1,14 @@
 import json
 import os
+import pickle
 import sys
+import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from types import SimpleNamespace
+from urllib.parse import quote_plus
 
 import google_rows
 import pytest
@@ -23,6 +28,8 @@ from flask_llm.errors import (
     TimedOutError,
     TransientError,
 )
+from flask_llm.providers import google_credentials
+from flask_llm.providers.google_auth import StaleTokenError
 from flask_llm.providers.vertex import VertexProvider
 from flask_llm.types import Request
 
@@ -240,12 +247,23 @@ def test_googles_own_variables(monkeypatch, httpserver):
         ("LOCATION", "evil.example/", "must be a location such as europe-west4"),
         ("PROJECT", "a/../b", "must be the id of a Google Cloud project"),
         ("CREDENTIALS", 5, "must be the path of a JSON file, or a google.auth object"),
+        ("CREDENTIALS", ' {"a": 1}', "must be the path of a file, not its content"),
     ],
 )
 def test_settings(setting, value, says):
     """What cannot be a part of an address, or credentials, is refused at the start."""
     with pytest.raises(ValueError, match=f"LLM_VERTEX_{setting} {says}"):
         LLMFactory("vertex", [], config={f"LLM_VERTEX_{setting}": value})
+
+
+def test_credentials_in_the_setting():
+    """The content of a credentials file in place of its path is never repeated."""
+    config = {"LLM_VERTEX_CREDENTIALS": json.dumps(USER, indent=2)}
+    with pytest.raises(ValueError, match="not its content") as caught:
+        LLMFactory("vertex", [], config=config)
+    for secret in (SECRET, REFRESH):
+        assert secret not in f"{caught.value} {caught.value!r}"
+        assert secret not in "".join(traceback.format_exception(caught.value))
 
 
 def test_project_missing():
@@ -495,23 +513,225 @@ def test_time_of_renewal_counts(api, tokens):
     assert 0.49 < time.monotonic() - started < 0.75
 
 
-def test_token_that_the_api_refuses(api, tokens):
-    """A token that the API calls too old is renewed for the next call."""
-    body = google_error(
-        401,
-        "UNAUTHENTICATED",
-        "Request had invalid authentication credentials.",
-        google_detail("ErrorInfo", reason="ACCESS_TOKEN_EXPIRED"),
+# A token that the API refuses ----------------------------------------------------
+
+OLD = "ya29.too-old"
+EXPIRED = "ACCESS_TOKEN_EXPIRED"
+
+
+def refusal(reason=EXPIRED):
+    """Answer that the API does not take a token."""
+    text = f"Request had invalid authentication credentials: {OLD}."
+    detail = google_detail("ErrorInfo", reason=reason)
+    return wire.reply(google_error(401, "UNAUTHENTICATED", text, detail), 401)
+
+
+def seems_valid(tokens, **changes):
+    """Return renewable credentials, whose token seems to be valid."""
+    credentials = expired(tokens.url, **changes)
+    credentials.token, credentials.expiry = OLD, None
+    return credentials
+
+
+def one_after_the_other(*names):
+    """Answer requests for a token with these, in turn."""
+    return wire.in_turn(*(wire.reply(token_body(name)) for name in names))
+
+
+def sent_to(api):
+    """Return the tokens that the API was sent."""
+    return [each.headers["authorization"].split()[1] for each in api.received]
+
+
+@pytest.mark.parametrize("reason", [EXPIRED, "ACCESS_TOKEN_TYPE_UNSUPPORTED"])
+def test_refused_token(api, tokens, clock, reason):
+    """A token that the API refuses is renewed, and the prompt repeated at once."""
+    hi = wire.reply(generated("hi"))
+    api.answer = wire.in_turn(refusal(reason), hi)
+    credentials = seems_valid(tokens)
+    factory = configured(
+        api.url, credentials=credentials, clock=clock, LLM_MAX_RETRIES=3
     )
-    api.answer = wire.in_turn(wire.reply(body, 401), wire.reply(generated("hi")))
-    credentials = expired(tokens.url)
-    credentials.token, credentials.expiry = "ya29.too-old", None
-    provider = VertexProvider(project="p", base_url=api.url, credentials=credentials)
-    with pytest.raises(AuthError, match="credentials expired"):
+    response = factory.generate_content("hi")
+    assert response.content == "hi"
+    assert [each.outcome for each in response.attempts] == ["auth", "success"]
+    assert clock.waits == []
+    assert sent_to(api) == [OLD, TOKEN]
+    assert len(tokens.received) == 1
+
+
+def test_refused_token_without_a_chain(api, tokens):
+    """Used directly, it raises an error that lets the provider be asked at once."""
+    api.answer = wire.in_turn(refusal(), wire.reply(generated("hi")))
+    provider = VertexProvider(
+        project="p", base_url=api.url, credentials=seems_valid(tokens)
+    )
+    with pytest.raises(StaleTokenError) as caught:
         provider.generate_content("hi")
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert type(error) is StaleTokenError
+    assert (error.kind, error.status, error.cooldown) == ("auth", 401, 0)
+    assert (error.retryable, error.at_once, error.severity) == (True, True, 30)
     assert provider.generate_content("hi").content == "hi"
-    sent = [each.headers["authorization"] for each in api.received]
-    assert sent == ["Bearer ya29.too-old", f"Bearer {TOKEN}"]
+
+
+def test_refused_token_of_a_list(api, tokens):
+    """A list that fails for its token can be asked for again at once."""
+    api.answer = wire.in_turn(refusal(), wire.reply({"publisherModels": []}))
+    provider = VertexProvider(
+        project="p", base_url=api.url, credentials=seems_valid(tokens)
+    )
+    with pytest.raises(StaleTokenError):
+        provider.list_models()
+    assert provider.list_models() == []
+    assert sent_to(api) == [OLD, TOKEN]
+
+
+def test_refused_tokens(api, tokens, clock):
+    """If a fresh token is refused too, it is the credentials: the provider rests."""
+    api.answer = refusal("ACCOUNT_STATE_INVALID")
+    tokens.answer = one_after_the_other("ya29.second", "ya29.third")
+    factory = configured(
+        api.url, credentials=seems_valid(tokens), clock=clock, LLM_MAX_RETRIES=9
+    )
+    response = factory.generate_content("hi")
+    assert f"vertex: {_REFUSED}" in response.error
+    assert sent_to(api) == [OLD, "ya29.second"]
+    assert [each.outcome for each in response.attempts] == ["auth", "auth"]
+    assert factory.generate_content("hi").metadata["error_kind"] == "cooldown"
+    clock.now += 301
+    assert _REFUSED in factory.generate_content("hi").error
+    assert sent_to(api)[2:] == ["ya29.third"]
+
+
+def test_repeated_token(api, tokens, clock):
+    """A token server may repeat the refused token, as the metadata server does."""
+    hi = wire.reply(generated("hi"))
+    api.answer = wire.in_turn(refusal(), hi)
+    tokens.answer = wire.reply(token_body(OLD))
+    factory = configured(
+        api.url, credentials=seems_valid(tokens), clock=clock, LLM_MAX_RETRIES=3
+    )
+    for _ in range(3):
+        assert factory.generate_content("hi").content == "hi"
+    assert sent_to(api) == [OLD] * 4
+    assert len(tokens.received) == 1
+
+
+def test_token_refused_after_use(api, tokens, clock):
+    """A token that was taken is not fresh any more: where clocks differ, each ends."""
+    hi = wire.reply(generated("hi"))
+    api.answer = wire.in_turn(refusal(), hi, refusal(), hi)
+    tokens.answer = one_after_the_other("ya29.second", "ya29.third")
+    factory = configured(
+        api.url, credentials=seems_valid(tokens), clock=clock, LLM_MAX_RETRIES=3
+    )
+    for _ in range(2):
+        assert factory.generate_content("hi").content == "hi"
+    assert sent_to(api) == [OLD, "ya29.second", "ya29.second", "ya29.third"]
+
+
+def test_renewal_of_a_refused_token_fails(api, tokens, clock):
+    """Credentials that cannot renew a refused token are refused themselves."""
+    api.answer = refusal()
+    tokens.answer = wire.reply({"error": "invalid_grant"}, 400)
+    factory = configured(
+        api.url, credentials=seems_valid(tokens), clock=clock, LLM_MAX_RETRIES=3
+    )
+    response = factory.generate_content("hi")
+    assert f"{_REFUSED}: invalid_grant" in response.error
+    assert (len(api.received), len(tokens.received)) == (1, 1)
+
+
+@pytest.mark.parametrize(("reason", "word"), [(EXPIRED, "expired"), ("X", "refused")])
+def test_refused_bare_token(api, tokens, reason, word):
+    """A token with nothing to renew it is not tried again."""
+    api.answer = refusal(reason)
+    provider = VertexProvider(
+        project="p",
+        base_url=api.url,
+        credentials=seems_valid(tokens, refresh_token=None),
+    )
+    with pytest.raises(AuthError, match=f"credentials {word}") as caught:
+        provider.generate_content("hi")
+    assert type(caught.value) is AuthError
+    assert tokens.received == []
+
+
+def test_password_refused_in_place_of_a_token(api, tokens):
+    """A proxy's refusal of a password in the address says nothing of a token."""
+    api.answer = refusal()
+    address = api.url.replace("//", "//user:hunter22@")
+    provider = VertexProvider(
+        project="p", base_url=address, credentials=seems_valid(tokens)
+    )
+    for _ in range(2):
+        with pytest.raises(AuthError) as caught:
+            provider.generate_content("hi")
+        assert type(caught.value) is AuthError
+    assert tokens.received == []
+
+
+def test_late_refusal(api, tokens):
+    """A refusal is of the token that was sent, not of one renewed meanwhile."""
+    both_sent, renewed = threading.Barrier(2, timeout=10), threading.Event()
+
+    def answer(handler, received):
+        if received.headers["authorization"] == f"Bearer {TOKEN}":
+            wire.reply(generated("hi"))(handler, received)
+            return
+        both_sent.wait()
+        if TestVertex.sent_prompt(received) == "late":
+            renewed.wait(10)
+        refusal()(handler, received)
+
+    api.answer = answer
+    provider = VertexProvider(
+        project="p", base_url=api.url, credentials=seems_valid(tokens)
+    )
+
+    def ask(prompt):
+        with pytest.raises(StaleTokenError, match=r"credentials: \[redacted\]\."):
+            provider.generate_content(prompt)
+        content = provider.generate_content(prompt).content
+        renewed.set()
+        return content
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, ["soon", "late"])) == ["hi", "hi"]
+    assert sent_to(api) == [OLD, OLD, TOKEN, TOKEN]
+    assert len(tokens.received) == 1
+
+
+# What the environment may add to requests ----------------------------------------
+
+
+def test_netrc(monkeypatch, tmp_path, api, tokens):
+    """Passwords of ~/.netrc go neither to the token server nor to the API."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password hunter22\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    provider = VertexProvider(
+        project="p", base_url=api.url, credentials=expired(tokens.url)
+    )
+    assert provider.generate_content("hi").content == "echo: hi"
+    (asked,) = tokens.received
+    assert "authorization" not in asked.headers
+    assert asked.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert f"refresh_token={quote_plus(REFRESH)}".encode() in asked.body
+    assert sent_to(api) == [TOKEN]
+
+
+def test_proxy(monkeypatch, api, tokens):
+    """The token server is asked through the proxy of the environment."""
+    monkeypatch.setenv("HTTP_PROXY", tokens.url)
+    monkeypatch.setenv("http_proxy", tokens.url)
+    provider = VertexProvider(
+        project="p", base_url=api.url, credentials=expired("http://tokens.example")
+    )
+    assert provider.generate_content("hi").content == "echo: hi"
+    (asked,) = tokens.received
+    assert asked.headers["host"] == "tokens.example"
 
 
 # Where credentials come from -----------------------------------------------------
@@ -587,26 +807,49 @@ def test_users_file(tmp_path):
     assert {REFRESH, SECRET} <= set(provider._secrets())
 
 
+NO_CREDENTIALS = "file holds no service account or authorized user"
+
+
 @pytest.mark.parametrize(
     "written",
-    [
-        "",
-        "{",
-        "[]",
-        "{}",
-        '{"type": "external_account"}',
-        '{"type": "service_account"}',
-    ],
+    ["", "{", "[]", "{}", "5", '{"type": []}', '{"type": "external_account"}'],
 )
 def test_file_of_something_else(tmp_path, written):
     """A file without credentials makes it unavailable, and names the key to check."""
     path = tmp_path / "odd.json"
     path.write_text(written)
+    factory = configured(wire.closed_port(), credentials=str(path))
+    assert not factory.get_provider_status()["primary"]["available"]
+    response = factory.generate_content("hi")
+    says = f"the credentials {NO_CREDENTIALS}: check LLM_VERTEX_CREDENTIALS"
+    assert says in response.error
+    assert response.metadata["error_kind"] == "unavailable"
+
+
+def test_file_of_half_an_account(tmp_path):
+    """A file that only looks like an account's is told when it is used."""
+    path = tmp_path / "odd.json"
+    path.write_text('{"type": "service_account"}')
     response = configured(wire.closed_port(), credentials=str(path)).generate_content(
         "hi"
     )
-    assert "no service account or authorized user (check LLM_VERT" in response.error
+    assert f"{NO_CREDENTIALS} (check LLM_VERTEX_CREDENTIALS)" in response.error
     assert response.metadata["error_kind"] == "unavailable"
+
+
+def test_file_that_is_mended(tmp_path):
+    """A file is read once for all prompts, and again when it has changed."""
+    path = tmp_path / "user.json"
+    path.write_text("{}")
+    provider = VertexProvider(project="p", credentials=str(path))
+    known = google_credentials._holds_credentials
+    known.cache_clear()
+    assert not any(provider.is_available() for _ in range(9))
+    assert known.cache_info().misses == 1
+    path.write_text(json.dumps(USER))
+    os.utime(path, ns=(1, 1))
+    assert all(provider.is_available() for _ in range(9))
+    assert known.cache_info().misses == 2
 
 
 def test_default_credentials(monkeypatch, api, tokens, tmp_path, private_key):
@@ -638,8 +881,61 @@ def test_no_credentials(monkeypatch, tmp_path, metadata):
     assert response.metadata["error_kind"] == "unavailable"
 
 
+def test_absence_is_remembered(monkeypatch, tmp_path):
+    """Without any credentials the next calls fail at once, for a minute."""
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(google_credentials, "time", clock)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    with wire.Stub(wire.reply("", 404)) as stub:
+        monkeypatch.setenv("GCE_METADATA_IP", stub.url.removeprefix("http://"))
+        factory = LLMFactory(VertexProvider(project="p", timeout=0.5), [])
+        errors = {factory.generate_content("hi").error for _ in range(5)}
+        now += 59
+        errors.add(factory.generate_content("hi").error)
+        assert len(stub.received) == 1
+        now += 2
+        errors.add(factory.generate_content("hi").error)
+        assert len(stub.received) == 2
+    (error,) = errors
+    assert "no Google Cloud credentials" in error
+
+
+def test_absence_that_ends(monkeypatch, tmp_path, api, tokens, private_key):
+    """Credentials that come later are found when the minute is over."""
+    now = 1000.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(google_credentials, "time", clock)
+    path = tmp_path / "account.json"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    provider = VertexProvider(project="p", base_url=api.url)
+    with pytest.raises(ProviderError, match="no Google Cloud credentials"):
+        provider.generate_content("hi")
+    path.write_text(json.dumps(account(private_key, tokens.url)))
+    now += 61
+    assert provider.generate_content("hi").content == "echo: hi"
+
+
 def test_availability_asks_nobody(api, tokens):
     """Whether it is available is known without the network."""
     factory = configured(api.url, credentials=expired(tokens.url))
     assert factory.get_provider_status()["primary"]["available"]
     assert tokens.received == api.received == []
+
+
+def test_projects_of_the_environment_have_circuits_of_their_own(monkeypatch):
+    """Two apps with one store and two projects do not rest each other."""
+    keys = set()
+    for project in ("one", "two"):
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", project)
+        (entry,) = LLMFactory("vertex", [], config={}).entries
+        assert entry.provider.project == project
+        keys.add(entry.circuit_key)
+    assert len(keys) == 2
+
+
+def test_the_projects_own_key_comes_first():
+    """Google's variable is a convention, ours is said of this provider."""
+    config = {"LLM_VERTEX_PROJECT": "mine", "GOOGLE_CLOUD_PROJECT": "theirs"}
+    (entry,) = LLMFactory("vertex", [], config=config).entries
+    assert entry.provider.project == "mine"
