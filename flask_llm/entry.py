@@ -6,16 +6,9 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from . import classify
 from .config import ProviderSettings, fingerprint
 from .errors import (
-    BY_KIND,
     AuthError,
-    BadAnswerError,
-    BusyError,
-    ContentBlockedError,
-    CoolingDownError,
-    DeadlineError,
     ModelNotFoundError,
     ProviderError,
     UnavailableError,
@@ -26,6 +19,7 @@ from .process import PerProcess
 from .providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
 from .redact import redact
 from .types import LLMResponse, Request
+from .verdict import fault_of
 
 log = logging.getLogger("flask_llm")
 
@@ -35,14 +29,8 @@ _LONGEST_DETAIL = 300
 # What a provider object handed in is trusted with; its own timeout is not known.
 _USUAL_TIMEOUT_S = 30.0
 
-# What providers call an answer that a filter stopped half-way.
-_BLOCKED = {"content_filter", "safety", "refusal"}
-
 # What a provider says that has nothing better to say than that its key is missing.
 _NO_KEY = {NO_KEY, NOT_AVAILABLE}
-
-# What another factory says of all its providers, where one stands in this chain.
-_SAID_OF_A_CHAIN = {BusyError, CoolingDownError, DeadlineError}
 
 E = TypeVar("E", bound=ProviderError)
 
@@ -183,7 +171,7 @@ class ChainEntry:
         """
         try:
             response = self.provider.answer(request)
-            fault = _fault(response)
+            fault = fault_of(response)
         except Exception as exc:  # noqa: BLE001  # the promise: never raises for a provider
             fault = explained(self.provider, exc)
             self._trace(exc, secrets)
@@ -256,39 +244,6 @@ def _seconds(value: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return seconds if 0 < seconds < math.inf else None
-
-
-def _fault(response: object) -> ProviderError | None:
-    """Return what keeps a provider's response from being an answer, or None."""
-    if not isinstance(response, LLMResponse):
-        kind = type(response).__name__
-        return BadAnswerError(reason=f"returned {kind} instead of an LLMResponse")
-    metadata: object = response.metadata
-    if not isinstance(metadata, dict):
-        return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
-    return _content_fault(response) if response.success else _returned_error(response)
-
-
-def _content_fault(response: LLMResponse) -> ProviderError | None:
-    """Return what keeps a response that claims success from being one, or None."""
-    content: object = response.content  # a stranger may put anything there
-    if not isinstance(content, str):
-        return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
-    if not content.strip():
-        return BadAnswerError(reason="empty answer")
-    if str(response.metadata.get("finish_reason")).lower() in _BLOCKED:
-        return ContentBlockedError(reason="answer cut by a content filter")
-    return None
-
-
-def _returned_error(response: LLMResponse) -> ProviderError:
-    """Return the error of a failed response, by its kind or else by its text."""
-    message = text_of(response.error or "")
-    named = response.metadata.get("error_kind")
-    kind = BY_KIND.get(named) if isinstance(named, str) else None
-    if kind in _SAID_OF_A_CHAIN:
-        return ProviderError(message)
-    return kind(message) if kind else classify.from_text(message)
 
 
 def _line(text: object, secrets: tuple[str, ...]) -> str:

@@ -1,7 +1,5 @@
 import json
 import socket
-import time
-from email.utils import formatdate
 
 import pytest
 
@@ -182,12 +180,6 @@ def test_the_number_is_found_wherever_an_sdk_keeps_it(attributes):
     assert classify.from_exception(HTTPError("quota", **attributes)).status == 503
 
 
-@pytest.mark.parametrize("code", [True, 7, "429", None, 1011])
-def test_other_codes_are_no_status(code):
-    """Only a number of HTTP's range is one."""
-    assert classify.status_of(HTTPError(code=code)) is None
-
-
 @pytest.mark.parametrize(
     ("exc", "reason"),
     [
@@ -234,32 +226,3 @@ def test_a_code_without_a_status_is_enough():
     error = classify.from_exception(HTTPError("x"), code="overloaded_error")
 
     assert error.kind == "transient"
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "37"}, 37),
-        ({"Retry-After": "1.5"}, 1.5),
-        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-        ({"retry-after": "0"}, None),
-        ({"retry-after": "-5"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": formatdate(0, usegmt=True)}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_seconds_above_zero(headers, seconds):
-    """Junk, zero, negative and past values say nothing."""
-    error = classify.from_exception(HTTPError(headers=headers, status_code=429))
-
-    assert error.retry_after == seconds
-
-
-def test_retry_after_may_be_a_date():
-    """RFC 9110 allows a date."""
-    date = formatdate(time.time() + 60, usegmt=True)
-
-    assert classify.retry_after_of({"Retry-After": date}) == pytest.approx(60, abs=2)

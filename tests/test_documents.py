@@ -24,7 +24,8 @@ OWN = ["gemini", "claude", "openai", "cohere", "ollama", "genai", "vertex", "loc
 
 
 def documented_keys(text):
-    return set(re.findall(r"\b(?:LLM_[A-Z_]+[A-Z]|[A-Z]+_API_KEY|GOOGLE_CLOUD_[A-Z]+)\b", text))
+    kinds = r"LLM_[A-Z_]+[A-Z]", r"[A-Z]+_API_KEY", r"GOOGLE_CLOUD_[A-Z]+"
+    return set(re.findall(rf"\b(?:{'|'.join(kinds)})\b", text))
 
 
 def read_keys():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import classify
+from ..carried import status_of
 from ..config import ProviderSettings
 from ..errors import ProviderError
 from ..packages import installed
@@ -185,7 +186,7 @@ class GeminiProvider(SdkProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the reason and RetryInfo out of Google's details."""
-        if classify.status_of(exc) is None:
+        if status_of(exc) is None:
             return super().explain(exc)
         # The SDK puts its own address before Google's message.
         message = re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from .. import classify
+from ..carried import status_of
 from ..errors import ProviderError, TransientError
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
@@ -202,7 +202,7 @@ class GenaiProvider(SdkProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the reason and RetryInfo out of Google's details."""
-        if classify.status_of(exc) is None:
+        if status_of(exc) is None:
             return super().explain(exc)
         return google.explain(exc, _details(exc), getattr(exc, "message", ""))
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from .. import classify
+from ..carried import retry_after_of
 from ..errors import AuthError, ProviderError, TimedOutError, TransientError
 from ..wording import MALFORMED
 from .requests import restrain
@@ -190,5 +191,5 @@ def _check(response: Any) -> None:
         raise TransientError(
             reason=f"token server error {status}",
             status=status,
-            retry_after=classify.retry_after_of(response.headers),
+            retry_after=retry_after_of(response.headers),
         )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from .. import classify
+from ..carried import status_of
 from ..errors import BadAnswerError, ModelNotFoundError, ProviderError
 from ..parsers import one_of
 from ..types import LLMResponse, Request
@@ -200,7 +201,7 @@ class OpenAIProvider(SdkProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the API's own message and code."""
-        if not isinstance(exc, AnsweredError) and classify.status_of(exc) is None:
+        if not isinstance(exc, AnsweredError) and status_of(exc) is None:
             return super().explain(exc)
         body = getattr(exc, "body", None)
         # Without a message the body is a proxy's page: its class says enough.
