@@ -88,7 +88,8 @@ def spare_entries(
         directory: Which class a name stands for.
         written: The entries of the chain.
     """
-    in_chain = {str(each).partition(":")[0] for _, each in written}
+    names = [each for _, each in written if isinstance(each, str)]
+    in_chain = {each.partition(":")[0] for each in names}
     spare = [name for name in directory.endpoints if name not in in_chain]
     return [_configured(reader, config, directory, KEY, name) for name in spare]
 
@@ -157,8 +158,12 @@ def read_settings(
         unless_none(whole(1)),
         provider_class.max_concurrency,
     )
-    options = _options(reader, basic.name, provider_class)
-    basic = replace(basic, max_concurrency=most, options=options)
+    basic = replace(
+        basic,
+        max_concurrency=most,
+        options=_options(reader, basic.name, provider_class),
+        labels=reader.labels(basic.name, ("base_url", *provider_class.options)),
+    )
     if provider_class.default_model is not None:
         return _with_model(reader, config, source, provider_class, basic)
     if ":" in basic.entry:

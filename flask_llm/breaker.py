@@ -84,7 +84,7 @@ class Breaker:
     def claim(self, entry: ChainEntry) -> bool:
         """Return whether this caller may make the probe; one at a time may."""
         now = self._clock.time()
-        lease = max(entry.timeout, entry.provider.longest_attempt) + _LEASE_MORE_S
+        lease = entry.longest_attempt + _LEASE_MORE_S
         won = False
 
         def change(circuit: Circuit) -> Circuit:

@@ -148,6 +148,7 @@ class ProviderSettings:
         timeout: Seconds for one attempt.
         max_concurrency: The most calls at once in a process; None for no limit.
         options: The provider's own settings that are set, by argument name.
+        labels: Where settings are written that have no configuration key of their own.
     """
 
     name: str
@@ -161,6 +162,7 @@ class ProviderSettings:
     timeout: float = 30.0
     max_concurrency: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Return what tells this endpoint from others in a shared store.

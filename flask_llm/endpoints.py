@@ -114,7 +114,7 @@ def _objects(value: Any) -> Mapping[Any, Any]:
 def _taken(registry: Registry) -> dict[str, str]:
     """Return which provider each API key belongs to, as far as is known."""
     taken = {default_api_key_name(name): name for name in registry}
-    for name, provider_class in registry.classes():
+    for name, provider_class in registry.own():
         for key in provider_class.api_key_names:
             taken.setdefault(key, name)
     return taken

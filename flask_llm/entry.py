@@ -17,7 +17,7 @@ from .errors import (
 )
 from .process import PerProcess
 from .providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
-from .redact import redact
+from .redact import hidden_in, redact
 from .types import LLMResponse, Request
 from .verdict import fault_of
 
@@ -98,10 +98,18 @@ class ChainEntry:
         return self._provider.get()
 
     @property
+    def longest_attempt(self) -> float:
+        """The most seconds that an attempt may take."""
+        try:
+            return max(self.timeout, float(self.provider.longest_attempt))
+        except Exception:  # noqa: BLE001  # a stranger's attribute may be anything
+            return self.timeout
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """The keys that must not appear in any text."""
         if self.settings:
-            return (self.settings.api_key,)
+            return (self.settings.api_key, *hidden_in(self.settings.base_url))
         # An object handed in keeps its key where the documents' example keeps it.
         keys = (getattr(self.provider, n, None) for n in ("api_key", "_api_key"))
         return tuple(key for key in keys if isinstance(key, str))
@@ -211,6 +219,8 @@ class ChainEntry:
         settings = self.settings
         if settings is None:
             return ""
+        if isinstance(error, AuthError) and "@" in (settings.base_url or ""):
+            return f"check {settings.base_url_key}"  # its user is sent, and no key
         if isinstance(error, AuthError) and settings.api_key_name:
             return f"{'check' if settings.api_key else 'set'} {settings.api_key_name}"
         if isinstance(error, UnreachableError) and settings.base_url:

@@ -81,6 +81,11 @@ class Reader:
         """Return where the value of `key` is written, or can be."""
         return self._labels.get(key, key)
 
+    def labels(self, provider: str, settings: Iterable[str]) -> dict[str, str]:
+        """Return where those of a provider's settings are written that were `put`."""
+        keys = {setting: setting_key(provider, setting) for setting in settings}
+        return {s: self._labels[k] for s, k in keys.items() if k in self._labels}
+
     def raw(self, key: str) -> Any:
         """Return what the app or the environment says of `key`; None if blank."""
         return self.first((key,))[1]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 MARK = "[redacted]"
 
@@ -28,6 +28,7 @@ def hidden_in(url: str | None) -> list[str]:
     """Return what may be secret in an address: a user, a password, a path, a query."""
     parts = urlsplit(url or "")
     hidden = [parts.username, parts.password, parts.query]
+    hidden += [unquote(parts.username or ""), unquote(parts.password or "")]
     # A part of a path is one if it looks like a token; "completions" is none.
     hidden += re.findall(r"[^/]{16,}", parts.path)
-    return [each for each in hidden if each and len(each) >= _SHORTEST]
+    return sorted({each for each in hidden if each and len(each) >= _SHORTEST})

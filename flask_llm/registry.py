@@ -78,10 +78,11 @@ class Registry(MutableMapping[str, ProviderClass]):
     def __len__(self) -> int:
         return len(self._all())
 
-    def classes(self) -> Iterator[tuple[str, ProviderClass]]:
-        """Yield the classes at hand by name; no plug-in is imported for it."""
+    def own(self) -> Iterator[tuple[str, ProviderClass]]:
+        """Yield this package's classes by name; no plug-in is imported for it."""
         for name, found in [*self._all().items()]:
-            if not isinstance(found, EntryPoint) or found.value.startswith(_OWN):
+            place = getattr(found, "value", getattr(found, "__module__", ""))
+            if place.startswith(_OWN):
                 with suppress(PluginError):  # a stranger's may claim to be ours
                     yield name, self[name]
 

@@ -344,3 +344,45 @@ def test_the_keys_of_endpoints_appear_nowhere(servers, caplog):
 
     assert EU_KEY not in f"{response!r} {llm.config!r}"
     assert EU_KEY not in caplog.text
+
+
+def test_a_name_is_judged_the_same_whatever_has_been_imported():
+    """A plug-in's keys refuse no endpoint, or the second app would not start."""
+    registry = LLMFactory.PROVIDER_REGISTRY
+    len(registry)
+    point = EntryPoint("groqnative", f"{__name__}:Groq", GROUP)
+    registry._entries["groqnative"] = point
+    endpoint = {"groq": {"provider": "openai", "base_url": "http://x/v1"}}
+    for _ in "12":
+        chain = factory(endpoint, chain="groq,groqnative").entries
+        assert [each.name for each in chain] == ["groq", "groqnative"]
+
+
+class Groq(FakeProvider):
+    """A plug-in that has the same key as an endpoint may have."""
+
+    needs_key = True
+    api_key_names = ("GROQ_API_KEY",)
+
+
+def test_a_provider_object_may_be_odd():
+    """Its text is nobody's business where endpoints are told from the chain."""
+
+    class Mute(FakeProvider):
+        def __repr__(self):
+            raise RuntimeError("no words")
+
+    endpoint = {"groq": {"provider": "openai", "base_url": "http://x/v1"}}
+    llm = LLMFactory(Mute("hi"), [], config={"LLM_PROVIDERS": endpoint})
+
+    assert llm.generate_content("hello").content == "hi"
+
+
+def test_advice_names_the_entry_where_the_address_stands(servers):
+    """What is written in LLM_PROVIDERS comes first, so no other key would help."""
+    us, _ = servers
+    us.answer = wire.reply({"detail": "Not Found"}, 404)
+    endpoint = {"groq": {"provider": "openai", "base_url": us.url, "model": "m"}}
+    response = factory(endpoint, chain="groq").generate_content("hi")
+
+    assert "LLM_PROVIDERS['groq']['base_url'] usually ends in /v1" in response.error

@@ -347,3 +347,36 @@ def test_a_provider_must_allow_one_call_at_least(most):
     provider.max_concurrency = most
     with pytest.raises(TypeError, match=r"FakeProvider\.max_concurrency"):
         ChainEntry.of(provider)
+
+
+def test_a_password_of_the_address_is_taken_out_of_any_text():
+    """A stranger's provider may quote the address that it was given."""
+    settings = replace(SETTINGS, base_url="http://joe:hunter%21two@gateway.example")
+    error = RuntimeError("cannot reach http://joe:hunter%21two@gateway, hunter!two")
+    entry = entry_of(error, settings=settings)
+    with pytest.raises(ProviderError) as caught:
+        entry.ask(Request("hello"), entry.secrets)
+
+    assert "hunter" not in str(caught.value)
+
+
+def test_a_refused_user_of_the_address_is_looked_for_there():
+    """The user is sent in place of the key, so no key is to blame."""
+    settings = replace(
+        SETTINGS, base_url="http://joe:pw@gateway", base_url_key="LLM_FAKE_BASE_URL"
+    )
+    with pytest.raises(AuthError) as caught:
+        entry_of(AuthError(), settings=settings).ask(Request("hello"))
+
+    assert caught.value.advice == "check LLM_FAKE_BASE_URL"
+
+
+@pytest.mark.parametrize(
+    ("odd", "seconds"), [(None, 30.0), ("long", 30.0), (7, 30.0), (300, 300.0)]
+)
+def test_the_longest_attempt_is_a_number_whatever_a_stranger_says(odd, seconds):
+    """A probe must not fail for an attribute of a plug-in."""
+    fake = FakeProvider()
+    fake.longest_attempt = odd
+
+    assert ChainEntry.of(fake).longest_attempt == seconds

@@ -107,7 +107,7 @@ class LLMProvider(ABC):
             TypeError: `__init__` does not take what is configured.
         """
         key = (settings.api_key,) if cls.needs_key or settings.api_key else ()
-        return cls(*key, **_of_models(cls, settings), **settings.options)
+        return cls(*key, **{**_of_models(cls, settings), **settings.options})
 
     @classmethod
     def takes_key(cls) -> bool:
@@ -168,7 +168,7 @@ def _of_models(cls: type[LLMProvider], settings: ProviderSettings) -> dict[str, 
     """Return what else of the settings the `__init__` of a class takes, by name."""
     if cls.default_model is None:
         return {}
-    parameters = signature(cls).parameters
+    parameters = signature(cls.__init__).parameters  # not of a __new__
     takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     found = {"model": settings.model, "base_url": settings.base_url}
     found = {name: value for name, value in found.items() if value is not None}

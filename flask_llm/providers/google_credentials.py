@@ -84,7 +84,7 @@ def _look_up(seconds: float) -> Any:
 def _fault_of(path: str) -> str:
     """Return why a file cannot be used, or ""; it is read once until it changes."""
     try:
-        changed = Path(path).stat().st_mtime_ns
+        changed = Path(path).stat().st_ctime_ns
     except (OSError, ValueError):
         return "no credentials file"
     return "" if _holds_credentials(path, changed) else _NOTHING

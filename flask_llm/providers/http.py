@@ -73,8 +73,8 @@ def client_options(library: str, url: str) -> dict[str, Any]:
         "event_hooks": body_hooks(library),
     }
     address = urlsplit(url)
-    if address.username:
-        user = unquote(address.username), unquote(address.password or "")
+    if address.username or address.password:
+        user = unquote(address.username or ""), unquote(address.password or "")
         options["auth"] = import_module(library).BasicAuth(*user)
     return options
 

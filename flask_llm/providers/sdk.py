@@ -78,6 +78,7 @@ class SdkProvider(LLMProvider):
         self.base_url = base_url
         self.timeout = timeout
         self._parameters = Parameters(self.model, self._refused(), self.renames)
+        self._labels: Mapping[str, str] = {}
         self._client = PerProcess(self._connect_if_available)
 
     @classmethod
@@ -91,6 +92,7 @@ class SdkProvider(LLMProvider):
             **settings.options,
         )
         provider.name = settings.name
+        provider._labels = settings.labels
         return provider
 
     def generate_content(
@@ -201,8 +203,8 @@ class SdkProvider(LLMProvider):
         return self._lacks()
 
     def setting(self, name: str) -> str:
-        """Return the configuration key of one of its settings, for an advice."""
-        return setting_key(self.name, name)
+        """Return where one of its settings is written, or can be, for an advice."""
+        return self._labels.get(name) or setting_key(self.name, name)
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error; an SDK that trips over an answer means a malformed one."""

@@ -177,7 +177,9 @@ class VertexProvider(GenaiProvider):
         bearer = self._bearer.get()
         token = _sent_with(exc)
         if token and bearer.refuse(token):
-            return StaleTokenError(error.detail, status=error.status)
+            return StaleTokenError(
+                error.detail, status=error.status, advice=bearer.advice
+            )
         too_old = _TOO_OLD in str(getattr(exc, "details", None))
         reason = f"credentials {'expired' if too_old else 'refused'}"
         return error.copy(reason=reason, advice=bearer.advice)

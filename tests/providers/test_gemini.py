@@ -330,9 +330,9 @@ def test_end_of_support(echo, caplog, sdk):
 
 
 def test_end_of_support_for_an_endpoint(echo, caplog):
-    """An endpoint under its own name is told the key of its own."""
+    """An endpoint under its own name is told where its own SDK is chosen."""
     tell_once.cache_clear()
-    own = {"provider": "gemini", "sdk": OLD, "api_key": KEY, "base_url": echo.url}
+    own = {"provider": "gemini", "api_key": KEY, "base_url": echo.url}
     made = LLMFactory("g2", [], config={"LLM_PROVIDERS": {"g2": own}})
     assert made.generate_content("hi").success
     (told,) = [each for each in caplog.messages if "no longer supported" in each]

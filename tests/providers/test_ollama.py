@@ -374,13 +374,14 @@ class TestSettings:
         assert OllamaProvider(model="llama3.2").is_available()
 
     def test_endpoint_of_its_own(self, clock):
-        """An endpoint under another name speaks of its own keys."""
+        """An endpoint under another name speaks of where its own settings stand."""
         url = wire.closed_port()
         config = {"LLM_PROVIDERS": {"gpu-box": {"provider": "ollama", "base_url": url}}}
         unnamed = LLMFactory("gpu-box", [], config=config, clock=clock)
         assert "set LLM_GPU_BOX_MODEL" in unnamed.generate_content("hi").error
         absent = LLMFactory("gpu-box:llama3.2", [], config=config, clock=clock)
-        assert "or set LLM_GPU_BOX_BASE_URL" in absent.generate_content("hi").error
+        written = "LLM_PROVIDERS['gpu-box']['base_url']"
+        assert f"or set {written}" in absent.generate_content("hi").error
 
     @pytest.mark.parametrize(
         ("written", "sent"),
