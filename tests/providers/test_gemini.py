@@ -329,14 +329,19 @@ def test_end_of_support(echo, caplog, sdk):
     assert GenaiProvider(KEY).ended == ""
 
 
-def test_end_of_support_for_an_endpoint(echo, caplog):
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [({}, "LLM_G2_SDK"), ({"sdk": OLD}, "LLM_PROVIDERS['g2']['sdk']")],
+    ids=["unset", "in the entry"],
+)
+def test_end_of_support_for_an_endpoint(echo, caplog, written, place):
     """An endpoint under its own name is told where its own SDK is chosen."""
     tell_once.cache_clear()
-    own = {"provider": "gemini", "api_key": KEY, "base_url": echo.url}
+    own = {"provider": "gemini", "api_key": KEY, "base_url": echo.url} | written
     made = LLMFactory("g2", [], config={"LLM_PROVIDERS": {"g2": own}})
     assert made.generate_content("hi").success
     (told,) = [each for each in caplog.messages if "no longer supported" in each]
-    assert "set LLM_G2_SDK=google-genai" in told
+    assert f"set {place}=google-genai" in told
 
 
 def test_thinking_with_the_old_sdk(echo, caplog):
