@@ -1,5 +1,6 @@
 """Reads chat completions, as OpenAI's API answers them, and all who copied it."""
 
+import re
 from typing import Any
 
 from .. import classify
@@ -34,7 +35,9 @@ class AnsweredError(Exception):
         super().__init__()
         told = body if isinstance(body, dict) else {}
         self.body = body
-        self.code = told.get("code")  # a status number, or a word
+        code = told.get("code")
+        status = re.fullmatch(r"\d{3}", str(code), re.ASCII)
+        self.code = int(status[0]) if status else code  # a number, or a word
         self.param = told.get("param")
 
 

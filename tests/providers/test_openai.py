@@ -269,7 +269,9 @@ NO_ANSWERS = {
         "transient",
         "temporary failure: Oh.",
     ),
-    "error inside, unknown": Row(200, error("Oh."), "bad_answer", "failed"),
+    "error inside, unknown": Row(
+        200, error("Oh."), "bad_answer", "answered with an error: Oh."
+    ),
 }
 
 ANSWERS = {
@@ -438,6 +440,7 @@ class TestOpenAI(WireContract):
         [
             (502, "transient", "server error 502: Provider returned error", 3),
             (429, "quota", "quota exceeded: Provider returned error", 1),
+            ("429", "quota", "quota exceeded: Provider returned error", 1),
             (402, "quota", "quota exceeded: Provider returned error", 1),
             (401, "auth", "API key rejected (check OPENAI_API_KEY): Provider", 1),
             (400, "invalid_request", "request rejected: Provider returned", 1),
@@ -452,7 +455,7 @@ class TestOpenAI(WireContract):
         response = ask(httpserver.url_for(""))
         assert response.metadata["error_kind"] == kind
         assert says in response.error
-        assert {each.status for each in response.attempts} == {code}
+        assert {each.status for each in response.attempts} == {int(code)}
         assert len(httpserver.log) == asked
 
     @pytest.mark.parametrize("key", [KEY, ""])
