@@ -4,6 +4,7 @@
 
     LLMError
     ├── ConfigurationError        the app's configuration is wrong; raised at start
+    ├── StreamInterrupted         a stream broke off after some text; for the caller
     └── ProviderError             a provider did not answer; kind "unknown"
         ├── QuotaError            429                        → next provider
         │   └── UsedUpError       a day's quota, the credit  → and rests long, ERROR log
@@ -17,8 +18,10 @@
         │   └── ParameterError    a parameter is not taken   → at once without it
         ├── ContentBlockedError   refusal, safety block      → stop, unless configured
         ├── BadAnswerError        no usable text             → next provider
+        │   └── SchemaError       not the JSON asked for     → once more, told why
         ├── BusyError             too many calls at once     → next provider
         ├── DeadlineError         the call's time is up      → stop
+        ├── ClosedError           the caller went away       → stop, no error
         ├── CoolingDownError      rests after failures       → not asked
         └── UnavailableError      no key, no package         → not asked
 
@@ -60,6 +63,17 @@ class ConfigurationError(LLMError, ValueError):
         return f"Flask-LLM cannot work with this configuration:\n{lines}"
 
 
+_COPIED = (
+    "detail",
+    "reason",
+    "advice",
+    "provider",
+    "status",
+    "retry_after",
+    "usage",
+)
+
+
 class ProviderError(LLMError):
     """A provider did not answer, and nothing more precise is known.
 
@@ -82,6 +96,7 @@ class ProviderError(LLMError):
         provider: Chain entry that failed.
         status: HTTP status, if there was one.
         retry_after: Seconds after which the provider wants to be asked again.
+        usage: Tokens of an answer that came and was no good, as in the metadata.
     """
 
     kind: ClassVar[str] = "unknown"
@@ -104,6 +119,7 @@ class ProviderError(LLMError):
     provider: str = ""
     status: int | None = None
     retry_after: float | None = None
+    usage: dict[str, int] | None = None
 
     def __init__(
         self,
@@ -139,7 +155,7 @@ class ProviderError(LLMError):
         holds the provider's variables: what leaves the chain is always a copy.
         """
         twin = type(self).__new__(type(self))  # a subclass may have another __init__
-        for name in ("detail", "reason", "advice", "provider", "status", "retry_after"):
+        for name in _COPIED:
             setattr(twin, name, changes.get(name, getattr(self, name)))
         twin.args = (twin.detail,)
         return twin
@@ -245,6 +261,38 @@ class BadAnswerError(ProviderError):
     reason = "no usable answer"
 
 
+class SchemaError(BadAnswerError):
+    """An answer came, but is not the JSON that was asked for.
+
+    Attributes:
+        answer: The text.
+        correctable: Whether the model may get it right if it is told what is wrong;
+            not if the answer is cut.
+    """
+
+    reason = "answer does not match the schema"
+    answer: str = ""
+    correctable: bool = False
+
+    def __init__(
+        self,
+        detail: object = "",
+        *,
+        answer: str = "",
+        correctable: bool = False,
+        **rest: Any,
+    ) -> None:
+        super().__init__(detail, **rest)
+        self.answer = answer
+        self.correctable = correctable
+
+    def copy(self, **changes: Any) -> Self:
+        """Return a fresh error, with the answer."""
+        twin = super().copy(**changes)
+        twin.answer, twin.correctable = self.answer, self.correctable
+        return twin
+
+
 class BusyError(ProviderError):
     """As many calls as allowed are under way (`LLM_<PROVIDER>_MAX_CONCURRENCY`)."""
 
@@ -262,6 +310,15 @@ class DeadlineError(ProviderError):
     reason = "deadline passed"
 
 
+class ClosedError(ProviderError):
+    """The caller closed a stream before its end; a failure of nobody."""
+
+    kind = "closed"
+    fallbackable = False
+    severity = logging.INFO
+    reason = "closed by the caller"
+
+
 class CoolingDownError(ProviderError):
     """The provider rests: it said when to come back, or it failed repeatedly."""
 
@@ -276,6 +333,27 @@ class UnavailableError(ProviderError):
     kind = "unavailable"
     asked = False
     reason = "not available"
+
+
+class StreamInterrupted(LLMError):  # noqa: N818  # it says what has happened
+    """A stream broke off after some of its text had been handed out.
+
+    Attributes:
+        text: What had come until then; no complete answer.
+        error: Why it broke off.
+        attempts: Every try of this call in order, as in `LLMResponse.attempts`.
+    """
+
+    def __init__(
+        self, text: str, error: ProviderError, attempts: tuple[Any, ...] = ()
+    ) -> None:
+        super().__init__(f"{error.provider} broke off its answer: {error}")
+        self.text = text
+        self.error = error
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.text, self.error, self.attempts)
 
 
 BY_KIND: dict[str, type[ProviderError]] = {

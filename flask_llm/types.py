@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import BY_KIND, ProviderError
+from .request import Request, require
 
-_HOTTEST = 100  # providers' scales end at 1, 2 or 5
-_MOST_TOKENS = 2**31 - 1  # what the providers' wires can carry
+__all__ = ["Attempt", "LLMResponse", "Request", "Usage", "counted", "require"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Attempt:
         error: What went wrong, without the provider's own words.
         status: HTTP status, if there was one.
         retry_after_s: Seconds after which the provider wants to be asked again.
+        usage: The tokens of the answer, as in `LLMResponse.metadata`, also where the
+            answer was rejected; None if there was none, or they were not counted.
     """
 
     provider: str
@@ -59,48 +61,11 @@ class Attempt:
     error: str | None = None
     status: int | None = None
     retry_after_s: float | None = None
+    usage: dict[str, int] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; ten times as fast as `dataclasses.asdict`."""
         return {name: getattr(self, name) for name in self.__slots__}
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What one call asks for.
-
-    Attributes:
-        prompt: The text sent to the model.
-        temperature: Randomness, from 0.0 (most likely words) upwards.
-        max_tokens: The most tokens that the answer may have.
-        timeout: Seconds that this attempt may take; None for the provider's own.
-
-    Raises:
-        TypeError: An argument has the wrong type: a programming error of the caller.
-    """
-
-    prompt: str
-    temperature: float = 0.0
-    max_tokens: int = 1024
-    timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        require("prompt", self.prompt, str)
-        require("temperature", self.temperature, int, float)
-        require("max_tokens", self.max_tokens, int)
-
-    @property
-    def fault(self) -> str | None:
-        """What no provider could make sense of, or None."""
-        if not self.prompt.strip():
-            return "prompt is empty"
-        if not _is_unicode(self.prompt):
-            return "prompt holds a lone surrogate, which no encoding can carry"
-        if not 0 <= self.temperature <= _HOTTEST:
-            return f"temperature must be from 0 to {_HOTTEST}"
-        if not 1 <= self.max_tokens <= _MOST_TOKENS:
-            return f"max_tokens must be from 1 to {_MOST_TOKENS}"
-        return None
 
 
 @dataclass
@@ -116,7 +81,10 @@ class LLMResponse:
             `LLMFactory.generate_content` always has the keys `model`, `usage`
             (`input_tokens`, `output_tokens`, `total_tokens`), `finish_reason`
             ("stop" or "length"), `request_id`, `latency_s` (seconds, waits included),
-            `attempts`, `warnings` and `error_kind`; what is not known is None.
+            `attempts`, `warnings` and `error_kind`; what is not known is None. The
+            usage is that of all attempts together.
+        parsed: The answer to a call with a `schema`: an object of the pydantic model,
+            or what the JSON says.
     """
 
     success: bool
@@ -124,6 +92,7 @@ class LLMResponse:
     provider_name: str
     error: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    parsed: Any = None
 
     def __post_init__(self) -> None:
         # The documented default is None, and providers pass it on.
@@ -141,6 +110,11 @@ class LLMResponse:
             return Usage(**self.metadata["usage"])
         except (KeyError, TypeError):  # none, or in a shape of the provider's own
             return None
+
+    @property
+    def usage_told(self) -> dict[str, int] | None:
+        """What the metadata say of the tokens, if that is what they should say."""
+        return None if self.usage is None else self.metadata["usage"]
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -161,19 +135,3 @@ class LLMResponse:
         kind = self.metadata.get("error_kind") or ProviderError.kind
         error = BY_KIND.get(kind, ProviderError)
         raise error(self.error or "", reason="", provider=self.provider_name)
-
-
-def require(name: str, value: object, *types: type) -> None:
-    """Raise TypeError unless an argument has one of the types; a bool is no number."""
-    if isinstance(value, types) and not isinstance(value, bool):
-        return
-    wanted = " or ".join(each.__name__ for each in types)
-    raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
