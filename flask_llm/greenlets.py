@@ -1,15 +1,59 @@
 """Work that blocks inside C, kept away from gevent's greenlets."""
 
 import os
+import queue
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Generic, Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _THREADS = 10
+_BEAT = 0.005  # seconds between two looks into a box
+
+
+class Mailbox(Protocol[T]):
+    """What a thread leaves for a reader, be it a thread that gevent knows or not."""
+
+    def put(self, item: T) -> None:
+        """Leave something; never waits."""
+
+    def get(self, *, timeout: float) -> T:
+        """Return what was left first, as soon as there is something.
+
+        Raises:
+            queue.Empty: There was nothing for so many seconds.
+        """
+
+
+def mailbox() -> Mailbox[Any]:
+    """Return a box that a function called by `in_native_thread` may put things into.
+
+    A lock or a queue that gevent has patched must not be used in a thread of C's.
+    """
+    return _LookedInto() if _gevent_rules() else queue.SimpleQueue()
+
+
+class _LookedInto(Generic[T]):
+    """A box whose reader, a greenlet, looks into it again and again."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+
+    def put(self, item: T) -> None:
+        self._items.append(item)
+
+    def get(self, *, timeout: float) -> T:
+        stop = time.monotonic() + timeout
+        while not self._items:
+            if time.monotonic() > stop:
+                raise queue.Empty
+            time.sleep(_BEAT)
+        return self._items.popleft()
 
 
 def in_native_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:

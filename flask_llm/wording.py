@@ -19,6 +19,7 @@ from .errors import (
 TIMEOUT = "timeout"
 CONNECTION = "connection error"
 MALFORMED = "malformed answer"
+NO_END = "stream without an end"
 
 
 class _Words:

@@ -2,14 +2,14 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from datetime import date
 from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
 from .. import classify
 from ..config import ProviderSettings
-from ..errors import ProviderError, UnavailableError
+from ..errors import InvalidRequestError, ProviderError, UnavailableError
 from ..parsers import Parser
 from ..types import LLMResponse, Request
 
@@ -115,21 +115,61 @@ class LLMProvider(ABC):
         return cls.needs_key or bool(cls.api_key_names)
 
     def answer(self, request: Request) -> LLMResponse:
-        """Make one attempt; the place for a provider that minds the attempt's time.
+        """Make one attempt; the place for a provider that can do more than a text.
 
-        As it is, it calls `generate_content`.
+        As it is, it calls `generate_content` with the conversation as one text, which
+        tells what schema the answer must have. `request.stop` need not be heeded: the
+        chain cuts answers there.
 
         Args:
             request: What is asked for, and how long the attempt may take.
 
         Returns:
             The answer, or a response with ``success=False`` and the `error`.
+
+        Raises:
+            InvalidRequestError: There is a picture in the conversation.
         """
+        if request.images:
+            raise InvalidRequestError(reason="takes no images")
         return self.generate_content(
-            request.prompt,
+            request.instructed().text,
             temperature=request.temperature,
             max_tokens=request.max_tokens,
         )
+
+    def stream(self, request: Request) -> Generator[str, None, LLMResponse]:
+        """Make one attempt, handing out the text piece by piece.
+
+        A generator: it yields texts, and returns the response when the answer is
+        complete, as the provider's own end marker tells; its `content` may be empty. It
+        raises where it is not. Closing it must close the connection.
+
+        As it is, it yields the whole of what `answer` returns.
+
+        Args:
+            request: What is asked for; its `timeout` is how long the provider may be
+                silent.
+
+        Returns:
+            What is known of the answer, or a response with ``success=False``.
+        """
+        response = self.answer(request)
+        if getattr(response, "success", False):  # a stranger may return anything
+            yield response.content
+        return response
+
+    def format_prompt(self, request: Request) -> Request:
+        """Return the request as this provider shall be asked; a hook for subclasses.
+
+        Called before each attempt. A class of the three-method contract that wants the
+        conversation in a form of its own returns
+        ``replace(request, prompt="...", system="")``. As it is, nothing changes.
+
+        Args:
+            request: What the caller asks for, after the prompt filters.
+        """
+        return request
 
     def warm_up(self, *, full: bool) -> None:  # noqa: B027  # most need none
         """Do ahead what the first call would wait for; called only if available.
@@ -140,6 +180,13 @@ class LLMProvider(ABC):
             full: Whether to prepare everything. Otherwise only what a process may do
                 before it forks: imports, but no clients.
         """
+
+    def patience(self) -> float:
+        """Return the most seconds that the next attempt may take; 0 for its timeout.
+
+        As it is, `longest_attempt`; for a provider whose first call takes longer.
+        """
+        return self.longest_attempt
 
     def list_models(self) -> list[str]:
         """Return the models that may be asked for.

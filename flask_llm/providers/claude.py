@@ -1,26 +1,25 @@
 """Claude, through the `anthropic` SDK."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from .. import classify
-from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
+from ..errors import InvalidRequestError, ProviderError
+from ..messages import Image
+from ..schemas import Schema
 from ..types import LLMResponse, Request
-from ..wording import MALFORMED
 from .base import Retirement
-from .http import client_options, without_user
+from .chat import ChatProvider
+from .claude_answers import follow, whole
+from .claude_errors import from_status_error
+from .dialects import closed
+from .dialogue import chat_messages
+from .http import client_options, cuttable, without_user
 from .retired import anthropic_ends
-from .sdk import SdkProvider
-from .thinking import HELD, SHORT, used_up, words_or_tokens
+from .thinking import HELD, SHORT, words_or_tokens
 
-# Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
-_FINISHED = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-}
+_PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
 
 _LEAST_BUDGET = 1024  # the API's own limit
 
@@ -28,7 +27,7 @@ _LEAST_BUDGET = 1024  # the API's own limit
 _parse_thinking = words_or_tokens("off", "auto", "adaptive", least=_LEAST_BUDGET)
 
 
-class ClaudeProvider(SdkProvider):
+class ClaudeProvider(ChatProvider):
     """Claude, by Anthropic's Messages API.
 
     Version 2 of the SDK has no `temperature`, and API version 2026-10-21, which it
@@ -57,6 +56,7 @@ class ClaudeProvider(SdkProvider):
     requirement = "anthropic"
     api_key_names = ("ANTHROPIC_API_KEY",)
     default_model = "claude-sonnet-5-5"
+    schema_parameter = "output_config"
     options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
 
     def __init__(
@@ -88,8 +88,8 @@ class ClaudeProvider(SdkProvider):
         address = self.base_url or "https://api.anthropic.com"
         client = anthropic.Anthropic(
             api_key=self._api_key,
-            http_client=anthropic.DefaultHttpxClient(
-                **client_options("httpx2", address)
+            http_client=cuttable(
+                anthropic.DefaultHttpxClient(**client_options("httpx2", address))
             ),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.
             base_url=without_user(address),
@@ -107,6 +107,11 @@ class ClaudeProvider(SdkProvider):
         optional = super()._optional(request)
         if config := _thinking_config(self.thinking, request.max_tokens):
             optional["thinking"] = config
+        # The API refuses blank ones; the chain cuts the answer there.
+        if stop := [each for each in request.stop if each.strip()]:
+            optional["stop_sequences"] = stop
+        if format_ := _format(request.schema):
+            optional["output_config"] = {"format": format_}
         return optional
 
     def _adapted(self, request: Request) -> list[str]:
@@ -119,35 +124,32 @@ class ClaudeProvider(SdkProvider):
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         return client.messages.create(
-            model=self.model,
-            max_tokens=request.max_tokens,
-            messages=[{"role": "user", "content": request.prompt}],
-            timeout=self._seconds(request),
+            **self._asked(request), timeout=self._seconds(request), **optional
+        )
+
+    def _open(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        return client.messages.create(
+            **self._asked(request),
+            timeout=self._silence(request),
+            stream=True,
             **optional,
         )
 
+    def _asked(self, request: Request) -> dict[str, Any]:
+        # What the system says stands apart; of blanks the API will not hear.
+        told = {"system": request.system} if request.system.strip() else {}
+        return told | {
+            "model": self.model,
+            "max_tokens": request.max_tokens,
+            "messages": chat_messages(replace(request, system=""), _picture),
+        }
+
     def _read(self, answer: Any) -> LLMResponse:
-        content = getattr(answer, "content", None)
-        if not isinstance(content, list):
-            # A web page with status 200 comes back as str, other JSON as all None.
-            raise TransientError(reason=MALFORMED)
-        # Unknown kinds of block arrive as TextBlock too: only the type tells.
-        parts = [block.text for block in content if block.type == "text"]
-        text = "".join(part for part in parts if part)
-        _check(answer.stop_reason)
-        if not text.strip() and _FINISHED[answer.stop_reason] == "length":
-            raise used_up(thought=_has_thought(answer), remedy=self._remedy())
-        return LLMResponse(
-            success=True,
-            content=text,
-            provider_name=self.name,
-            metadata={
-                "model": answer.model,
-                "usage": _usage(answer.usage),
-                "finish_reason": _FINISHED[answer.stop_reason],
-                "request_id": getattr(answer, "_request_id", None),
-            },
-        )
+        return whole(answer).response(self.name, self.model, self._remedy())
+
+    def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
+        said = yield from follow(events)
+        return said.response(self.name, self.model, self._remedy())
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(timeout=self.timeout)
@@ -163,28 +165,27 @@ class ClaudeProvider(SdkProvider):
         """Return the error, with the API's own message and error type."""
         if getattr(exc, "status_code", None) is None:
             return super().explain(exc)
-        told = _told(exc)
-        message = told.get("message")
-        return classify.from_exception(
-            exc,
-            # Without one the body is a proxy's page: its class says enough.
-            detail=message if isinstance(message, str) else type(exc).__name__,
-            code=_code(told),
-        )
+        return from_status_error(exc)
 
 
-def _told(exc: Exception) -> dict[str, Any]:
-    """Return the `error` object of the body; the SDK's own attributes came later."""
-    body = getattr(exc, "body", None)
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
+def _picture(image: Image) -> dict[str, Any]:
+    """Return the content block of a picture."""
+    source = {"type": "url", "url": image.url}
+    if not image.url:
+        if image.media_type not in _PICTURES:
+            raise InvalidRequestError(reason="takes JPEG, PNG, GIF and WebP only")
+        source = {
+            "type": "base64",
+            "media_type": image.media_type,
+            "data": image.base64,
+        }
+    return {"type": "image", "source": source}
 
 
-def _code(told: dict[str, Any]) -> Any:
-    """Return the cause: the `error_code` of the details if it is known, or the type."""
-    details = told.get("details")
-    code = details.get("error_code") if isinstance(details, dict) else None
-    return code if classify.knows(code) else told.get("type")
+def _format(schema: Schema | None) -> dict[str, Any] | None:
+    """Return the format of an answer, or None if the API cannot be told of it."""
+    said = closed(schema.json) if schema else None
+    return said and {"type": "json_schema", "schema": said}
 
 
 def _thinking_config(thinking: str | int, max_tokens: int) -> Mapping[str, Any] | None:
@@ -199,28 +200,3 @@ def _thinking_config(thinking: str | int, max_tokens: int) -> Mapping[str, Any] 
     if thinking == "off" or max_tokens < SHORT:
         return {"type": "disabled"}
     return None
-
-
-def _has_thought(answer: Any) -> bool:
-    """Return whether an answer holds thinking, or its usage counts some."""
-    if any(block.type in {"thinking", "redacted_thinking"} for block in answer.content):
-        return True
-    details = getattr(answer.usage, "output_tokens_details", None)
-    return bool(getattr(details, "thinking_tokens", None))
-
-
-def _check(stop_reason: str | None) -> None:
-    """Raise unless the answer is complete, or cut by `max_tokens`."""
-    if stop_reason == "refusal":
-        raise ContentBlockedError(reason="refused to answer")
-    if stop_reason not in _FINISHED:
-        raise BadAnswerError(reason=f"incomplete answer (stop reason: {stop_reason})")
-
-
-def _usage(usage: Any) -> dict[str, int] | None:
-    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
-        return None
-    # Tokens of the prompt that the API's cache takes or holds are counted apart.
-    cached = (usage.cache_creation_input_tokens, usage.cache_read_input_tokens)
-    taken, made = usage.input_tokens + sum(filter(None, cached)), usage.output_tokens
-    return {"input_tokens": taken, "output_tokens": made, "total_tokens": taken + made}

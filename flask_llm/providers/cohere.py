@@ -1,25 +1,20 @@
 """Cohere's chat, version 2, through the `cohere` SDK."""
 
 import re
+from collections.abc import Generator
 from typing import Any
 
 from .. import classify
-from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
-from ..types import LLMResponse, Request, counted
+from ..errors import ContentBlockedError, ProviderError, TransientError
+from ..types import LLMResponse, Request
 from ..wording import MALFORMED
+from .chat import ChatProvider
+from .cohere_answers import Events, answered, blocks, events_of
+from .cohere_schema import cohere_schema
 from .completion import message_of
-from .http import client_options, without_user
-from .sdk import SdkProvider
-from .thinking import HELD, SHORT, used_up, words_or_tokens
-
-# Finish reasons that end an answer; the rest leave it incomplete.
-_FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
-
-# "An internal error" and "exceeded the allowed time", by the API's reference.
-_FAILED = {"ERROR": "the generation failed", "TIMEOUT": "the generation took too long"}
-
-# Of version 1, whose finish reasons some gateways still use.
-_TOXIC = "ERROR_TOXIC"
+from .dialogue import chat_messages, image_url
+from .http import client_options, cuttable, without_user
+from .thinking import HELD, SHORT, words_or_tokens
 
 # "A request or response contains a deny-listed token", by the API's own description;
 # its class in the SDK is called InvalidTokenError.
@@ -27,11 +22,12 @@ _DENY_LISTED = 498
 
 _REDIRECT = 300
 
+_MOST_STOPS = 5  # the chain ends the answer at the others
 
 _parse_thinking = words_or_tokens("auto", "off", least=1)
 
 
-class CohereProvider(SdkProvider):
+class CohereProvider(ChatProvider):
     """Cohere's models, by its Chat API, version 2.
 
     Args:
@@ -57,6 +53,7 @@ class CohereProvider(SdkProvider):
     api_key_names = ("COHERE_API_KEY", "CO_API_KEY")
     default_model = "command-a-03-2025"
     options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
+    schema_parameter = "response_format"
 
     def __init__(
         self,
@@ -86,7 +83,7 @@ class CohereProvider(SdkProvider):
             # Always given: else CO_API_URL would decide where the key goes.
             base_url=re.sub(r"/v[12]/*$", "", without_user(address)),
             timeout=self.timeout,
-            httpx_client=httpx.Client(**client_options("httpx", address)),
+            httpx_client=cuttable(httpx.Client(**client_options("httpx", address))),
             log_warning_experimental_features=False,
         )
 
@@ -94,6 +91,10 @@ class CohereProvider(SdkProvider):
         optional = super()._optional(request)
         if config := self._thinking_config(request.max_tokens):
             optional["thinking"] = config
+        if request.stop:
+            optional["stop_sequences"] = list(request.stop[:_MOST_STOPS])
+        if request.schema and (schema := cohere_schema(request.schema.json)):
+            optional["response_format"] = {"type": "json_object", "schema": schema}
         return optional
 
     def _thinking_config(self, max_tokens: int) -> dict[str, Any] | None:
@@ -112,36 +113,29 @@ class CohereProvider(SdkProvider):
         return [HELD]
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
-        return client.chat(
-            model=self.model,
-            max_tokens=request.max_tokens,
-            messages=[{"role": "user", "content": request.prompt}],
-            request_options=_within(self._seconds(request)),
-            **optional,
-        )
+        return client.chat(**self._asked(request, self._seconds(request)), **optional)
+
+    def _open(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        asked = self._asked(request, self._silence(request))
+        return events_of(client.with_raw_response.chat_stream(**asked, **optional))
+
+    def _asked(self, request: Request, seconds: float) -> dict[str, Any]:
+        """Return the arguments of a call that every model takes."""
+        return {
+            "model": self.model,
+            "max_tokens": request.max_tokens,
+            # With a schema too the model must be told, by the API's documentation.
+            "messages": chat_messages(request.instructed(), image_url),
+            "request_options": _within(seconds),
+        }
 
     def _read(self, answer: Any) -> LLMResponse:
-        message = getattr(answer, "message", None)
-        content = getattr(message, "content", None) or []
-        if message is None or not isinstance(content, list):
-            # Other JSON comes back as all None.
-            raise TransientError(reason=MALFORMED)
-        _check(answer.finish_reason)
-        text = "".join(part for part in _parts(content, "text") if part)
-        if not text.strip() and _FINISHED[answer.finish_reason] == "length":
-            thought = bool(_parts(content, "thinking"))
-            raise used_up(thought=thought, remedy=self._remedy())
-        return LLMResponse(
-            success=True,
-            content=text,
-            provider_name=self.name,
-            metadata={
-                "model": self.model,  # the answer names none
-                "usage": _usage(answer.usage),
-                "finish_reason": _FINISHED[answer.finish_reason],
-                "request_id": answer.id,
-            },
-        )
+        return answered(answer).response(self.name, self.model, self._remedy())
+
+    def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
+        answer = Events(events)
+        yield from answer.texts()
+        return answer.said.response(self.name, self.model, self._remedy())
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(
@@ -163,8 +157,7 @@ class CohereProvider(SdkProvider):
         if status < _REDIRECT:  # an answer, though a broken one
             return TransientError(type(exc).__name__, reason=MALFORMED)
         detail = message_of(getattr(exc, "body", None)) or type(exc).__name__
-        # "blocked input: please adjust your prompt", or "blocked output".
-        if status == _DENY_LISTED or detail.startswith("blocked "):
+        if status == _DENY_LISTED or blocks(detail):
             return ContentBlockedError(detail, status=status)
         return classify.from_exception(exc, detail=detail)
 
@@ -173,30 +166,3 @@ def _within(seconds: float) -> dict[str, float]:
     """Return the options of a request that may take so long, and is sent once."""
     # Version 7.0 knows only the longer name, and takes no `max_retries` for a client.
     return {"timeout": seconds, "timeout_in_seconds": seconds, "max_retries": 0}
-
-
-def _parts(content: list[Any], kind: str) -> list[Any]:
-    """Return what the blocks of one kind hold; those of unknown kinds are dicts."""
-    return [getattr(b, kind) for b in content if getattr(b, "type", None) == kind]
-
-
-def _check(finish_reason: Any) -> None:
-    """Raise unless the answer is complete, or cut by `max_tokens`."""
-    if finish_reason == _TOXIC:
-        raise ContentBlockedError(reason="answer cut by a content filter")
-    if finish_reason in _FAILED:
-        raise TransientError(reason=_FAILED[finish_reason])
-    if finish_reason not in _FINISHED:
-        raise BadAnswerError(
-            reason=f"incomplete answer (finish reason: {finish_reason})"
-        )
-
-
-def _usage(usage: Any) -> dict[str, int] | None:
-    """Return the tokens, which come as floats; the billed ones are fewer."""
-    tokens = getattr(usage, "tokens", None)
-    taken = getattr(tokens, "input_tokens", None)
-    made = getattr(tokens, "output_tokens", None)
-    if not (isinstance(taken, int | float) and isinstance(made, int | float)):
-        return None
-    return counted(int(taken), int(made))

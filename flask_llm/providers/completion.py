@@ -7,6 +7,7 @@ from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, TransientError
 from ..types import counted
 from ..wording import MALFORMED
+from .said import Said
 
 # Finish reasons that end an answer: OpenAI's own, Together's "eos", the two others of
 # Hugging Face's TGI, and Mistral's word for a full context.
@@ -41,8 +42,8 @@ class AnsweredError(Exception):
         self.param = told.get("param")
 
 
-class Completion:
-    """A chat completion that holds an answer.
+def completed(answer: Any) -> Said:
+    """Return what an answer in one piece holds.
 
     Args:
         answer: What the SDK returned, of whatever shape.
@@ -50,44 +51,83 @@ class Completion:
     Raises:
         AnsweredError: It is an error.
         ProviderError: It is not the text of a model, or not the whole of it.
-
-    Attributes:
-        text: The text.
-        finish_reason: "stop", or "length" if it is cut by `max_tokens`.
-        usage: The tokens, if they were counted.
     """
+    choice = _choice(answer)
+    message = choice.message
+    finish = finished(choice.finish_reason, message.refusal)
+    text = text_in(message)
+    return Said(
+        text=text,
+        is_blank=not text.strip(),
+        finish_reason=finish,
+        usage=usage_of(answer),
+        has_thought=has_thought(message) or has_counted_thought(answer),
+        request_id=getattr(answer, "_request_id", None),
+        model=answer.model,
+    )
 
-    text: str
-    finish_reason: str
-    usage: dict[str, int] | None
 
-    def __init__(self, answer: Any) -> None:
-        choice = _choice(answer)
-        _check(choice.finish_reason, choice.message)
-        self.text = choice.message.content or ""
-        self.finish_reason = _FINISHED[choice.finish_reason]
-        self.usage = counted(
-            getattr(answer.usage, "prompt_tokens", None),
-            getattr(answer.usage, "completion_tokens", None),
-        )
-        self._answer = answer
+def finished(finish: str | None, refusal: str | None) -> str:
+    """Return why an answer ended, if it is complete, or cut by `max_tokens`.
 
-    @property
-    def has_thought(self) -> bool:
-        """Whether it holds thinking, or its usage counts some."""
-        message = self._answer.choices[0].message
-        if any(getattr(message, name, None) for name in _THOUGHTS):
-            return True
-        details = getattr(self._answer.usage, "completion_tokens_details", None)
-        return bool(getattr(details, "reasoning_tokens", None))
+    Args:
+        finish: The API's word for it.
+        refusal: Why the model does not want to answer.
+
+    Raises:
+        ProviderError: It ended in another way.
+    """
+    if refusal:
+        raise ContentBlockedError(refusal, reason="refused to answer")
+    if finish == "content_filter":
+        raise ContentBlockedError
+    if finish not in _FINISHED:
+        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
+    return _FINISHED[finish]
+
+
+def text_in(message: Any) -> str:
+    """Return the text of a message, or of a piece of one."""
+    text = getattr(message, "content", None) or ""
+    if not isinstance(text, str):
+        raise TransientError(reason=MALFORMED)
+    return text
+
+
+def has_thought(message: Any) -> bool:
+    """Return whether a message, or a piece of one, holds thinking."""
+    return any(getattr(message, name, None) for name in _THOUGHTS)
+
+
+def has_counted_thought(answer: Any) -> bool:
+    """Return whether the usage counts thinking."""
+    details = getattr(answer.usage, "completion_tokens_details", None)
+    return bool(getattr(details, "reasoning_tokens", None))
+
+
+def usage_of(answer: Any) -> dict[str, int] | None:
+    """Return the tokens, if they were counted."""
+    return counted(
+        getattr(answer.usage, "prompt_tokens", None),
+        getattr(answer.usage, "completion_tokens", None),
+    )
 
 
 def message_of(body: Any) -> str:
     """Return the words of an error body, but nothing of a web page."""
-    message = body.get("message") if isinstance(body, dict) else body
-    if not isinstance(message, str) or message.lstrip().startswith("<"):
+    told = body
+    for name in ("message", "detail"):  # the second is FastAPI's
+        told = told.get(name, told) if isinstance(told, dict) else told
+    if isinstance(told, list):
+        told = "; ".join(_fault(each) for each in told if isinstance(each, dict))
+    if not isinstance(told, str) or told.lstrip().startswith("<"):
         return ""
-    return message
+    return told
+
+
+def _fault(told: dict[str, Any]) -> str:
+    """Return what pydantic says is wrong, without the `input`: the prompt."""
+    return f"{'.'.join(map(str, told.get('loc', ())))}: {told.get('msg')}"
 
 
 def code_of(body: Any) -> Any:
@@ -99,26 +139,18 @@ def code_of(body: Any) -> Any:
 
 def _choice(answer: Any) -> Any:
     """Return the first choice of an answer, or raise what it says instead."""
-    if error := getattr(answer, "error", None):
-        raise AnsweredError(error)
+    check_error(answer)
     choices = getattr(answer, "choices", None)
     if not isinstance(choices, list):
         # A web page with status 200 comes back as str, other JSON as all None.
         raise TransientError(reason=MALFORMED)
     if not choices:
         raise BadAnswerError(reason="answer without a choice")
-    if error := getattr(choices[0], "error", None):
-        raise AnsweredError(error)
+    check_error(choices[0])
     return choices[0]
 
 
-def _check(finish: str | None, message: Any) -> None:
-    """Raise unless the answer is text that is complete, or cut by `max_tokens`."""
-    if message.refusal:
-        raise ContentBlockedError(message.refusal, reason="refused to answer")
-    if finish == "content_filter":
-        raise ContentBlockedError
-    if finish not in _FINISHED:
-        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
-    if not isinstance(message.content, str | None):
-        raise TransientError(reason=MALFORMED)
+def check_error(told: Any) -> None:
+    """Raise what an answer, or a choice of it, says instead."""
+    if error := getattr(told, "error", None):
+        raise AnsweredError(error)

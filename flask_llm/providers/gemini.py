@@ -4,43 +4,32 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from .. import classify
 from ..carried import status_of
 from ..config import ProviderSettings
 from ..errors import ProviderError
 from ..packages import installed
 from ..parsers import one_of
-from ..types import LLMResponse, Request
-from . import google
-from .base import Retirement
+from ..types import Request
+from . import dialects, google
 from .genai import GenaiProvider
+from .google_chat import GoogleProvider, Said, contents
+from .google_session import tame
 from .parameters import tell_once
-from .requests import restrain
 from .sdk import SdkProvider
-from .thinking import used_up
-
-# Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
-# function call and reasons newer than the SDK (which read 0) leave no usable answer.
-_FINISHED = {1: "stop", 2: "length"}
-_BLOCKED = {3, 4, 7, 8, 9, 11}
-
-_REDIRECTED = range(300, 400)
-
-# requests keeps ten connections and logs a warning for each one beyond.
-_CONNECTIONS = 100
 
 
-class GeminiProvider(SdkProvider):
+class GeminiProvider(GoogleProvider):
     """Gemini, by Google's Generative Language API with an API key.
 
     Uses the REST transport: its connections can be patched by gevent, and its errors
-    carry the HTTP headers. Google's documentation of Gemini 3.6 deprecates
-    `temperature`, since low values can make a model loop: it is not sent to this and
-    later ones.
+    carry the HTTP headers. Uses the SDK's service client: its `GenerativeModel` shows
+    each chunk of a stream only when the next has come. Google's documentation of
+    Gemini 3.6 deprecates `temperature`, since low values can make a model loop: it is
+    not sent to this and later ones.
 
     Configured with the setting `sdk` "google-genai", or where only that is installed,
     the name stands for a `GenaiProvider`.
@@ -62,24 +51,16 @@ class GeminiProvider(SdkProvider):
     module = "google.generativeai"
     distribution = "google-generativeai"
     requirement = "google-generativeai"
-    api_key_names = google.API_KEY_NAMES
-    default_model = google.DEFAULT_MODEL
     options = {  # noqa: RUF012  # never changed
         "sdk": one_of(distribution, GenaiProvider.distribution),
         "thinking": google.parse_thinking,
     }
 
-    def __init__(
-        self,
-        api_key: str = "",
-        *,
-        model: str | None = None,
-        base_url: str | None = None,
-        timeout: float = 30.0,
-        thinking: str | int = "auto",
-    ) -> None:
-        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
-        self.thinking = google.parse_thinking(thinking)
+    schema_parameter = "response_schema"
+    # Candidate.FinishReason of generativelanguage v1beta. LANGUAGE, OTHER, a malformed
+    # function call and reasons newer than the SDK, which read 0, leave no good answer.
+    finished = {1: "stop", 2: "length"}  # noqa: RUF012  # never changed
+    blocked = frozenset({3, 4, 7, 8, 9, 11})
 
     @property
     def ended(self) -> str:  # type: ignore[override]  # it names its own setting
@@ -104,29 +85,20 @@ class GeminiProvider(SdkProvider):
             return super().from_config(settings)
         return GenaiProvider.from_config(settings)
 
-    def retirement(self) -> Retirement | None:
-        """Return when its model ends, if Google has said so."""
-        return google.retirement(self.model)
-
     def _import(self) -> Any:
         return _import_sdk()
 
     def _connect(self) -> Any:
-        genai = self._import()
+        self._import()
         tell_once(logging.WARNING, self.ended)
         from google.ai.generativelanguage import GenerativeServiceClient
 
+        # genai.configure() would be one key for the whole process.
         service = GenerativeServiceClient(
             transport="rest", client_options=self._options()
         )
-        _restrain(service.transport)
-        model = genai.GenerativeModel(self.model)
-        # genai.configure() would be one key for the whole process.
-        model._client = service  # noqa: SLF001  # the package is frozen
-        return model
-
-    def _refused(self) -> Collection[str]:
-        return google.refused(self.model)
+        tame(service.transport)
+        return service
 
     def _adapted(self, request: Request) -> list[str]:  # noqa: ARG002  # the same for all
         if self.thinking == "auto":
@@ -134,38 +106,60 @@ class GeminiProvider(SdkProvider):
         why = f"thinking is left to {self.model} by {self.distribution}"
         return [f"{why} (set {self._switch})"]
 
+    def _dialect(self, schema: dict[str, Any]) -> dict[str, Any] | None:
+        return dialects.openapi(schema)
+
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        asked = self._asked(request, optional)
+        # Without "retry": None a 503 is repeated for ten minutes.
         return client.generate_content(
-            request.prompt,
-            generation_config={"max_output_tokens": request.max_tokens} | optional,
-            # Without "retry": None a 503 is repeated for ten minutes.
-            request_options={"retry": None, "timeout": self._seconds(request)},
+            asked, retry=None, timeout=self._seconds(request)
         )
 
-    def _read(self, answer: Any) -> LLMResponse:
-        candidate = google.candidate(answer)
-        # Not `.text`: it raises where there is none, and joins parts with line breaks.
-        text = "".join(part.text for part in candidate.content.parts if part.text)
-        finish = int(candidate.finish_reason)
-        google.check(finish, _FINISHED, _BLOCKED)
-        if not text and _FINISHED[finish] == "length":
-            raise used_up(thought=True)
-        return LLMResponse(
-            success=True,
-            content=text,
-            provider_name=self.name,
-            metadata={
-                "model": answer._result.model_version or self.model,  # noqa: SLF001  # not on the wrapper
-                "usage": google.usage(answer.usage_metadata),
-                "finish_reason": _FINISHED[finish],
-            },
+    def _open(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        asked = self._asked(request, optional)
+        return _closed_at_the_end(
+            client.stream_generate_content(
+                asked, retry=None, timeout=self._silence(request)
+            )
         )
+
+    def _asked(self, request: Request, optional: dict[str, Any]) -> dict[str, Any]:
+        """Return the SDK's request."""
+        model = self.model if "/" in self.model else f"models/{self.model}"
+        config = {"max_output_tokens": request.max_tokens} | optional
+        if schema := optional.get(self.schema_parameter):
+            config[self.schema_parameter] = _message_of(schema)
+        asked = {
+            "model": model,
+            "contents": contents(request),
+            "generation_config": config,
+        }
+        if request.system:
+            asked["system_instruction"] = {"parts": [{"text": request.system}]}
+        return asked
+
+    def _said(self, answer: Any) -> Said:
+        candidate = google.candidate(answer)
+        # Not its truth: an empty message has none.
+        there = candidate is not None
+        parts = candidate.content.parts if there else ()
+        return Said(
+            # Not `.text`: it raises where there is none, and joins with line breaks.
+            "".join(part.text for part in parts if part.text),
+            int(candidate.finish_reason) if there else None,
+            answer.model_version,
+            google.usage(answer.usage_metadata),
+        )
+
+    def _thought(self, said: Said) -> bool:  # noqa: ARG002  # the SDK does not know
+        return True
 
     def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # has no list
         from google.ai.generativelanguage import ModelServiceClient
 
         service = ModelServiceClient(transport="rest", client_options=self._options())
-        _restrain(service.transport)
+        tame(service.transport)
         found = service.list_models(retry=None, timeout=self.timeout)
         return [
             each.name.removeprefix("models/")
@@ -206,33 +200,21 @@ def _import_sdk() -> Any:
     return google.generativeai
 
 
-def _restrain(transport: Any) -> None:
-    """Keep the transport from repeating requests and from taking the key astray."""
-    session = transport._session  # noqa: SLF001  # the package is frozen
-    # A 401 would be sent three times, to refresh credentials that an API key has not.
-    session._max_refresh_attempts = 0  # noqa: SLF001  # no argument reaches it
-    # A redirect to another host would carry the key along in x-goog-api-key.
-    session.max_redirects = 0
-    restrain(session, _CONNECTIONS)
-    session.hooks["response"].append(_make_readable)
+def _message_of(schema: dict[str, Any]) -> Any:
+    """Return a schema as the SDK takes it, whose types are written in capitals."""
+    from google.generativeai.protos import Schema
+
+    def shouted(part: dict[str, Any]) -> dict[str, Any]:
+        kind = part.get("type")  # a property of this name is a schema
+        return part | {"type": kind.upper()} if isinstance(kind, str) else part
+
+    said = json.dumps(json.loads(json.dumps(schema), object_hook=shouted))
+    return Schema.from_json(said, ignore_unknown_fields=True)
 
 
-def _make_readable(response: Any, **_: Any) -> None:
-    """Give the SDK an error body of the shape it expects; else it loses the status.
-
-    Google's own streams, gateways and proxies send lists, texts and other objects.
-    """
-    if response.status_code in _REDIRECTED:
-        # The SDK would look for an answer in it.
-        raise classify.from_status(response.status_code)
-    if response.ok:
-        return
+def _closed_at_the_end(chunks: Any) -> Iterator[Any]:
+    """Yield the chunks of a stream, which has another word for `close`."""
     try:
-        body = response.json()
-    except ValueError:  # no JSON, which the SDK can take
-        return
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
-        body = {"error": {"message": str(body)}}
-    response._content = json.dumps(body).encode()  # noqa: SLF001  # requests has no setter
+        yield from chunks
+    finally:
+        chunks.cancel()

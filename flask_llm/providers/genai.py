@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Generator, Iterator
 from typing import Any, ClassVar
 
 from ..carried import status_of
@@ -10,27 +10,16 @@ from ..errors import ProviderError, TransientError
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
 from . import google
-from .base import Retirement
-from .http import client_options, without_user
-from .sdk import SdkProvider
-from .thinking import HELD, SHORT, used_up
+from .google_chat import GoogleProvider, Said, contents
+from .http import client_options, cuttable, without_user
+from .thinking import HELD, SHORT
 
-_FINISHED = {"STOP": "stop", "MAX_TOKENS": "length"}
-_BLOCKED = {
-    "SAFETY",
-    "RECITATION",
-    "BLOCKLIST",
-    "PROHIBITED_CONTENT",
-    "SPII",
-    "IMAGE_SAFETY",
-    "IMAGE_PROHIBITED_CONTENT",
-    "IMAGE_RECITATION",
-    "ESCALATION",
-    "MODEL_ARMOR",
-}
+# Seconds after which the server ends a stream, where the SDK would tell it those of a
+# silence. The chain has limits of its own.
+_LONGEST_STREAM = 3600
 
 
-class GenaiProvider(SdkProvider):
+class GenaiProvider(GoogleProvider):
     """Gemini, by Google's Generative Language API with an API key.
 
     Google's documentation of Gemini 3.6 deprecates `temperature`, since low values can
@@ -60,26 +49,25 @@ class GenaiProvider(SdkProvider):
     module = "google.genai"
     distribution = "google-genai"
     requirement = '"Flask-LLM[google-genai]"'
-    api_key_names: ClassVar[tuple[str, ...]] = google.API_KEY_NAMES
-    default_model = google.DEFAULT_MODEL
     options = {"thinking": google.parse_thinking}  # noqa: RUF012  # never changed
     api_version: ClassVar[str] = "v1"
 
-    def __init__(
-        self,
-        api_key: str = "",
-        *,
-        model: str | None = None,
-        base_url: str | None = None,
-        timeout: float = 30.0,
-        thinking: str | int = "auto",
-    ) -> None:
-        super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
-        self.thinking = google.parse_thinking(thinking)
-
-    def retirement(self) -> Retirement | None:
-        """Return when its model ends, if Google has said so."""
-        return google.retirement(self.model)
+    schema_parameter = "response_json_schema"
+    finished = {"STOP": "stop", "MAX_TOKENS": "length"}  # noqa: RUF012  # never changed
+    blocked = frozenset(
+        {
+            "SAFETY",
+            "RECITATION",
+            "BLOCKLIST",
+            "PROHIBITED_CONTENT",
+            "SPII",
+            "IMAGE_SAFETY",
+            "IMAGE_PROHIBITED_CONTENT",
+            "IMAGE_RECITATION",
+            "ESCALATION",
+            "MODEL_ARMOR",
+        }
+    )
 
     def _import(self) -> Any:
         # It warns of each word that is newer than itself, such as a finish reason.
@@ -111,7 +99,7 @@ class GenaiProvider(SdkProvider):
             "api_version": self.api_version,
             # `client_args` would leave the choice of the class to
             # GOOGLE_GENAI_HTTP_CLIENT.
-            "httpx_client": Client(**client_options("httpx2", address)),
+            "httpx_client": cuttable(Client(**client_options("httpx2", address))),
         }
 
     def _home(self) -> str:
@@ -121,9 +109,6 @@ class GenaiProvider(SdkProvider):
     def _account(self) -> dict[str, Any]:
         """Return the arguments of the client that say who asks, and which service."""
         return {"vertexai": False, "api_key": self._api_key}
-
-    def _refused(self) -> Collection[str]:
-        return google.refused(self.model)
 
     def _optional(self, request: Request) -> dict[str, Any]:
         return super()._optional(request) | google.thinking(
@@ -135,55 +120,67 @@ class GenaiProvider(SdkProvider):
             return [HELD]
         return []
 
+    def _dialect(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return schema
+
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        limits = _within(self._seconds(request))
+        return client.models.generate_content(**self._asked(request, optional, limits))
+
+    def _open(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        limits = _within(self._silence(request))
+        limits["headers"] = {"X-Server-Timeout": str(_LONGEST_STREAM)}
+        # The request is made when the first chunk is asked for.
+        return client.models.generate_content_stream(
+            **self._asked(request, optional, limits)
+        )
+
+    def _asked(
+        self, request: Request, optional: dict[str, Any], limits: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the arguments of the SDK's call."""
+        from google.genai.types import Content
+
         config: dict[str, Any] = {
             "max_output_tokens": request.max_tokens,
-            "http_options": _within(self._seconds(request)),
+            "http_options": limits,
             # Each of these could turn one call into several requests.
             "automatic_function_calling": {"disable": True},
             "automatic_continuation": False,
         }
+        if request.system:
+            config["system_instruction"] = request.system
         for name, value in optional.items():
             thinks = name.startswith("thinking_")
             place = config.setdefault("thinking_config", {}) if thinks else config
             place[name] = value
-        return client.models.generate_content(
-            model=self.model, contents=request.prompt, config=config
-        )
+        turns = [Content(**each) for each in contents(request)]
+        return {"model": self.model, "contents": turns, "config": config}
 
-    def _read(self, answer: Any) -> LLMResponse:
+    def _said(self, answer: Any) -> Said:
         if not (answer.candidates or answer.usage_metadata or answer.prompt_feedback):
             # An empty body and JSON of any other kind come back as an empty answer.
             raise TransientError(reason=MALFORMED)
-        candidate = google.candidate(answer)
-        finish = candidate.finish_reason and candidate.finish_reason.name
-        google.check(finish, _FINISHED, _BLOCKED)
+        candidate, told = google.candidate(answer), answer.usage_metadata
+        finish = candidate and candidate.finish_reason
         # Not `.text`, which warns of what is no text.
-        parts = (candidate.content and candidate.content.parts) or ()
-        text = "".join(part.text for part in parts if part.text and not part.thought)
-        if not text.strip() and _FINISHED[finish] == "length":
-            spent = getattr(answer.usage_metadata, "thoughts_token_count", None) or 0
-            raise used_up(thought=bool(spent), remedy=self._remedy(spent))
-        return LLMResponse(
-            success=True,
-            content=text,
-            provider_name=self.name,
-            metadata={
-                "model": answer.model_version or self.model,
-                "usage": google.usage(answer.usage_metadata),
-                "finish_reason": _FINISHED[finish],
-                "request_id": answer.response_id,
-            },
+        parts = (candidate and candidate.content and candidate.content.parts) or ()
+        return Said(
+            "".join(part.text for part in parts if part.text and not part.thought),
+            finish and finish.name,
+            answer.model_version,
+            google.usage(told),
+            answer.response_id,
+            getattr(told, "thoughts_token_count", None) or 0,
         )
 
-    def _remedy(self, spent: int) -> str:
-        """Return the setting that would lessen thinking, if one would.
+    def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
+        return (yield from super()._follow(_streamed(events)))
 
-        Args:
-            spent: Tokens of thinking.
-        """
+    def _remedy(self, said: Said) -> str:
         # A short call of "auto" has been told to think as little as it can already.
-        told = self.thinking == "off" or (self.thinking == "auto" and spent < SHORT)
+        short = self.thinking == "auto" and said.thoughts < SHORT
+        told = self.thinking == "off" or short
         if told or not google.least_thinking(self.model, self._parameters.refuses):
             return ""
         return f"{self.setting('thinking')}=off"
@@ -202,12 +199,23 @@ class GenaiProvider(SdkProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the reason and RetryInfo out of Google's details."""
+        if type(exc).__name__ == "UnknownApiResponseError":
+            # Its text is what came in a stream, of a model that may tell of quotas.
+            return TransientError(reason=MALFORMED)
         if status_of(exc) is None:
             return super().explain(exc)
         return google.explain(exc, _details(exc), getattr(exc, "message", ""))
 
 
-def _within(seconds: float) -> dict[str, int]:
+def _streamed(chunks: Iterator[Any]) -> Iterator[Any]:
+    """Yield the chunks of a stream; the SDK takes a JSON body for one, too."""
+    for chunk in chunks:
+        if "json" in chunk.sdk_http_response.headers.get("content-type", ""):
+            raise TransientError(reason=MALFORMED)
+        yield chunk
+
+
+def _within(seconds: float) -> dict[str, Any]:
     """Return the `http_options` of a call that may take so long."""
     # In milliseconds; 0 would mean for ever.
     return {"timeout": max(1, math.ceil(seconds * 1000))}

@@ -108,11 +108,10 @@ def least_thinking(model: str, refuses: Refuses) -> dict[str, Any]:
 
 
 def candidate(answer: Any) -> Any:
-    """Return the first candidate of an answer.
+    """Return the first candidate of an answer; a chunk of a stream may have none.
 
     Raises:
         ContentBlockedError: There is none, since the prompt is blocked.
-        BadAnswerError: There is none.
     """
     if answer.candidates:
         return answer.candidates[0]
@@ -120,7 +119,7 @@ def candidate(answer: Any) -> Any:
     if feedback and feedback.block_reason:
         why = f"prompt blocked ({feedback.block_reason.name})"
         raise ContentBlockedError(reason=why)
-    raise BadAnswerError(reason="answer without a candidate")
+    return None
 
 
 def check(

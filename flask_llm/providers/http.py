@@ -3,28 +3,41 @@
 Their timeout limits each read only: a body that drips in never ends. The hooks here
 hold it to what is left of the attempt's seconds when the headers are there. Headers
 that drip in are not stopped.
+
+Nor can another thread end a stream that one of theirs waits for; `cuttable` lets it.
 """
 
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
+
+from ..line import Line, current_line
+
+C = TypeVar("C")
+
+_STREAMED = ("text/event-stream", "application/x-ndjson")
 
 _times: ContextVar[dict[str, float]] = ContextVar("times")
 
 
 @cache
 def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
-    """Return the `event_hooks` of a client; event streams are left alone.
+    """Return the `event_hooks` of a client; streams are left alone.
+
+    They are what has a line, and, for who asks a provider directly, event streams.
 
     Args:
         library: "httpx" or "httpx2": two packages of the same shape, with separate
             classes.
     """
     httpx = import_module(library)
+    stream_of = _streams(library)
 
     class Body(httpx.SyncByteStream):  # type: ignore[name-defined, misc]  # either one
         def __init__(self, stream: Any, stop: float) -> None:
@@ -44,10 +57,13 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         request.extensions["begun"] = time.monotonic()
 
     def bound(response: Any) -> None:
+        if current_line.get() is not None:
+            response.stream = stream_of(response)
+            return
         extensions = response.request.extensions
         seconds = extensions["timeout"].get("read")
         kind = response.headers.get("content-type", "")
-        if seconds is None or kind.startswith("text/event-stream"):
+        if seconds is None or kind.startswith(_STREAMED):
             return
         stop = extensions["begun"] + seconds
         # The transport looks here once more, before it reads the body.
@@ -107,3 +123,101 @@ def allow(seconds: float, *, connect: float) -> None:
     """
     quick = dict.fromkeys(("connect", "pool", "write"), connect)
     _times.set(quick | {"read": seconds})
+
+
+def cuttable(client: C) -> C:
+    """Return a client, made so that the line of a stream can be cut.
+
+    A thread that waits for the stream, for its headers or for its next byte, then gets
+    a transport error at once, and the connection is not used again. Until the request
+    is sent only the timeout of the connection ends it. For HTTP/1.1, where a connection
+    serves one request at a time.
+
+    Args:
+        client: A `Client` of httpx or httpx2, with `body_hooks`.
+    """
+    # There is no public door to the sockets while headers are awaited. Without these
+    # names in some version to come, a stream that is cut ends at its next byte.
+    mounted = getattr(client, "_mounts", {}).values()
+    for transport in (getattr(client, "_transport", None), *mounted):
+        pool = getattr(transport, "_pool", None)
+        backend = getattr(pool, "_network_backend", None)
+        if pool is not None and backend is not None:
+            pool._network_backend = _Backend(backend)  # noqa: SLF001  # see above
+    return client
+
+
+def _streams(library: str) -> Callable[[Any], Any]:
+    """Return the class of a response's body whose end is the end of its line."""
+    httpx = import_module(library)
+
+    class Stream(httpx.SyncByteStream):  # type: ignore[name-defined, misc]  # either one
+        def __init__(self, response: Any) -> None:
+            self._stream = response.stream
+            self._connection = response.extensions.get("network_stream")
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter(self._stream)
+
+        def close(self) -> None:
+            # First, since then the pool may give the connection to another request.
+            if isinstance(self._connection, _Connection):
+                self._connection.leave()
+            self._stream.close()
+
+    return Stream
+
+
+class _Backend:
+    """The network of a connection pool, whose connections can be cut."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.sleep = backend.sleep
+
+    def connect_tcp(self, *args: Any, **options: Any) -> "_Connection":
+        return _Connection(self._backend.connect_tcp(*args, **options))
+
+    def connect_unix_socket(self, *args: Any, **options: Any) -> "_Connection":
+        return _Connection(self._backend.connect_unix_socket(*args, **options))
+
+
+class _Connection:
+    """A connection that the line of its request can cut, and no line of an earlier one.
+
+    Args:
+        stream: The `NetworkStream` of httpcore or httpcore2.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._line: Line | None = None
+        # Between looking whose it is and cutting it, it must not become another's.
+        self._lock = threading.Lock()
+        self.read = stream.read
+        self.get_extra_info = stream.get_extra_info
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        line = current_line.get()
+        with self._lock:
+            self._line = line
+        if line is not None:
+            line.attach(partial(self._cut, line))
+        self._stream.write(buffer, timeout)
+
+    def start_tls(self, *args: Any, **options: Any) -> "_Connection":
+        return _Connection(self._stream.start_tls(*args, **options))
+
+    def leave(self) -> None:
+        """Let no line cut it until the next request."""
+        with self._lock:
+            self._line = None
+
+    def close(self) -> None:
+        self.leave()
+        self._stream.close()
+
+    def _cut(self, line: Line) -> None:
+        with self._lock:
+            if self._line is line:
+                self.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

@@ -19,7 +19,8 @@ from typing import Any
 from ..errors import UnavailableError
 from ..greenlets import in_native_thread
 
-OnChunk = Callable[[dict[str, Any]], bool]
+Chunk = dict[str, Any]
+OnChunk = Callable[[Chunk], bool]
 
 _BEAT = 0.01  # seconds between two looks at what somebody else is doing
 

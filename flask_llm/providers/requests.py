@@ -1,20 +1,25 @@
 """What requests does not do by itself, for Google's older libraries.
 
-Its timeout limits each read only, as in `http`; and it reads ~/.netrc.
+Its timeout limits each read only, as in `http`; it reads ~/.netrc; and another thread
+cannot end a stream that one of its own waits for.
 """
 
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
+
+from ..line import Line, current_line
 
 _PIECE = 65_536
 
 
 @cache
 def _adapter() -> type[Any]:
-    """Return an `HTTPAdapter` that also works where gevent patched after an import.
+    """Return an `HTTPAdapter` whose streams can be cut, and which gevent may patch.
 
     The TLS context that requests makes is of urllib3's import; with gunicorn's
     `--preload` that is before gevent's patch, and such a context calls itself for ever.
@@ -24,9 +29,12 @@ def _adapter() -> type[Any]:
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             super().init_poolmanager(*args, ssl_context=_tls(), **kwargs)
+            _make_cuttable(self.poolmanager)
 
         def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-            return super().proxy_manager_for(proxy, ssl_context=_tls(), **kwargs)
+            made = super().proxy_manager_for(proxy, ssl_context=_tls(), **kwargs)
+            _make_cuttable(made)
+            return made
 
     return Adapter
 
@@ -62,25 +70,74 @@ def _tls() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
+def _make_cuttable(manager: Any) -> None:
+    """Let the line of a stream cut the connections of an urllib3 pool manager."""
+    from urllib3.poolmanager import pool_classes_by_scheme
+
+    manager.pool_classes_by_scheme = {
+        scheme: _cuttable(pool) for scheme, pool in pool_classes_by_scheme.items()
+    }
+
+
+@cache
+def _cuttable(pool: type[Any]) -> type[Any]:
+    """Return a class of connection pools whose connections can be cut.
+
+    The line of a connection's request can do it, and no line of an earlier one.
+    """
+
+    class Connection(pool.ConnectionCls):  # type: ignore[misc, name-defined]  # either one
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._line: Line | None = None
+            # Between looking whose it is and cutting it, it must not become another's.
+            self._lock = threading.Lock()
+
+        def getresponse(self, *args: Any, **kwargs: Any) -> Any:
+            line = current_line.get()
+            with self._lock:
+                self._line = line
+            if line is not None:
+                # It forgets its socket at once if that is not kept alive.
+                line.attach(partial(self._cut, line, self.sock))
+            return super().getresponse(*args, **kwargs)
+
+        def leave(self) -> None:
+            with self._lock:
+                self._line = None
+
+        def _cut(self, line: Line, sock: socket.socket) -> None:
+            with self._lock:
+                if self._line is line:
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+
+
 def _bound(
     response: Any, *, stream: bool = False, timeout: object = None, **_: Any
 ) -> None:
-    """Bound the body of an answer; a response hook of a requests session."""
+    """Bound the body of an answer; a response hook of a requests session.
+
+    Only each silence of a good stream is bounded.
+    """
     # An old urllib3 has no read1: there each read has the whole time.
-    if (
-        not stream
-        and isinstance(timeout, int | float)
-        and hasattr(response.raw, "read1")
-    ):
-        left = timeout - response.elapsed.total_seconds()
-        response.raw = _RawBody(response.raw, time.monotonic() + left)
+    if not isinstance(timeout, int | float) or not hasattr(response.raw, "read1"):
+        return
+    left = timeout - response.elapsed.total_seconds()
+    endless = stream and response.ok
+    response.raw = _RawBody(response.raw, None if endless else time.monotonic() + left)
 
 
 class _RawBody:
-    """An urllib3 response whose `stream`, which requests reads, watches the clock."""
+    """An urllib3 response whose `stream`, which requests reads, watches the clock.
 
-    def __init__(self, raw: Any, stop: float) -> None:
+    It yields what there is at once, and the end of it is the end of its line.
+    """
+
+    def __init__(self, raw: Any, stop: float | None) -> None:
         self._raw = raw
+        self._connection = raw.connection
         self._stop = stop
 
     def __getattr__(self, name: str) -> Any:
@@ -90,20 +147,30 @@ class _RawBody:
         from requests import ReadTimeout
         from urllib3.exceptions import ReadTimeoutError
 
-        while True:
-            left = self._stop - time.monotonic()
-            if left <= 0:
-                self._raw.close()  # else its socket would wait for the collector
-                raise ReadTimeout("the body was not complete in time")
-            # Asked each time: it is gone when the connection is back in the pool, and
-            # at once if the connection is not kept alive.
-            if socket := getattr(self._raw.connection, "sock", None):
-                socket.settimeout(left)
-            try:
+        try:
+            while True:
+                self._hurry()
                 # Not read(): it would wait until it has as much as it was told.
                 piece = self._raw.read1(_PIECE, decode_content=decode_content)
-            except ReadTimeoutError as exc:
-                raise ReadTimeout(str(exc)) from None
-            if not piece:
-                return
-            yield piece
+                if not piece:
+                    return
+                yield piece
+        except ReadTimeoutError as exc:
+            raise ReadTimeout(str(exc)) from None
+        finally:
+            self._connection.leave()
+
+    def _hurry(self) -> None:
+        """Give the next read the time that is left."""
+        from requests import ReadTimeout
+
+        if self._stop is None:
+            return
+        left = self._stop - time.monotonic()
+        if left <= 0:
+            self._raw.close()  # else its socket would wait for the collector
+            raise ReadTimeout("the body was not complete in time")
+        # Asked each time: it is gone when the connection is back in the pool, and
+        # at once if the connection is not kept alive.
+        if sock := getattr(self._raw.connection, "sock", None):
+            sock.settimeout(left)

@@ -1,6 +1,5 @@
-"""What the providers on top of an SDK have in common."""
+"""What the providers on top of an SDK have in common: their client, and its errors."""
 
-import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -10,22 +9,15 @@ from typing import Any, ClassVar, TypeVar
 
 from .. import classify
 from ..config import ProviderSettings
-from ..errors import (
-    InvalidRequestError,
-    ProviderError,
-    TimedOutError,
-    TransientError,
-    UnavailableError,
-)
+from ..errors import ProviderError, TimedOutError, TransientError, UnavailableError
 from ..packages import installed
 from ..parsers import api_key as checked_key
 from ..process import PerProcess
 from ..reader import setting_key
 from ..redact import hidden_in, redact
-from ..types import LLMResponse, Request
 from ..wording import MALFORMED
 from .base import NO_KEY, NO_LIST, LLMProvider, explained
-from .parameters import Parameters, tell_once
+from .parameters import Parameters
 
 T = TypeVar("T")
 
@@ -34,11 +26,10 @@ _STUMBLES = (ValueError, TypeError, AttributeError, LookupError, StopIteration)
 
 
 class SdkProvider(LLMProvider):
-    """A provider on top of an SDK: translate, call, translate back.
+    """A provider on top of an SDK: its facts, its client and its errors.
 
-    A subclass states its facts, then says how to connect, how to send a request and
-    how to read the answer. An SDK's exception never leaves: it is translated into a
-    `ProviderError` that holds copied text only.
+    An SDK's exception never leaves: it is translated into a `ProviderError` that holds
+    copied text only. How a model is asked is told by the subclass `ChatProvider`.
 
     Args:
         api_key: The provider's key.
@@ -95,51 +86,6 @@ class SdkProvider(LLMProvider):
         provider._labels = settings.labels
         return provider
 
-    def generate_content(
-        self, prompt: str, temperature: float = 0.0, max_tokens: int = 1024
-    ) -> LLMResponse:
-        """Ask the model once.
-
-        Args:
-            prompt: The text to send.
-            temperature: Randomness, from 0.0 upwards.
-            max_tokens: The most tokens that the answer may have.
-
-        Returns:
-            The answer.
-
-        Raises:
-            ProviderError: There is none; the subclass says why.
-            TypeError: An argument has the wrong type.
-        """
-        request = Request(prompt, temperature, max_tokens)
-        if request.fault is not None:
-            raise InvalidRequestError(reason=request.fault, provider=self.name)
-        return self.answer(request)
-
-    def answer(self, request: Request) -> LLMResponse:
-        """Make one attempt.
-
-        Args:
-            request: What is asked for, and how long the attempt may take; one that
-                has no `fault`.
-
-        Returns:
-            The answer.
-
-        Raises:
-            ProviderError: There is none; the subclass says why.
-        """
-        optional, warnings = self._parameters.fit(self._optional(request))
-        for sentence in self._adapted(request):
-            tell_once(logging.WARNING, sentence)
-            warnings.append(sentence)
-        response = self._ask(
-            lambda client: self._read(self._send(client, request, optional)), optional
-        )
-        response.metadata["warnings"] = warnings
-        return response
-
     def list_models(self) -> list[str]:
         """Return the models that the provider offers for this key.
 
@@ -162,20 +108,34 @@ class SdkProvider(LLMProvider):
             ask: Calls the SDK.
             sent: The optional parameters that the request carries.
         """
+
         try:
-            client = self._client.get()
-        except Exception as exc:  # noqa: BLE001  # an SDK's constructor may raise anything
-            error = _unconnected(exc)
-        else:
-            try:
-                return ask(client)
-            except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
-                error = self._parameters.learn(sent, explained(self, exc), exc)
+            return ask(self._connected())
+        except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
+            error = self._failure(exc, sent)
         # Outside the except block: the SDK's exception must not hang on as __context__,
         # since its request holds the key.
+        raise error
+
+    def _connected(self) -> Any:
+        """Return the SDK's client, or raise our own error."""
+        try:
+            return self._client.get()
+        except Exception as exc:  # noqa: BLE001  # an SDK's constructor may raise anything
+            error = _unconnected(exc)
+        raise error
+
+    def _failure(self, exc: Exception, sent: Mapping[str, Any]) -> ProviderError:
+        """Return our own error for an SDK's, to be raised outside its except block.
+
+        Args:
+            exc: What the SDK raised.
+            sent: The optional parameters that the request carried.
+        """
+        error = self._parameters.learn(sent, explained(self, exc), exc)
         detail = redact(error.detail, self._secrets())
-        error.__traceback__ = None  # would tie it to this very frame, in a cycle
-        raise error.copy(provider=self.name, detail=detail)
+        error.__traceback__ = None  # would tie it to the SDK's frames, in a cycle
+        return error.copy(provider=self.name, detail=detail)
 
     def warm_up(self, *, full: bool) -> None:
         """Import the SDK, which takes about a second, and connect.
@@ -235,12 +195,6 @@ class SdkProvider(LLMProvider):
         """Import the SDK and return its module."""
         return import_module(self.module)
 
-    def _seconds(self, request: Request) -> float:
-        """Return how long the attempt may take."""
-        if request.timeout is None:
-            return self.timeout
-        return min(self.timeout, request.timeout)
-
     @abstractmethod
     def _connect(self) -> Any:
         """Return the SDK's client, its own retries switched off. Opens nothing yet."""
@@ -248,32 +202,6 @@ class SdkProvider(LLMProvider):
     def _refused(self) -> Collection[str]:
         """Return the optional parameters that the model is known not to take."""
         return ()
-
-    def _optional(self, request: Request) -> dict[str, Any]:
-        """Return what a request asks for that not every model takes, by its names."""
-        return {"temperature": request.temperature}
-
-    def _adapted(self, request: Request) -> list[str]:  # noqa: ARG002  # a subclass's
-        """Return a warning for each setting that this request had no room for."""
-        return []
-
-    @abstractmethod
-    def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
-        """Call the SDK once.
-
-        Args:
-            client: What `_connect` returned.
-            request: What is asked for.
-            optional: What of `_optional` this model takes.
-        """
-
-    @abstractmethod
-    def _read(self, answer: Any) -> LLMResponse:
-        """Check the shape of the SDK's answer and return it as ours.
-
-        Raises:
-            ProviderError: The answer is none that a caller can be given.
-        """
 
     def _in_time(self, items: Iterable[T]) -> Iterator[T]:
         """Yield the items of a list that comes in pages, for at most `timeout` seconds.

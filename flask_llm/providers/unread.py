@@ -15,9 +15,18 @@ def unread(exc: Exception) -> ProviderError:
     Args:
         exc: What the SDK raised, by pydantic or otherwise.
     """
-    told = _told(exc)
+    return answered(_told(exc), type(exc).__name__)
+
+
+def answered(told: str, detail: str = "") -> ProviderError:
+    """Return the error for one that came with status 200.
+
+    Args:
+        told: Its words, by which it is known; empty if it has none.
+        detail: What to tell in their place.
+    """
     if not told:
-        return TransientError(type(exc).__name__, reason=MALFORMED)
+        return TransientError(detail, reason=MALFORMED)
     error = classify.from_text(told)
     if type(error) is ProviderError:
         return BadAnswerError(told, reason="answered with an error")

@@ -3,6 +3,8 @@
 import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,11 @@ class VertexProvider(GenaiProvider):
         bearer.accept()
         return answer
 
+    def _open(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
+        bearer = self._bearer.get()
+        bearer.renew(self._silence(request))
+        return _accepted(super()._open(client, request, optional), bearer)
+
     def _list(self, client: Any) -> list[str]:
         self._bearer.get().renew(self.timeout)
         return super()._list(client)
@@ -185,10 +192,21 @@ class VertexProvider(GenaiProvider):
         return error.copy(reason=reason, advice=bearer.advice)
 
 
+def _accepted(chunks: Any, bearer: Bearer) -> Iterator[Any]:
+    """Yield the chunks of a stream; the first shows that the API took the token."""
+    with closing(chunks):
+        for chunk in chunks:
+            bearer.accept()
+            yield chunk
+
+
 def _sent_with(exc: Any) -> str:
     """Return the token of the request that the SDK's exception is about.
 
-    An address with a password has that sent in its place.
+    An address with a password has that sent in its place; an error within a stream
+    does not know.
     """
+    if not hasattr(exc.response, "request"):
+        return ""
     scheme, _, token = exc.response.request.headers["authorization"].partition(" ")
     return token if scheme == "Bearer" else ""

@@ -209,7 +209,7 @@ class TestGemini(WireContract):
     def test_home(self, monkeypatch, variable, value):
         """Without a base URL the key goes to Google, whatever the environment says."""
         monkeypatch.setenv(variable, value)
-        service = GeminiProvider(KEY)._client.get()._client
+        service = GeminiProvider(KEY)._client.get()
         assert service.transport._host == "https://generativelanguage.googleapis.com"
 
     @pytest.mark.parametrize("method", ["generate_content", "list_models"])

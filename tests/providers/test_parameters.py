@@ -13,8 +13,8 @@ from flask_llm.errors import (
     ParameterError,
     TransientError,
 )
+from flask_llm.providers.chat import ChatProvider
 from flask_llm.providers.parameters import Parameters, tell_once
-from flask_llm.providers.sdk import SdkProvider
 
 
 @pytest.fixture(autouse=True)
@@ -227,7 +227,7 @@ class RefusedError(Exception):
         self.param = body["error"].get("param")
 
 
-class Toy(SdkProvider):
+class Toy(ChatProvider):
     """A provider as OpenAI's will be, on the standard library."""
 
     name = "toy"
@@ -253,6 +253,14 @@ class Toy(SdkProvider):
 
     def _read(self, answer):
         return LLMResponse(True, answer["text"], self.name)
+
+    def _open(self, client, request, optional):
+        yield self._send(client, request, optional)
+
+    def _follow(self, events):
+        for answer in events:
+            yield answer["text"]
+        return LLMResponse(True, "", self.name)
 
 
 def error_of(param, text, code="unsupported_parameter"):

@@ -13,12 +13,12 @@ from flask_llm.errors import (
     TimedOutError,
     UnavailableError,
 )
-from flask_llm.providers.sdk import SdkProvider
+from flask_llm.providers.chat import ChatProvider
 
 KEY = "sk-canary-12345678"
 
 
-class Toy(SdkProvider):
+class Toy(ChatProvider):
     """An SDK provider whose SDK is a function."""
 
     name = "toy"
@@ -35,6 +35,13 @@ class Toy(SdkProvider):
 
     def _read(self, answer):
         return LLMResponse(True, answer, self.name)
+
+    def _open(self, client, request, optional):
+        yield self.step(request)
+
+    def _follow(self, events):
+        yield from events
+        return LLMResponse(True, "", self.name)
 
 
 def toy(step=None, key=KEY, **attributes):

@@ -43,8 +43,7 @@ class Anthropic(Wire):
         return body | _usage(answer) if answer.usage else _without(body, "usage")
 
     def stream(self, answer: Answer, attempt: Attempt) -> Stream:
-        start = self.unary(answer) | {"content": [], "stop_reason": None}
-        opening = _event("message_start", message=start)
+        opening = _start(self.unary(answer)) + _event("ping")
         pieces: tuple[bytes, ...] = ()
         closing = b""
         for index, (kind, _) in enumerate(_blocks(answer)):
@@ -112,6 +111,14 @@ def _blocks(answer: Answer) -> list[tuple[str, str]]:
 def _block(kind: str, text: str) -> dict[str, str]:
     signature = {"signature": "EqQBCgIYAhIM1gbcDa9GJwZA"} if kind == "thinking" else {}
     return {"type": kind, kind: text} | signature
+
+
+def _start(body: dict[str, Any]) -> bytes:
+    """Return the beginning of a stream, which counts one token of the answer."""
+    start = body | {"content": [], "stop_reason": None}
+    if "usage" in body:
+        start["usage"] = body["usage"] | {"output_tokens": 1}
+    return _event("message_start", message=start)
 
 
 def _begin(index: int, kind: str) -> bytes:

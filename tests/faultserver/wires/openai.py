@@ -37,6 +37,8 @@ class OpenAI(Wire):
 
     def stream(self, answer: Answer, attempt: Attempt) -> Stream:
         opening = _chunk(answer, {"role": "assistant", "content": ""})
+        if answer.thought:
+            opening += _chunk(answer, {"reasoning_content": answer.thought})
         pieces = tuple(_chunk(answer, {"content": each}) for each in answer.pieces)
         if answer.finish is None:
             return Stream(opening, pieces, b"")

@@ -1,0 +1,355 @@
+"""The connection of a stream, cut from another thread while it waits for bytes."""
+
+import os
+import ssl
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from shutil import which
+
+import pytest
+import wire
+
+from flask_llm.line import Line, current_line
+from flask_llm.providers.http import body_hooks, cuttable
+
+MUST_RUN = "FLASK_LLM_CI" in os.environ
+AT_ONCE = 0.2  # seconds
+PIECE = b"the first piece of an answer"
+
+
+class Server(wire.Stub):
+    """A stub, behind HTTPS if it has a certificate, which sees clients hang up."""
+
+    certificate = None
+
+    def __init__(self, answer):
+        super().__init__(answer, keep_alive=True)
+        self.waits, self.left = threading.Event(), threading.Event()
+
+    def finish_request(self, request, client_address):
+        if not self.certificate:
+            super().finish_request(request, client_address)
+            return
+        with _behind(self.certificate, request) as encrypted:
+            super().finish_request(encrypted, client_address)
+
+    @property
+    def url(self):
+        scheme = "https" if self.certificate else "http"
+        return super().url.replace("http", scheme, 1)
+
+
+class TlsProxy(Server):
+    """A proxy's end of a tunnel, and the server behind it."""
+
+    def finish_request(self, request, client_address):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += request.recv(1)
+        assert head.startswith(b"CONNECT ")
+        request.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+        super().finish_request(request, client_address)
+
+    @property
+    def proxy(self):
+        return super().url.replace("https", "http")
+
+
+def _behind(certificate, connection):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context.wrap_socket(connection, server_side=True)
+
+
+def _await_the_end(handler):
+    handler.server.waits.set()
+    try:
+        rest = handler.connection.recv(1)
+    except OSError:  # TLS misses its last word
+        rest = b""
+    if not rest:
+        handler.server.left.set()
+    handler.close_connection = True
+
+
+def silence(handler, received):
+    """Say nothing, not even headers."""
+    _await_the_end(handler)
+
+
+def one_piece(handler, received):
+    """Begin an answer, then say nothing more."""
+    handler.send(200, {"Content-Length": "1000"}, PIECE)
+    _await_the_end(handler)
+
+
+class Reader(threading.Thread):
+    """Reads a stream in a thread of its own, as the relay does."""
+
+    def __init__(self, client, url, line):
+        super().__init__(daemon=True)
+        self.client, self.url, self.line = client, url, line
+        self.got, self.error = b"", None
+        self.some = threading.Event()
+
+    def run(self):
+        current_line.set(self.line)
+        try:
+            with self.client.stream("POST", self.url, json={}) as response:
+                for piece in response.iter_raw():
+                    self.got += piece
+                    self.some.set()
+        except Exception as error:  # noqa: BLE001  # the test looks at it
+            self.error = error
+
+    def cut(self):
+        """Cut the line; return how long it took the thread to notice."""
+        begin = time.monotonic()
+        self.line.cut()
+        self.join(2)
+        return time.monotonic() - begin
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    if not (which("openssl") or MUST_RUN):
+        pytest.skip("needs openssl")
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    request = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=loopback"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", "-", "-out", "-"]
+    done = subprocess.run(
+        [*request.split(), *names, *files], capture_output=True, check=True
+    )
+    file.write_bytes(done.stdout)
+    return file
+
+
+@pytest.fixture(params=["httpx", "httpx2"])
+def library(request):
+    return request.param
+
+
+@pytest.fixture(params=["http", "https"])
+def server(request):
+    """Yield a server of either scheme."""
+    with Server(silence) as server:
+        if request.param == "https":
+            server.certificate = request.getfixturevalue("certificate")
+        yield server
+
+
+@pytest.fixture
+def connect(library):
+    """Return what makes clients as the providers do."""
+    made = []
+
+    def connect(certificate=None, **options):
+        usual = {"event_hooks": body_hooks(library), "trust_env": False, "timeout": 5}
+        if certificate:
+            usual["verify"] = ssl.create_default_context(cafile=str(certificate))
+        made.append(cuttable(import_module(library).Client(**usual | options)))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()
+
+
+@contextmanager
+def reading(client, url):
+    """Yield a thread that reads a stream."""
+    reader = Reader(client, url, Line())
+    reader.start()
+    yield reader
+    reader.line.cut()
+    reader.join(2)
+    assert not reader.is_alive()
+
+
+def open_connections(client):
+    return [
+        each for each in client._transport._pool.connections if not each.is_closed()
+    ]
+
+
+class TestCut:
+    def test_while_it_waits_for_headers(self, connect, server):
+        """The thread gets an error at once, and the server sees the client leave."""
+        client = connect(server.certificate)
+        with reading(client, server.url) as reader:
+            assert server.waits.wait(2)
+            assert reader.cut() < AT_ONCE
+            assert server.left.wait(AT_ONCE)
+        assert "Error" in type(reader.error).__name__
+
+    def test_in_the_middle_of_a_body(self, connect, server):
+        """What had come is there, the rest is an error at once."""
+        server.answer = one_piece
+        client = connect(server.certificate)
+        with reading(client, server.url) as reader:
+            assert reader.some.wait(2)
+            assert server.waits.wait(2)
+            assert reader.cut() < AT_ONCE
+            assert server.left.wait(AT_ONCE)
+        assert reader.got == PIECE
+        assert "Error" in type(reader.error).__name__
+
+    def test_before_the_request_is_sent(self, connect, server):
+        """Nobody waits for the answer to a request that nobody wants any more."""
+        client, line = connect(server.certificate), Line()
+        line.cut()
+        reader = Reader(client, server.url, line)
+        begin = time.monotonic()
+        reader.start()
+        reader.join(2)
+        assert time.monotonic() - begin < AT_ONCE
+        assert "Error" in type(reader.error).__name__
+
+    @pytest.mark.parametrize("answer", [silence, one_piece])
+    def test_a_used_connection(self, connect, server, answer):
+        """A stream on a connection that had served another request is cut as well."""
+        server.answer = wire.in_turn(wire.reply("{}"), answer)
+        client = connect(server.certificate)
+        client.post(f"{server.url}/first", json={}).raise_for_status()
+        with reading(client, server.url) as reader:
+            assert server.waits.wait(2)
+            assert reader.cut() < AT_ONCE
+        first, second = server.received
+        assert first.connection == second.connection
+
+    @pytest.mark.parametrize("answer", [silence, one_piece])
+    def test_the_client_works_afterwards(self, connect, server, answer):
+        """The next request gets a fresh connection; the other is gone."""
+        server.answer = wire.in_turn(answer, wire.reply("{}"))
+        client = connect(server.certificate)
+        with reading(client, server.url) as reader:
+            assert server.waits.wait(2)
+            reader.cut()
+        assert open_connections(client) == []
+        assert client.post(server.url, json={}).status_code == 200
+        first, second = server.received
+        assert first.connection != second.connection
+        assert len(open_connections(client)) == 1
+
+    def test_through_a_proxy(self, connect, certificate):
+        """The request inside a tunnel has the line, not only the tunnel's own."""
+        with TlsProxy(one_piece) as server:
+            server.certificate = certificate
+            client = connect(certificate, proxy=server.proxy)
+            with reading(client, server.url) as reader:
+                assert reader.some.wait(2)
+                assert reader.cut() < AT_ONCE
+                assert server.left.wait(AT_ONCE)
+        assert reader.got == PIECE
+
+    def test_only_its_own_stream(self, connect, server):
+        """Of two streams of one client the other goes on waiting."""
+        client = connect(server.certificate)
+        with reading(client, server.url) as one, reading(client, server.url) as other:
+            while len(server.received) < 2:
+                time.sleep(0.001)
+            assert one.cut() < AT_ONCE
+            other.join(0.05)
+            assert other.is_alive()
+
+
+class TestUncut:
+    def test_a_stream_that_is_over_keeps_its_connection(self, connect, server):
+        """To cut its line then is too late, and costs the pool nothing."""
+        server.answer = wire.reply("{}")
+        client = connect(server.certificate)
+        with reading(client, server.url) as reader:
+            reader.join(2)
+        assert (reader.got, reader.error) == (b"{}", None)
+        reader.line.cut()
+        assert client.post(server.url, json={}).status_code == 200
+        first, second = server.received
+        assert first.connection == second.connection
+
+    def test_a_later_request_is_not_cut(self, connect, server):
+        """The line of a stream that is over cannot end who has its connection now."""
+        late = threading.Event()
+
+        def answer(handler, received):
+            handler.server.waits.set()
+            late.wait(2)
+            wire.reply("{}")(handler, received)
+
+        server.answer = wire.in_turn(wire.reply("{}"), answer)
+        client = connect(server.certificate)
+        with reading(client, f"{server.url}/first") as first:
+            first.join(2)
+        with reading(client, server.url) as second:
+            assert server.waits.wait(2)
+            first.line.cut()
+            late.set()
+            second.join(2)
+        assert (second.got, second.error) == (b"{}", None)
+        assert len({each.connection for each in server.received}) == 1
+
+    def test_a_client_without_sockets(self, library):
+        """A transport of another kind is left as it is."""
+        httpx = import_module(library)
+        page = httpx.Response(200)
+        transport = httpx.MockTransport(lambda request: page)
+        with cuttable(httpx.Client(transport=transport)) as client:
+            assert client.get("http://x").status_code == 200
+
+    def test_a_body_that_drips(self, connect, server):
+        """A stream may take its time whatever its type; no other body may."""
+        server.answer = wire.drip("." * 8)
+        client = connect(server.certificate, timeout=0.25)
+        with reading(client, server.url) as reader:
+            reader.join(2)
+        assert (reader.got, reader.error) == (b"." * 8, None)
+        without = Reader(client, server.url, None)
+        without.start()
+        without.join(2)
+        assert type(without.error).__name__ == "ReadTimeout"
+
+
+GREENLETS = """if True:
+    import gevent.monkey
+    gevent.monkey.patch_all()
+    import ssl, sys, time
+    import gevent, {library}
+    from flask_llm.line import Line, current_line
+    from flask_llm.providers.http import body_hooks, cuttable
+
+    url, certificate = sys.argv[1:]
+    context = ssl.create_default_context(cafile=certificate or None)
+    hooks = body_hooks("{library}")
+    client = cuttable({library}.Client(event_hooks=hooks, verify=context, timeout=5))
+    line = Line()
+
+    def read():
+        current_line.set(line)
+        try:
+            with client.stream("POST", url, json={{}}) as response:
+                for piece in response.iter_raw():
+                    print(piece.decode())
+        except Exception as error:
+            print("Error" in type(error).__name__)
+
+    reader = gevent.spawn(read)
+    gevent.sleep(0.2)
+    begin = time.monotonic()
+    line.cut()
+    reader.join(2)
+    print(time.monotonic() - begin < {at_once})
+"""
+
+
+@pytest.mark.skipif(not find_spec("gevent") and not MUST_RUN, reason="needs gevent")
+def test_greenlets(library, server):
+    """Under gevent another greenlet cuts it, and the server sees that too."""
+    server.answer = one_piece
+    code = GREENLETS.format(library=library, at_once=AT_ONCE)
+    said = wire.python(code, server.url, str(server.certificate or ""))
+    assert said == f"{PIECE.decode()}\nTrue\nTrue\n"
+    assert server.left.wait(AT_ONCE)
