@@ -1,8 +1,11 @@
 """What the caller gets: the response of a whole call."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .errors import ProviderError
+from .outcome import Outcome
 from .types import LLMResponse
 
 # What providers call an answer that ends because it may not be longer.
@@ -22,15 +25,53 @@ def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def success(
+def is_cut(metadata: Mapping[str, Any]) -> bool:
+    """Return whether an answer ends because it may not be longer."""
+    finish = metadata.get("finish_reason")
+    return finish != "stop" and str(finish).lower() in _CUT
+
+
+def of_call(outcome: Outcome) -> LLMResponse:
+    """Return the response of a walk that is over."""
+    attempts = _attempts(outcome)
+    if outcome.entry is None or outcome.response is None:
+        story = outcome.story(detailed=True)
+        return failure(story, outcome.telling_error(), attempts)
+    return _success(outcome.entry.name, outcome.response, attempts)
+
+
+def of_stream(
+    outcome: Outcome, text: str, ending: LLMResponse | ProviderError | None
+) -> LLMResponse:
+    """Return the response of a stream that is over.
+
+    Args:
+        outcome: How the walk went.
+        text: The text that came.
+        ending: What its provider told of the answer, or why it broke off; None if there
+            was no stream at all.
+    """
+    if isinstance(ending, ProviderError):
+        return failure(str(ending), ending, _attempts(outcome))
+    if ending is not None:
+        outcome.response = replace(ending, content=text)
+    return of_call(outcome)
+
+
+def _attempts(outcome: Outcome) -> list[dict[str, Any]]:
+    return [each.as_dict() for each in outcome.attempts]
+
+
+def _success(
     provider_name: str, response: LLMResponse, attempts: list[dict[str, Any]]
 ) -> LLMResponse:
     """Return a provider's answer under its name in the chain."""
     metadata = _metadata(attempts)
     metadata.update(response.metadata, attempts=attempts, error_kind=None)
-    told, finish = metadata["warnings"], metadata["finish_reason"]
+    metadata["usage"] = _total(attempts) or metadata["usage"]
+    told = metadata["warnings"]
     metadata["warnings"] = list(told) if isinstance(told, (list, tuple)) else []
-    if finish != "stop" and str(finish).lower() in _CUT:
+    if is_cut(metadata):
         metadata["finish_reason"] = "length"
         metadata["warnings"].append("the answer is cut at max_tokens")
     return LLMResponse(
@@ -38,11 +79,12 @@ def success(
         content=response.content,
         provider_name=provider_name,
         metadata=metadata,
+        parsed=response.parsed,
     )
 
 
 def failure(
-    text: str, error: ProviderError, attempts: list[dict[str, Any]]
+    text: str, error: ProviderError, attempts: Sequence[dict[str, Any]] = ()
 ) -> LLMResponse:
     """Return the response for a call without an answer."""
     return LLMResponse(
@@ -50,5 +92,14 @@ def failure(
         content="",
         provider_name=error.provider,
         error=text,
-        metadata=_metadata(attempts) | {"error_kind": error.kind},
+        metadata=_metadata(list(attempts))
+        | {"error_kind": error.kind, "usage": _total(attempts)},
     )
+
+
+def _total(attempts: Sequence[dict[str, Any]]) -> dict[str, int] | None:
+    """Return the tokens of all attempts: answers that were no good cost too."""
+    counted = [each["usage"] for each in attempts if each["usage"]]
+    if len(counted) < 2:  # noqa: PLR2004  # nothing to add
+        return next(iter(counted), None)
+    return {name: sum(each[name] for each in counted) for name in counted[0]}

@@ -1,16 +1,18 @@
 """The providers of an app in order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .breaker import Breaker
+from .call import Call
 from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
+from .filters import Filters
 from .lane import Lane
 from .outcome import Outcome
-from .retry import RetryPolicy
+from .retry import RetryPolicy, StreamLimits
+from .stream_walk import StreamWalk
 from .types import Request
-from .walk import Walk
 from .workers import Workers
 
 
@@ -21,8 +23,12 @@ class Chain:
         entries: The providers, the primary first.
         breaker: Knows which of them rest.
         sender: Sender of the signals.
+        filters: What looks at the answers.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         clock: Where time is read and waited for.
+
+    Attributes:
+        current: The provider that answered last; the primary before that.
     """
 
     def __init__(
@@ -31,19 +37,27 @@ class Chain:
         *,
         breaker: Breaker,
         sender: object,
+        filters: Filters,
         fallback_on_blocked: bool,
         clock: Clock,
     ) -> None:
         self.entries = tuple(entries)
         self.breaker = breaker
         self.sender = sender
+        self.filters = filters
         self.fallback_on_blocked = fallback_on_blocked
         self.clock = clock
         self.secrets = tuple(key for each in entries for key in each.secrets if key)
+        self.current = self.entries[0]
         workers = Workers(clock)
         self.lanes = {
             each.name: Lane(each.max_concurrency, workers, clock) for each in entries
         }
+
+    def answered_by(self, name: str) -> None:
+        """Note which provider answered last."""
+        if self.current.name != name:
+            self.current = next(each for each in self.entries if each.name == name)
 
     def run(self, request: Request, policy: RetryPolicy, deadline: Deadline) -> Outcome:
         """Walk the chain until a provider answers. Raises for no provider's failure.
@@ -53,4 +67,25 @@ class Chain:
             policy: When to ask the same provider again.
             deadline: The time for all of it.
         """
-        return Walk(self, request, policy, deadline).run()
+        walk = Call(self, request, policy, deadline)
+        walk.outcome.response = walk.run()
+        return walk.outcome
+
+    def stream(
+        self,
+        request: Request,
+        policy: RetryPolicy,
+        deadline: Deadline,
+        limits: StreamLimits,
+        is_gone: Callable[[], bool] | None = None,
+    ) -> StreamWalk:
+        """Return a walk for the first text of a stream; nobody has been asked yet.
+
+        Args:
+            request: What to ask.
+            policy: When to ask the same provider again.
+            deadline: The time for all of it, until the last text.
+            limits: How long a stream may be silent.
+            is_gone: Tells whether nobody waits for the first text any more.
+        """
+        return StreamWalk(self, request, policy, deadline, limits, is_gone)

@@ -18,7 +18,7 @@ from .parsers import (
     whole,
 )
 from .reader import Reader
-from .retry import PRESETS, RetryPolicy
+from .retry import PRESETS, RetryPolicy, StreamLimits
 from .state.urls import state_url
 
 
@@ -31,6 +31,8 @@ class LLMConfig:
         fallbacks: The entries after it.
         retry: How long to insist on one provider: the preset's numbers, as changed.
         deadline: Seconds for a whole call; None for no limit.
+        limits: How long a stream may be silent.
+        heartbeat: Seconds between two signs of life of a silent `stream_response`.
         breaker: When a provider rests, and for how long.
         state_url: Where the circuits are kept.
         warm_up: What is made ready before the first call: "off", "import" or "full".
@@ -43,6 +45,8 @@ class LLMConfig:
     fallbacks: tuple[Any, ...] = ("claude",)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     deadline: float | None = None
+    limits: StreamLimits = field(default_factory=StreamLimits)
+    heartbeat: float = 15.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     state_url: str = field(default="memory://", repr=False)
     warm_up: str = "off"
@@ -63,6 +67,8 @@ class LLMConfig:
             deadline=reader.read(
                 "LLM_DEADLINE", unless_none(above_zero), preset.deadline
             ),
+            limits=_limits(reader, preset.limits),
+            heartbeat=reader.read("LLM_HEARTBEAT", above_zero, usual.heartbeat),
             breaker=_breaker(reader, usual.breaker),
             state_url=reader.read("LLM_STATE_URL", state_url, usual.state_url),
             warm_up=reader.read(
@@ -92,6 +98,15 @@ def _retry(reader: Reader, usual: RetryPolicy) -> RetryPolicy:
             "LLM_RETRY_MAX_RETRY_AFTER", seconds(), usual.max_retry_after
         ),
         retry_timeouts=reader.read("LLM_RETRY_TIMEOUTS", flag, usual.retry_timeouts),
+    )
+
+
+def _limits(reader: Reader, usual: StreamLimits) -> StreamLimits:
+    """Return the preset's limits of a stream, each as it is set alone."""
+    limit = unless_none(seconds(above_zero=True))
+    return StreamLimits(
+        first_token=reader.read("LLM_FIRST_TOKEN_TIMEOUT", limit, usual.first_token),
+        stall=reader.read("LLM_STALL_TIMEOUT", limit, usual.stall),
     )
 
 

@@ -1,30 +1,23 @@
 """One link of the chain: a provider under the name that the configuration gives it."""
 
 import logging
-import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import replace
 from typing import TypeVar
 
 from .config import ProviderSettings, fingerprint
-from .errors import (
-    AuthError,
-    ModelNotFoundError,
-    ProviderError,
-    UnavailableError,
-    UnreachableError,
-    text_of,
-)
+from .errors import ProviderError, UnavailableError, text_of
+from .pieces import cut_at, texts, until, visible
+from .presentable import presentable
 from .process import PerProcess
 from .providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
 from .redact import hidden_in, redact
 from .types import LLMResponse, Request
-from .verdict import fault_of
+from .verdict import fault_of, fault_of_stream
 
 log = logging.getLogger("flask_llm")
-
-# A provider's own words, cut: some put a whole web page into an error.
-_LONGEST_DETAIL = 300
 
 # What a provider object handed in is trusted with; its own timeout is not known.
 _USUAL_TIMEOUT_S = 30.0
@@ -100,10 +93,23 @@ class ChainEntry:
     @property
     def longest_attempt(self) -> float:
         """The most seconds that an attempt may take."""
+        return self._at_least_timeout(lambda: self.provider.longest_attempt)
+
+    @property
+    def patience(self) -> float:
+        """The most seconds that the next attempt may take."""
+        return self._at_least_timeout(lambda: self.provider.patience())
+
+    def _at_least_timeout(self, told: Callable[[], float]) -> float:
         try:
-            return max(self.timeout, float(self.provider.longest_attempt))
+            return max(self.timeout, float(told()))
         except Exception:  # noqa: BLE001  # a stranger's attribute may be anything
             return self.timeout
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answers come piece by piece."""
+        return type(self.provider).stream is not LLMProvider.stream
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -178,20 +184,62 @@ class ChainEntry:
             ProviderError: There is none, whether the provider raised or returned it.
         """
         try:
-            response = self.provider.answer(request)
+            provider = self.provider
+            response = provider.answer(provider.format_prompt(request))
             fault = fault_of(response)
-        except Exception as exc:  # noqa: BLE001  # the promise: never raises for a provider
-            fault = explained(self.provider, exc)
-            self._trace(exc, secrets)
-        except BaseException as exc:
-            if _is_for_the_caller(exc):
-                raise
-            # asyncio's CancelledError, a panic of a library in Rust.
-            fault = ProviderError(reason=f"failed ({type(exc).__name__})")
+            if fault is None and request.stop:
+                response = _stopped(response, request)
+                fault = fault_of(response)
+        except BaseException as exc:  # noqa: BLE001  # raised again if not the provider's
+            fault = self._fault(exc, secrets)
         if fault is None:
             return response
         # Its traceback would tie it to this very frame, in a cycle.
         raise self._presentable(fault.with_traceback(None), secrets)
+
+    def stream(
+        self, request: Request, secrets: tuple[str, ...] = ()
+    ) -> Generator[str, None, LLMResponse]:
+        """Ask the provider once, and hand out its answer piece by piece.
+
+        Args:
+            request: What to ask.
+            secrets: Keys to take out of whatever text comes back as an error.
+
+        Returns:
+            What is known of an answer that is complete and held text.
+
+        Raises:
+            ProviderError: There is none, or it is incomplete.
+        """
+        try:
+            with closing(self._pieces(request)) as pieces:
+                told = yield from pieces
+            response = told or LLMResponse(
+                success=True, content="", provider_name=self.name
+            )
+            fault = fault_of_stream(response)
+        except BaseException as exc:  # noqa: BLE001  # as in `ask`
+            fault = self._fault(exc, secrets)
+        if fault is None:
+            return response
+        raise self._presentable(fault.with_traceback(None), secrets)
+
+    def _pieces(self, request: Request) -> Generator[str, None, LLMResponse | None]:
+        """Return what the provider streams, as far as a reader shall see it."""
+        provider = self.provider
+        pieces = texts(provider.stream(provider.format_prompt(request)))
+        return visible(until(pieces, request.stop) if request.stop else pieces)
+
+    def _fault(self, exc: BaseException, secrets: tuple[str, ...]) -> ProviderError:
+        """Return what an exception out of a provider means; raise what is not its."""
+        if isinstance(exc, Exception):
+            self._trace(exc, secrets)
+            return explained(self.provider, exc)
+        if _is_for_the_caller(exc):
+            raise exc
+        # asyncio's CancelledError, a panic of a library in Rust.
+        return ProviderError(reason=f"failed ({type(exc).__name__})")
 
     def _trace(self, exc: Exception, secrets: tuple[str, ...]) -> None:
         """Leave the traceback of a provider's exception in the log, at DEBUG level."""
@@ -200,44 +248,7 @@ class ChainEntry:
             log.debug("%s raised\n%s", self.name, told)
 
     def _presentable(self, error: E, secrets: tuple[str, ...]) -> E:
-        """Return a copy that may be logged and shown: one line, no key, with advice."""
-        try:
-            return error.copy(
-                provider=self.name,
-                reason=_line(error.reason, secrets),
-                detail=_line(error.detail, secrets),
-                advice=error.advice or self._advice(error),
-                status=error.status if isinstance(error.status, int) else None,
-                retry_after=_seconds(error.retry_after),
-            )
-        except Exception:  # noqa: BLE001  # a stranger's subclass, with ideas of its own
-            why = f"failed ({type(error).__name__})"
-            return ProviderError(reason=why, provider=self.name)  # type: ignore[return-value]  # a base of E
-
-    def _advice(self, error: ProviderError) -> str:
-        """Return which configuration key to look at, where one is to blame."""
-        settings = self.settings
-        if settings is None:
-            return ""
-        if isinstance(error, AuthError) and "@" in (settings.base_url or ""):
-            return f"check {settings.base_url_key}"  # its user is sent, and no key
-        if isinstance(error, AuthError) and settings.api_key_name:
-            return f"{'check' if settings.api_key else 'set'} {settings.api_key_name}"
-        if isinstance(error, UnreachableError) and settings.base_url:
-            return f"check {settings.base_url_key}"
-        if isinstance(error, ModelNotFoundError) and settings.model_key:
-            return _of_model(settings, error.detail)
-        return ""
-
-
-def _of_model(settings: ProviderSettings, detail: str) -> str:
-    """Return what to change if there is no such model, or no such address."""
-    if not settings.base_url:
-        return f"set {settings.model_key}"
-    if "model" in detail.lower():
-        return f"set {settings.model_key}, or check {settings.base_url_key}"
-    # A server that does not speak of models may not know the path either.
-    return f"check {settings.base_url_key}, or set {settings.model_key}"
+        return presentable(error, self.name, self.settings, secrets)
 
 
 def _is_for_the_caller(exc: BaseException) -> bool:
@@ -247,16 +258,10 @@ def _is_for_the_caller(exc: BaseException) -> bool:
     return type(exc).__module__.partition(".")[0] in {"gevent", "greenlet"}
 
 
-def _seconds(value: object) -> float | None:
-    """Return a stranger's retry_after, such as a header's text, as a number."""
-    try:
-        seconds = float(value)  # type: ignore[arg-type]  # that is what is tried
-    except (TypeError, ValueError):
-        return None
-    return seconds if 0 < seconds < math.inf else None
-
-
-def _line(text: object, secrets: tuple[str, ...]) -> str:
-    """Return a text on one line, without keys and of bearable length."""
-    line = " ".join(redact(text_of(text), secrets).split())
-    return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"
+def _stopped(response: LLMResponse, request: Request) -> LLMResponse:
+    """Return an answer up to the first of the stop texts, where it went beyond."""
+    content = cut_at(response.content, request.stop)
+    if content == response.content:
+        return response
+    metadata = {**response.metadata, "finish_reason": "stop"}
+    return replace(response, content=content, metadata=metadata)

@@ -1,30 +1,31 @@
 """The factory: arguments become a request, the chain's outcome becomes a response."""
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from .answers import failure, success
+from .aio import awaited, streamed
 from .assembly import chain_entries, spare_entries, written_chain
 from .breaker import Breaker
 from .chain import Chain
 from .clock import SYSTEM, Clock
 from .config import LLMConfig
-from .deadline import Deadline
 from .endpoints import Directory
 from .entry import ChainEntry
-from .errors import InvalidRequestError
+from .filters import Filters
+from .generation import Generation
+from .messages import Message
 from .providers.base import LLMProvider
 from .reader import Reader
 from .registry import Registry
-from .retry import RetryPolicy
-from .signals import GenerationFinished, emit, generation_finished
+from .schemas import Schema
 from .state.urls import store_of
-from .types import LLMResponse, Request, require
+from .stream import LLMStream
+from .terms import deadline_of, policy_of, stops_of
+from .types import LLMResponse, Request
 
-# Beyond this a deadline is none; threads cannot wait for much longer either.
-_LONGEST_S = 86_400.0 * 30
+Prompt = str | Sequence[Mapping[str, Any] | Message]
+"""A text, or the messages of a conversation."""
 
 log = logging.getLogger("flask_llm")
 
@@ -42,6 +43,7 @@ class LLMFactory:
         config: Where the keys are looked up before the environment. Default: the
             current app's configuration inside an app context, else nothing.
         sender: Sender of the signals. Default: the factory itself.
+        filters: Filters that come before its own.
         clock: Where time is read and waited for; the machine's by default.
 
     Raises:
@@ -53,6 +55,9 @@ class LLMFactory:
         config: The general settings in force.
         entries: The links of the chain, in order.
         spare: The endpoints of LLM_PROVIDERS outside of the chain.
+        filters: What may change or reject its prompts and answers.
+        prompt_filter: Decorator that adds a filter of prompts; see `flask_llm.filters`.
+        output_filter: Decorator that adds a filter of answers.
         notices: What is odd in the configuration, a sentence each.
     """
 
@@ -65,6 +70,7 @@ class LLMFactory:
         *,
         config: Mapping[str, Any] | None = None,
         sender: object = None,
+        filters: Filters | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         reader = Reader(config)
@@ -79,15 +85,17 @@ class LLMFactory:
         in_use = {each.name: each.api_key_name for each in settings}
         reader.finish(in_use, set(directory) - in_use.keys())
         self.notices = (*self.PROVIDER_REGISTRY.left_out, *reader.warnings)
-        self._sender = self if sender is None else sender
         self._clock = clock
         self.entries = tuple(entries)
-        self._current = entries[0]
         store = store_of(self.config.state_url, clock)
+        self.filters = Filters(() if filters is None else (filters,))
+        self.prompt_filter = self.filters.prompt_filter
+        self.output_filter = self.filters.output_filter
         self._chain = Chain(
             entries,
+            filters=self.filters,
             breaker=Breaker(entries, store, self.config.breaker, clock),
-            sender=self._sender,
+            sender=self if sender is None else sender,
             fallback_on_blocked=self.config.fallback_on_blocked,
             clock=clock,
         )
@@ -107,14 +115,18 @@ class LLMFactory:
         """
         cls.PROVIDER_REGISTRY[name] = provider_class
 
-    def generate_content(
+    def generate_content(  # noqa: PLR0913  # what a call may ask for
         self,
-        prompt: str,
+        prompt: Prompt,
         temperature: float = 0.0,
         max_tokens: int = 1024,
         max_retries: int | None = None,
         retry_delay: float | None = None,
         deadline: float | None = None,
+        *,
+        system: str = "",
+        stop: str | Sequence[str] = (),
+        schema: type | Mapping[str, Any] | None = None,
     ) -> LLMResponse:
         """Answer a prompt; whatever a provider does, this returns a response.
 
@@ -124,7 +136,10 @@ class LLMFactory:
         then.
 
         Args:
-            prompt: The text to send.
+            prompt: The text to send, or the messages of a conversation: dicts of
+                "role" ("user", "assistant" or "system") and "content", the last one of
+                the user. A content is a text, or a list of ``{"type": "text", "text"}``
+                and ``{"type": "image", "data" or "url"}``.
             temperature: Randomness, from 0.0 upwards. Models that take none get none,
                 and `metadata["warnings"]` says so.
             max_tokens: The most tokens that the answer may have.
@@ -133,6 +148,11 @@ class LLMFactory:
             retry_delay: Seconds of the first wait. Default: LLM_RETRY_DELAY.
             deadline: Seconds for the whole call: attempts, waits and fallbacks;
                 ``math.inf`` for no limit. Default: LLM_DEADLINE.
+            system: What the model is told before the conversation.
+            stop: A text, or some, before which the answer ends.
+            schema: A pydantic model class or a JSON schema that the answer must match.
+                It is checked here; a model whose answer does not match is told why,
+                once, before the next provider is asked. `LLMResponse.parsed` has it.
 
         Returns:
             The answer with ``success=True``, or ``success=False`` and the `error`.
@@ -140,15 +160,86 @@ class LLMFactory:
         Raises:
             TypeError: An argument has the wrong type.
         """
-        started = self._clock.monotonic()
-        request = Request(prompt, temperature, max_tokens)
-        policy = self._policy(max_retries, retry_delay)
-        response = self._answer(request, policy, self._deadline(deadline))
-        response.metadata["latency_s"] = self._clock.monotonic() - started
-        if generation_finished.receivers:
-            finished = GenerationFinished(request, response)
-            emit(generation_finished, self._sender, finished)
-        return response
+        call = self._begin(
+            Request(
+                prompt,  # type: ignore[arg-type]  # becomes messages
+                temperature,
+                max_tokens,
+                system=system,
+                stop=stops_of(stop),
+                schema=None if schema is None else Schema(schema),
+            ),
+            max_retries,
+            retry_delay,
+            deadline,
+        )
+        return call.answer()
+
+    def stream_content(  # noqa: PLR0913  # what a call may ask for
+        self,
+        prompt: Prompt,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        max_retries: int | None = None,
+        retry_delay: float | None = None,
+        deadline: float | None = None,
+        *,
+        system: str = "",
+        stop: str | Sequence[str] = (),
+        on_interrupt: str = "raise",
+        is_gone: Callable[[], bool] | None = None,
+    ) -> LLMStream:
+        """Answer a prompt piece by piece; returns when the first text is there.
+
+        Until then a failure goes to the next provider, as in `generate_content`, and if
+        all fail the stream is empty and its `response` says why. Once a text has been
+        handed out no other answer is joined to it. With an output filter, which has to
+        see the whole answer, it comes in one piece.
+
+        Args:
+            prompt: As for `generate_content`, like the arguments that are not here.
+            temperature: As for `generate_content`.
+            max_tokens: As for `generate_content`.
+            max_retries: As for `generate_content`.
+            retry_delay: As for `generate_content`.
+            deadline: Seconds for the whole call, until the last text.
+            system: As for `generate_content`.
+            stop: As for `generate_content`.
+            on_interrupt: What follows when an answer breaks off after some text:
+                "raise" for `StreamInterrupted`, or "restart" for a `Restart` among the
+                texts, after which the next provider answers from the beginning.
+            is_gone: Asked four times a second, while the first text is awaited,
+                whether nobody wants it any more; then the call ends.
+
+        Returns:
+            An iterator over the texts, to be used in a `with` block or closed.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: `on_interrupt` is neither of these.
+        """
+        if on_interrupt not in {"raise", "restart"}:
+            raise ValueError(
+                f'on_interrupt must be "raise" or "restart", not {on_interrupt!r}'
+            )
+        call = self._begin(
+            Request(
+                prompt,  # type: ignore[arg-type]  # becomes messages
+                temperature,
+                max_tokens,
+                system=system,
+                stop=stops_of(stop),
+            ),
+            max_retries,
+            retry_delay,
+            deadline,
+        )
+        limits = self.config.limits
+        restarts = on_interrupt == "restart"
+        return call.stream(limits, restarts=restarts, is_gone=is_gone)
+
+    generate_content_async = awaited(generate_content)
+    stream_content_async = streamed(stream_content)
 
     def warm_up(self, *, full: bool = True) -> None:
         """Make the providers ready, so that the first prompt need not wait for it.
@@ -166,7 +257,7 @@ class LLMFactory:
     @property
     def current_provider(self) -> LLMProvider:
         """The provider that answered last; the primary before that."""
-        return self._current.provider
+        return self._chain.current.provider
 
     def get_provider_status(self, *, detail: bool = False) -> dict[str, Any]:
         """Return which providers could be asked, without asking any.
@@ -185,7 +276,7 @@ class LLMFactory:
         return {
             "primary": primary,
             "fallbacks": fallbacks,
-            "current": self._current.name,
+            "current": self._chain.current.name,
         }
 
     def _detailed(self, entry: ChainEntry) -> dict[str, Any]:
@@ -193,49 +284,16 @@ class LLMFactory:
         error = entry.unavailable() or self._chain.breaker.rest_of(entry)
         return _status(entry) | {"reason": error.summary if error else None}
 
-    def _policy(
-        self, max_retries: int | None, retry_delay: float | None
-    ) -> RetryPolicy:
-        policy = self.config.retry
-        if max_retries is not None:
-            policy = replace(policy, max_attempts=max_retries)
-        if retry_delay is not None:
-            policy = replace(policy, delay=retry_delay)
-        return policy
-
-    def _deadline(self, deadline: float | None) -> Deadline:
-        usual = self.config.deadline
-        if deadline is None:
-            return Deadline(usual, self._clock)
-        seconds = _limit(deadline)
-        hurried = seconds is not None and (usual is None or seconds < usual)
-        return Deadline(seconds, self._clock, hurried=hurried)
-
-    def _answer(
-        self, request: Request, policy: RetryPolicy, deadline: Deadline
-    ) -> LLMResponse:
-        """Return the chain's answer, or why there is none."""
-        if request.fault is not None:
-            error = InvalidRequestError(provider=self._chain.entries[0].name)
-            return failure(f"No provider was asked: {request.fault}", error, [])
-        outcome = self._chain.run(request, policy, deadline)
-        attempts = [each.as_dict() for each in outcome.attempts]
-        if outcome.entry is None or outcome.response is None:
-            story = outcome.story(detailed=True)
-            return failure(story, outcome.telling_error(), attempts)
-        self._current = outcome.entry
-        return success(outcome.entry.name, outcome.response, attempts)
-
-
-def _limit(deadline: float) -> float | None:
-    """Return the seconds of a call's own deadline; None for no limit.
-
-    What is left of a caller's time may be nothing: that is a deadline too.
-    """
-    require("deadline", deadline, int, float)
-    if deadline != deadline:  # noqa: PLR0124  # nan; math.isnan() takes no long int
-        raise TypeError("deadline must be a number of seconds, not nan")
-    return None if deadline > _LONGEST_S else float(max(0.0, deadline))
+    def _begin(
+        self,
+        request: Request,
+        max_retries: int | None,
+        retry_delay: float | None,
+        deadline: float | None,
+    ) -> Generation:
+        policy = policy_of(self.config, max_retries, retry_delay)
+        time = deadline_of(self.config, deadline, self._clock)
+        return Generation(self._chain, request, policy, time)
 
 
 def _status(entry: ChainEntry) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """How calls reach one provider: not too many at once, and none without an end."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from .clock import Clock
 from .errors import BusyError, TimedOutError
 from .process import PerProcess
+from .relay import Relay
 from .workers import LeftBehind, Workers
 
 T = TypeVar("T")
@@ -61,6 +62,37 @@ class Lane:
         calls.begin(min(patience, limit / 2))
         left = max(0.0, end - self._clock.monotonic())
         return self._limited(calls, lambda: function(left), left)
+
+    def open(
+        self,
+        source: Callable[[float], Generator[str, None, T]],
+        limit: float,
+        patience: float,
+    ) -> tuple[Relay[T], float]:
+        """Begin to read a stream, which holds its slot until it is over or cut.
+
+        Args:
+            source: Makes the generator of its texts; is told the seconds until the
+                first one.
+            limit: Seconds until the first text.
+            patience: The most seconds to wait for a free slot.
+
+        Returns:
+            The stream, and the seconds that are left until the first text.
+
+        Raises:
+            BusyError: There is no slot, or too many earlier calls have not ended.
+        """
+        calls = self._calls.get()
+        end = self._clock.monotonic() + limit
+        calls.begin(min(patience, limit / 2))
+        left = max(0.0, end - self._clock.monotonic())
+        try:
+            relay = Relay(lambda: source(left), self._workers, self._clock, calls.end)
+        except RuntimeError:
+            calls.end()
+            raise BusyError(reason="busy (no more threads)") from None
+        return relay, left
 
     def _unlimited(self, function: Callable[[float | None], T], patience: float) -> T:
         if self._most is None:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, field
 
 from .entry import ChainEntry
-from .errors import CoolingDownError, DeadlineError, ProviderError
+from .errors import ClosedError, CoolingDownError, DeadlineError, ProviderError
 from .types import Attempt, LLMResponse
 
 
@@ -37,6 +37,8 @@ class Outcome:
     @property
     def severity(self) -> int:
         """Level of the log line for a call that failed; lower if nobody was asked."""
+        if any(isinstance(each, ClosedError) for each in self.errors.values()):
+            return ClosedError.severity
         news = self.late or any(each.asked for each in self.errors.values())
         resting = any(isinstance(e, CoolingDownError) for e in self.errors.values())
         return logging.ERROR if news or not resting else logging.WARNING
@@ -57,10 +59,12 @@ class Outcome:
             answer: What came of it.
         """
         if isinstance(answer, LLMResponse):
-            attempt = Attempt(entry.name, "success", latency)
+            usage = answer.usage_told
+            attempt = Attempt(entry.name, "success", latency, usage=usage)
         else:
             error, told = answer.summary, (answer.status, answer.retry_after)
-            attempt = Attempt(entry.name, answer.kind, latency, error, *told)
+            more = (*told, answer.usage)
+            attempt = Attempt(entry.name, answer.kind, latency, error, *more)
         self.attempts.append(attempt)
         return attempt
 

@@ -82,20 +82,35 @@ ONCE = RetryPolicy(max_attempts=1)
 
 
 @dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How long a stream may be silent, whatever it sends besides text.
+
+    Attributes:
+        first_token: Seconds until its first text; None for the provider's timeout.
+        stall: Seconds between two texts; None for the provider's timeout.
+    """
+
+    first_token: float | None = None
+    stall: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """The numbers that belong together for one kind of work.
 
     Attributes:
         retry: How long to insist on one provider.
         deadline: Seconds for a whole call; None for no limit.
+        limits: How long a stream may be silent.
     """
 
     retry: RetryPolicy
     deadline: float | None
+    limits: StreamLimits
 
 
 PRESETS = {
-    "patient": Preset(RetryPolicy(), None),
+    "patient": Preset(RetryPolicy(), None, StreamLimits()),
     "web": Preset(
         RetryPolicy(
             max_attempts=2,
@@ -106,6 +121,7 @@ PRESETS = {
             retry_timeouts=False,
         ),
         25.0,
+        StreamLimits(first_token=10.0, stall=10.0),
     ),
 }
 """By name: `patient` for background work, `web` for code inside a request."""

@@ -1,5 +1,7 @@
 """Whether what a provider returned is an answer."""
 
+from dataclasses import replace
+
 from . import classify
 from .errors import (
     BY_KIND,
@@ -29,6 +31,18 @@ def fault_of(response: object) -> ProviderError | None:
     if not isinstance(metadata, dict):
         return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
     return _content_fault(response) if response.success else _returned_error(response)
+
+
+def fault_of_stream(response: object) -> ProviderError | None:
+    """Return what keeps the end of a stream from being one of an answer, or None.
+
+    Args:
+        response: What the provider's generator has returned.
+    """
+    if isinstance(response, LLMResponse) and response.success:
+        # The text has gone its own way.
+        return fault_of(replace(response, content=response.content or "streamed"))
+    return fault_of(response)
 
 
 def _content_fault(response: LLMResponse) -> ProviderError | None:

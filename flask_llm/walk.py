@@ -1,15 +1,16 @@
 """One call on its way along the providers: ask, wait, switch."""
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from .breaker import Breaker
 from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
-from .errors import ProviderError
+from .errors import ProviderError, SchemaError
+from .filters import Filters
 from .lane import Lane
 from .outcome import Outcome
 from .retry import ONCE, RetryPolicy
@@ -25,8 +26,10 @@ from .signals import (
 from .turns import Turn, Turns
 from .types import LLMResponse, Request
 
-# A part of its time that makes no difference to an attempt.
-_MOST = 0.9
+A = TypeVar("A")
+
+MOST = 0.9
+"""A part of its time that makes no difference to an attempt."""
 
 log = logging.getLogger("flask_llm")
 
@@ -38,27 +41,40 @@ class Road(Protocol):
     breaker: Breaker
     lanes: dict[str, Lane]
     secrets: tuple[str, ...]
+    filters: Filters
     fallback_on_blocked: bool
     sender: object
     clock: Clock
 
 
 @dataclass(slots=True)
-class _Sent:
-    """When a request went to the provider, and how many seconds it had."""
+class Sent:
+    """When a request went to a provider, and how much time it had.
+
+    Attributes:
+        at: When it went there.
+        limit: Seconds that it had without a queue in this process; None for no limit.
+        given: Seconds that were left for the provider itself.
+    """
 
     at: float
     limit: float | None = None
+    given: float | None = None
 
 
-class Walk:
+class Walk(ABC, Generic[A]):
     """One call on its way along the chain.
+
+    A subclass says how a provider is asked, and what is done with its answer.
 
     Args:
         chain: The providers, and what they share.
         request: What to ask.
         policy: When to ask the same provider again.
         deadline: The time for all of it.
+
+    Attributes:
+        outcome: How it went so far.
     """
 
     def __init__(
@@ -69,43 +85,70 @@ class Walk:
         self._request = request
         self._policy = policy
         self._deadline = deadline
-        self._outcome = Outcome(chain.entries[0].name, deadline.seconds)
-        self._turns = Turns(chain.entries, chain.breaker, deadline, self._outcome)
+        self.outcome = Outcome(chain.entries[0].name, deadline.seconds)
+        self._turns = Turns(chain.entries, chain.breaker, deadline, self.outcome)
+        self._queue = iter(self._turns)
+        self._asked_for = request
 
-    def run(self) -> Outcome:
-        """Ask one provider after the other; return how it ended."""
-        turns = iter(self._turns)
-        turn = next(turns, None)
+    def run(self) -> A | None:
+        """Ask one provider after the other; return the first answer, or None."""
+        return self._go(next(self._queue, None))
+
+    def _go(self, turn: Turn | None) -> A | None:
+        """Ask from one turn on."""
         while turn is not None:
             log.info("Using %s for content generation", turn.entry.name)
+            self._asked_for = self._request
             answer = self._persist(turn)
-            if isinstance(answer, LLMResponse):
-                self._outcome.entry, self._outcome.response = turn.entry, answer
-                return self._outcome
-            log.debug("%s failed: %s", turn.entry.name, answer)
-            self._outcome.failed(answer)
-            if answer.of_model:
-                self._turns.rejections[turn.entry.model] = answer
-            self._outcome.stopped = not self._may_switch(answer)
-            turn = None if self._outcome.stopped else self._switch(answer, turns)
-        self._outcome.over = self._deadline.is_over()
-        self._outcome.late = self._deadline.has_cut and not self._outcome.stopped
-        log.log(self._outcome.severity, "%s", self._outcome.story())
-        return self._outcome
+            if not isinstance(answer, ProviderError):
+                self.outcome.entry = turn.entry
+                return answer
+            turn = self._leave(turn, answer)
+        self._conclude()
+        return None
 
-    def _persist(self, turn: Turn) -> LLMResponse | ProviderError:
+    def _leave(self, turn: Turn, error: ProviderError) -> Turn | None:
+        """Note why a provider did not answer; return whom to ask next."""
+        log.debug("%s failed: %s", turn.entry.name, error)
+        self.outcome.failed(error)
+        if error.of_model:
+            self._turns.rejections[turn.entry.model] = error
+        self.outcome.stopped = not self._may_switch(error)
+        return None if self.outcome.stopped else self._switch(error)
+
+    def _conclude(self) -> None:
+        """Note that nobody has answered."""
+        outcome = self.outcome
+        outcome.over = self._deadline.is_over()
+        outcome.late = self._deadline.has_cut and not outcome.stopped
+        log.log(outcome.severity, "%s", outcome.story())
+
+    def _persist(self, turn: Turn) -> A | ProviderError:
         """Ask one provider as often as it makes sense."""
         policy = ONCE if turn.probe else self._policy
         self._deadline.has_cut = False
         failures = 0
         while True:
             answer = self._ask(turn)
-            if isinstance(answer, LLMResponse):
+            if not isinstance(answer, ProviderError):
                 return answer
+            if self._corrects(answer):
+                continue
             failures += 1
             wait = policy.wait(answer, failures)
             if wait is None or not self._pause(turn, answer, failures, wait):
                 return answer
+
+    def _corrects(self, error: ProviderError) -> bool:
+        """Return whether the model is told what is wrong with its answer, once."""
+        if not isinstance(error, SchemaError) or not error.correctable:
+            return False
+        if self._asked_for is not self._request or not self._deadline.allows(0.0):
+            return False
+        log.warning("%s %s, told so", error.provider, error.summary)
+        fault = error.detail or error.reason
+        self._asked_for = self._request.corrected(error.answer, fault)
+        return True
 
     def _pause(
         self, turn: Turn, error: ProviderError, failures: int, wait: float
@@ -125,39 +168,40 @@ class Walk:
         known = self._breaker.advises_against(turn.entry, failures, wait)
         return known and self._turns.followers(turn) > 0
 
-    def _ask(self, turn: Turn) -> LLMResponse | ProviderError:
+    def _ask(self, turn: Turn) -> A | ProviderError:
         """Ask one provider once, and note how it went."""
-        entry, clock = turn.entry, self._chain.clock
-        limit = self._limit(turn)
-        sent = _Sent(clock.monotonic())
+        sent = Sent(self._chain.clock.monotonic(), self._limit(turn))
         try:
-            answer = self._answer(entry, limit, sent)
-        except BaseException:  # somebody ends the caller: the probe shows nothing
-            if turn.probe:
-                self._breaker.release(entry, asked=True)
-            raise
-        attempt = self._outcome.tried(entry, clock.monotonic() - sent.at, answer)
-        self._learn(turn, answer, sent.limit, limit)
-        if attempt_made.receivers:
-            made = AttemptMade(self._request, attempt)
-            emit(attempt_made, self._chain.sender, made)
-        return answer
-
-    def _answer(
-        self, entry: ChainEntry, limit: float | None, sent: "_Sent"
-    ) -> LLMResponse | ProviderError:
-        def ask(seconds: float | None) -> LLMResponse:
-            sent.at, sent.limit = self._chain.clock.monotonic(), seconds
-            request = self._request
-            if seconds is not None:
-                request = replace(request, timeout=seconds)
-            return entry.ask(request, self._chain.secrets)
-
-        try:
-            return self._chain.lanes[entry.name].call(ask, limit, entry.timeout)
+            return self._answer(turn, sent)
         except ProviderError as error:
             # Its traceback would tie it to this very frame, in a cycle.
-            return error.with_traceback(None).copy(provider=entry.name)
+            fault = error.with_traceback(None).copy(provider=turn.entry.name)
+        except BaseException:  # somebody ends the caller: the probe shows nothing
+            if turn.probe:
+                self._breaker.release(turn.entry, asked=True)
+            raise
+        self._note(turn, sent, fault)
+        return fault
+
+    @abstractmethod
+    def _answer(self, turn: Turn, sent: Sent) -> A:
+        """Return what a provider answers, or raise its `ProviderError`.
+
+        Args:
+            turn: Who is asked.
+            sent: To be told when the request went there.
+        """
+
+    def _note(
+        self, turn: Turn, sent: Sent, answer: LLMResponse | ProviderError
+    ) -> None:
+        """Note how an attempt has ended, and what that says of the provider."""
+        latency = self._chain.clock.monotonic() - sent.at
+        attempt = self.outcome.tried(turn.entry, latency, answer)
+        self._learn(turn, answer, sent.given, sent.limit)
+        if attempt_made.receivers:
+            made = AttemptMade(self._asked_for, attempt)
+            emit(attempt_made, self._chain.sender, made)
 
     def _limit(self, turn: Turn) -> float | None:
         """Return the seconds for an attempt, a share kept back for those to come."""
@@ -172,14 +216,7 @@ class Walk:
         given: float | None,
         limit: float | None,
     ) -> None:
-        """Tell the breaker what an answer says of the provider's health.
-
-        Args:
-            turn: Who was asked.
-            answer: What came of it.
-            given: Seconds that the provider had.
-            limit: Seconds that it would have had without a queue in this process.
-        """
+        """Tell the breaker what an answer says of the provider's health."""
         entry = turn.entry
         if isinstance(answer, LLMResponse) or answer.alive:
             self._breaker.succeeded(entry, self._turns.circuits[entry.name])
@@ -195,7 +232,7 @@ class Walk:
         self, entry: ChainEntry, given: float | None, limit: float | None
     ) -> bool:
         """Return whether a provider is to blame for its silence."""
-        queued = given is not None and limit is not None and given < limit * _MOST
+        queued = given is not None and limit is not None and given < limit * MOST
         return self._deadline.is_fair(given, entry.timeout, hurried=queued)
 
     def _rest(self, error: ProviderError, failures: int, wait: float) -> None:
@@ -209,11 +246,13 @@ class Walk:
         self._chain.clock.sleep(wait)
 
     def _may_switch(self, error: ProviderError) -> bool:
-        return error.fallbackable or self._chain.fallback_on_blocked
+        # Not what the caller or the clock has ended.
+        blocked = error.of_model and self._chain.fallback_on_blocked
+        return error.fallbackable or blocked
 
-    def _switch(self, error: ProviderError, turns: Iterator[Turn]) -> Turn | None:
+    def _switch(self, error: ProviderError) -> Turn | None:
         """Return whom to ask next, telling that the chain moves on; None at its end."""
-        following = next(turns, None)
+        following = next(self._queue, None)
         if following is None:
             return None
         name = following.entry.name

@@ -79,10 +79,27 @@ class Workers:
             BaseException: Whatever the function raised.
         """
         job = _Job(function)
-        self._hand_over(job)
+        try:
+            self._hand_over(job)
+        except RuntimeError:  # no more threads: better late than never
+            job.run()
+            job.done.release()
         if not self._clock.wait(job.done, seconds):
             raise LeftBehind
         return job.result()
+
+    def start(self, function: Callable[[], None]) -> None:
+        """Call a function, and do not wait for it.
+
+        The function runs in a copy of the caller's context. What it raises is lost.
+
+        Args:
+            function: What to call.
+
+        Raises:
+            RuntimeError: There can be no more threads.
+        """
+        self._hand_over(_Job(function))
 
     def _hand_over(self, job: _Job[Any]) -> None:
         idle = self._idle.get()
@@ -99,11 +116,7 @@ def _start(job: _Job[Any], idle: deque[Any]) -> None:
     thread = threading.Thread(
         target=_work, args=(inbox, idle), name="flask-llm-call", daemon=True
     )
-    try:
-        thread.start()
-    except RuntimeError:  # no more threads: better late than never
-        job.run()
-        job.done.release()
+    thread.start()
 
 
 def _work(inbox: "queue.SimpleQueue[_Job[Any]]", idle: deque[Any]) -> None:

@@ -326,6 +326,7 @@ def test_attempts_tell_the_whole_story(clock):
             "error": "temporary failure",
             "status": 503,
             "retry_after_s": None,
+            "usage": None,
         },
         {
             "provider": "gemini",
@@ -334,6 +335,7 @@ def test_attempts_tell_the_whole_story(clock):
             "error": "quota exceeded",
             "status": 429,
             "retry_after_s": 37.5,
+            "usage": None,
         },
         {
             "provider": "claude",
@@ -342,5 +344,6 @@ def test_attempts_tell_the_whole_story(clock):
             "error": None,
             "status": None,
             "retry_after_s": None,
+            "usage": None,
         },
     ]

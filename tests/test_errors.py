@@ -19,6 +19,7 @@ TABLE = {
     "bad_answer": (False, True),
     "busy": (False, True),
     "deadline": (False, False),
+    "closed": (False, False),
     "cooldown": (False, True),
     "unavailable": (False, True),
 }

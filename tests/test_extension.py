@@ -1,11 +1,13 @@
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 from flask import Flask, current_app
 
 from flask_llm import FlaskLLM, LLMFactory, current_llm
 from flask_llm.errors import ConfigurationError
+from flask_llm.filters import Rejected
 from flask_llm.testing import FakeProvider
 
 
@@ -31,6 +33,7 @@ def test_one_call_sets_an_app_up():
 def test_app_factories_share_one_extension_object():
     """The object keeps nothing of an app: each has its own chain and keys."""
     llm = FlaskLLM()
+    before = dict(vars(llm))
     one = make_app(LLM_PRIMARY_PROVIDER=FakeProvider("one"), LLM_FALLBACK_PROVIDERS=[])
     two = make_app(LLM_PRIMARY_PROVIDER=FakeProvider("two"), LLM_FALLBACK_PROVIDERS=[])
     llm.init_app(one)
@@ -38,7 +41,75 @@ def test_app_factories_share_one_extension_object():
 
     assert one.llm.generate_content("hello").content == "one"
     assert two.llm.generate_content("hello").content == "two"
-    assert vars(llm) == {}
+    assert vars(llm) == before
+
+
+def filtered(llm, *providers):
+    app = make_app(LLM_PRIMARY_PROVIDER=providers[0])
+    app.config["LLM_FALLBACK_PROVIDERS"] = [*providers[1:]]
+    llm.init_app(app)
+    return app
+
+
+def adds(word):
+    return lambda asked: replace(asked, prompt=f"{asked.prompt} {word}")
+
+
+def test_a_filter_of_the_extension_holds_for_every_app():
+    """Registered before or after `init_app`, at module level, in their order."""
+    llm = FlaskLLM()
+    fakes = [FakeProvider(), FakeProvider()]
+    one = filtered(llm, fakes[0])
+    llm.prompt_filter(adds("first"))
+    two = filtered(llm, fakes[1])
+    llm.prompt_filter(adds("second"))
+    for app, fake in [(one, fakes[0]), (two, fakes[1])]:
+        app.llm.generate_content("hello")
+        assert fake.calls[0].prompt == "hello first second"
+
+
+def test_a_filter_of_an_app_is_its_own():
+    """It comes after those of the extension, and no other app has it."""
+    llm = FlaskLLM()
+    fakes = [FakeProvider(), FakeProvider()]
+    one, two = (filtered(llm, fake) for fake in fakes)
+    one.llm.prompt_filter(adds("one's"))
+    llm.prompt_filter(adds("all's"))
+    one.llm.generate_content("hello")
+    two.llm.generate_content("hello")
+
+    assert fakes[0].calls[0].prompt == "hello all's one's"
+    assert fakes[1].calls[0].prompt == "hello all's"
+
+
+def test_an_output_filter_of_the_extension_may_reject():
+    """The next provider of that app is asked."""
+    llm = FlaskLLM()
+
+    @llm.output_filter
+    def no_spam(answer):
+        if "spam" in answer.content:
+            raise Rejected("spam")
+        return answer
+
+    app = filtered(llm, FakeProvider("spam"), FakeProvider("ham", name="second"))
+    assert app.llm.generate_content("hello").content == "ham"
+
+
+def test_extensions_do_not_share_filters():
+    """Two extension objects in one process know nothing of each other."""
+    fake = FakeProvider()
+    FlaskLLM().prompt_filter(adds("other"))
+    filtered(FlaskLLM(), fake).llm.generate_content("hello")
+    assert fake.calls[0].prompt == "hello"
+
+
+def test_a_filter_is_what_it_was():
+    """The decorators return the function, so that it can be tested and used alone."""
+    llm = FlaskLLM()
+    function = adds("x")
+    assert llm.prompt_filter(function) is function
+    assert llm.output_filter(function) is function
 
 
 def test_an_app_can_be_collected():

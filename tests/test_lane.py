@@ -139,3 +139,61 @@ def test_a_caller_that_is_ended_leaves_a_slot_behind_until_the_call_is_over(end)
             break
         time.sleep(0.01)
     assert each.call(lambda _: 42, 5, 0) == 42
+
+
+def played(*texts):
+    yield from texts
+    return 42
+
+
+def test_a_stream_goes_through():
+    """Again and again: slots come back when it is over."""
+    each = lane(1)
+    for _ in range(3):
+        relay, left = each.open(lambda _: played("a"), 5, 5)
+        assert [relay.take(5), relay.take(5), relay.result] == ["a", None, 42]
+        assert 4.5 < left <= 5
+
+
+def test_a_stream_holds_its_slot():
+    """Until it is over, or cut."""
+    each = lane(1)
+    relay, _ = each.open(lambda _: played(*"abcd"), 5, 0)
+    relay.take(5)
+    for ask in (lambda: each.open(played, 5, 0.02), lambda: each.call(int, 5, 0.02)):
+        with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
+            ask()
+    relay.cut()
+
+    assert each.call(lambda _: 42, 5, 5) == 42
+
+
+def test_a_stream_is_told_what_is_left_of_its_time(end):
+    """Waiting for a slot is taken off."""
+    each = lane(1)
+    first = threading.Thread(target=each.call, args=(lambda _: end.wait(), None, 0))
+    first.start()
+    threading.Timer(0.1, end.set).start()
+    told = []
+    relay, left = each.open(lambda seconds: played(told.append(seconds)), 2, 2)
+    relay.take(5)
+
+    assert told == [left]
+    assert 1.5 < left < 1.95
+    first.join()
+
+
+def test_a_stream_without_a_thread_is_refused(monkeypatch):
+    """A process at its limit asks the next provider; the slot is free again."""
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    each = lane(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(BusyError, match="no more threads"):
+                each.open(lambda _: played("a"), 5, 0)
+    relay, _ = each.open(lambda _: played("a"), 5, 0)
+    assert relay.take(5) == "a"

@@ -18,6 +18,7 @@ def test_response_has_the_documented_fields_in_order():
         "provider_name": "gemini",
         "error": None,
         "metadata": {"model": "m"},
+        "parsed": None,
     }
 
 
@@ -80,8 +81,8 @@ def test_response_survives_pickling():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ((None,), "prompt must be str, not NoneType"),
-        ((b"hi",), "prompt must be str, not bytes"),
+        ((None,), "prompt must be str or list or tuple, not NoneType"),
+        ((b"hi",), "prompt must be str or list or tuple, not bytes"),
         (("hi", "0"), "temperature must be int or float, not str"),
         (("hi", True), "temperature must be int or float, not bool"),
         (("hi", 0.0, 1.5), "max_tokens must be int, not float"),

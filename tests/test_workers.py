@@ -125,3 +125,25 @@ def test_a_caller_ended_while_a_thread_starts_loses_no_call(workers, monkeypatch
             break
         time.sleep(0.01)
     assert workers.call(lambda: 42, 5) == 42
+
+
+def test_started_without_threads_it_is_refused(workers, monkeypatch):
+    """Who does not wait for a call cannot make it either: it may wait for the caller."""
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = []
+    with pytest.raises(RuntimeError):
+        workers.start(lambda: done.append(1))
+    assert done == []
+
+
+def test_started_it_is_not_waited_for(workers):
+    """What it raises is lost, and its thread is used again."""
+    done = threading.Event()
+    workers.start(lambda: 1 / 0)
+    workers.start(done.set)
+
+    assert done.wait(5)

@@ -1,14 +1,18 @@
 """For the tests of an app: a provider that says what it is told to."""
 
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from ..clock import SYSTEM, Clock
 from ..config import ProviderSettings
+from ..line import current_line
 from ..providers.base import LLMProvider
 from ..types import LLMResponse, Request
+
+_WORD = re.compile(r"\S+\s*|\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,22 @@ class Delay:
     step: "Step" = "ok"
 
 
-Step = str | LLMResponse | Exception | type[Exception] | Callable[[str], str] | Delay
+Piece = str | Exception | type[Exception] | Delay
+"""A part of a streamed answer: a text, an exception to raise there, or a `Delay` before
+one of these."""
+
+Step = (
+    str
+    | LLMResponse
+    | Exception
+    | type[Exception]
+    | Callable[[str], str]
+    | Delay
+    | Sequence[Piece]
+)
 """One step of a script: a text or a response to return, an exception (or its class) to
-raise, a function from prompt to text, or a `Delay` before one of these."""
+raise, a function from prompt to text, a `Delay` before one of these, or a list of the
+pieces in which an answer is streamed."""
 
 
 class FakeProvider(LLMProvider):
@@ -39,14 +56,20 @@ class FakeProvider(LLMProvider):
 
     or in an app's configuration: ``app.config["LLM_PRIMARY_PROVIDER"] = fake``.
 
+    Its streams come word by word, or in the pieces that a step lists, where a `Delay`
+    is a silence and an exception the end::
+
+        FakeProvider(["Sp", Delay(20, "am"), TransientError()])
+
     Args:
         *script: One step for each call; the last one repeats. Without any, "ok".
         name: Its name in the chain.
         available: What `is_available` says; may be changed later.
-        clock: Where a `Delay` is waited for.
+        clock: Where a `Delay` is waited for. A stream that is closed waits no longer.
 
     Attributes:
-        calls: What it was asked, in order.
+        calls: What it was asked, in order: requests with their messages, `system`,
+            `stop` and `schema`, but without the `timeout` of the attempt.
     """
 
     needs_key = False
@@ -86,10 +109,42 @@ class FakeProvider(LLMProvider):
         Raises:
             Exception: The scripted one.
         """
-        with self._lock:
-            self.calls.append(Request(prompt, temperature, max_tokens))
-            step = self._script[min(len(self.calls), len(self._script)) - 1]
-        return self._play(step, prompt)
+        return _whole(self._next(Request(prompt, temperature, max_tokens)))
+
+    def answer(self, request: Request) -> LLMResponse:
+        """Record the request and play the next step of the script.
+
+        A `generate_content` that a test has replaced is called instead.
+
+        Args:
+            request: Recorded in `calls`.
+
+        Returns:
+            The scripted answer.
+
+        Raises:
+            Exception: The scripted one.
+        """
+        if self._is_changed():
+            return super().answer(request)
+        return _whole(self._next(request))
+
+    def stream(self, request: Request) -> Generator[str, None, LLMResponse]:
+        """Record the request and play the next step of the script, piece by piece.
+
+        A `generate_content` that a test has replaced is called instead.
+
+        Args:
+            request: Recorded in `calls`.
+
+        Returns:
+            The scripted answer.
+
+        Raises:
+            Exception: The scripted one.
+        """
+        played = super().stream if self._is_changed() else self._next
+        return (yield from played(request))
 
     def get_provider_name(self) -> str:
         """Return its name in the chain."""
@@ -99,15 +154,66 @@ class FakeProvider(LLMProvider):
         """Return `available`."""
         return self.available
 
-    def _play(self, step: Step, prompt: str) -> LLMResponse:
-        if isinstance(step, Delay):
-            self._clock.sleep(step.seconds)
-            return self._play(step.step, prompt)
-        if isinstance(step, Exception):
-            raise step
-        if isinstance(step, type):
-            raise step()
+    def _is_changed(self) -> bool:
+        own = getattr(self.generate_content, "__func__", None)
+        return own is not FakeProvider.generate_content
+
+    def _next(self, request: Request) -> Generator[str, None, LLMResponse]:
+        with self._lock:
+            self.calls.append(replace(request, timeout=None))
+            step = self._script[min(len(self.calls), len(self._script)) - 1]
+        return self._play(step, request)
+
+    def _play(self, scripted: Step, request: Request) -> Generator[str, None, LLMResponse]:
+        step: Any = self._awaited(scripted)
         if isinstance(step, LLMResponse):
-            return replace(step, metadata=dict(step.metadata))
-        text = step if isinstance(step, str) else step(prompt)
-        return LLMResponse(success=True, content=text, provider_name=self.name)
+            response = replace(step, metadata=dict(step.metadata))
+        elif isinstance(step, Sequence) and not isinstance(step, str):
+            return (yield from self._play_pieces(step))
+        else:
+            text = step if isinstance(step, str) else step(request.text)
+            response = LLMResponse(success=True, content=text, provider_name=self.name)
+        if response.success and isinstance(response.content, str):
+            yield from _WORD.findall(response.content)
+        return response
+
+    def _play_pieces(
+        self, pieces: Sequence[Piece]
+    ) -> Generator[str, None, LLMResponse]:
+        texts = []
+        for piece in pieces:
+            texts.append(self._awaited(piece))
+            yield texts[-1]
+        return LLMResponse(
+            success=True, content="".join(texts), provider_name=self.name
+        )
+
+    def _awaited(self, step: Any) -> Any:
+        """Return what comes after the delays of a step; raise what is to be raised."""
+        while isinstance(step, Delay):
+            self._wait(step.seconds)
+            step = step.step
+        if isinstance(step, Exception | type):
+            raise step
+        return step
+
+    def _wait(self, seconds: float) -> None:
+        """Wait; in a stream only until it is closed."""
+        line = current_line.get()
+        if line is None:
+            self._clock.sleep(seconds)
+            return
+        closed = threading.Lock()
+        closed.acquire()
+        line.attach(closed.release)
+        self._clock.wait(closed, seconds)
+
+
+def _whole(played: Generator[str, None, LLMResponse]) -> LLMResponse:
+    """Return what a step that is played to its end returns."""
+    while True:
+        try:
+            next(played)
+        except StopIteration as end:
+            response: LLMResponse = end.value
+            return response

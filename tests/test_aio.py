@@ -1,0 +1,567 @@
+"""The factory's calls for coroutines, under loops that come and go."""
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import replace
+
+import pytest
+from faultserver import FaultServer, faults
+from flask import Flask, current_app, g, request
+from wired import WIRES, loaded, settings
+
+from flask_llm import FlaskLLM, LLMFactory, LLMProvider, LLMResponse
+from flask_llm.errors import StreamInterrupted, TransientError
+from flask_llm.testing import FakeProvider
+from flask_llm.types import Request
+from flask_llm.workers import Workers
+
+ANSWER = faults.OK(text="one two three four")
+SLOW_S = 0.2
+AT_ONCE_S = 0.1  # on a busy machine
+
+
+class Gate(FakeProvider):
+    """A provider whose calls wait until they are let through."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("through", **options)
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+
+    def generate_content(self, *args, **kwargs) -> LLMResponse:
+        self.entered.release()
+        assert self.open.wait(10)
+        return super().generate_content(*args, **kwargs)
+
+
+class Piecewise(LLMProvider):
+    """A provider that streams what it is given, and raises what is no text."""
+
+    needs_key = False
+
+    def __init__(self, *pieces: str | Exception) -> None:
+        self._pieces = pieces
+        self.closed = threading.Event()
+
+    def generate_content(self, *args, **kwargs) -> LLMResponse:
+        return LLMResponse(True, "".join(map(str, self._pieces)), "piecewise")
+
+    def get_provider_name(self) -> str:
+        return "piecewise"
+
+    def is_available(self) -> bool:
+        return True
+
+    def stream(self, request: Request) -> Generator[str, None, LLMResponse]:
+        try:
+            for each in self._pieces:
+                if isinstance(each, Exception):
+                    raise each
+                yield each
+        finally:
+            self.closed.set()
+        return LLMResponse(True, "", "piecewise")
+
+
+def chain(*providers: LLMProvider, **config) -> LLMFactory:
+    primary, *fallbacks = providers
+    return LLMFactory(primary, fallbacks, config=config)
+
+
+def claude(server: FaultServer, *fallbacks: LLMProvider, **config) -> LLMFactory:
+    config = settings("claude", server.url) | {"LLM_MAX_RETRIES": 1} | config
+    return LLMFactory("claude", fallbacks, config=config)
+
+
+async def texts(llm: LLMFactory, **arguments) -> list[str]:
+    async with await llm.stream_content_async("Hi", **arguments) as stream:
+        return [text async for text in stream]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded():
+    """Load the SDKs, which are not what is timed here."""
+    with loaded(WIRES):
+        yield
+
+
+@pytest.fixture
+def server():
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def view_of():
+    """Return what makes an app with one async view."""
+
+    def view_of(view, *providers, **config):
+        app = Flask("testapp")
+        primary, *fallbacks = providers
+        app.config |= {
+            "LLM_PRIMARY_PROVIDER": primary,
+            "LLM_FALLBACK_PROVIDERS": fallbacks,
+        } | config
+        FlaskLLM(app)
+        app.add_url_rule("/", view_func=view)
+        return app.test_client()
+
+    return view_of
+
+
+class TestTheCalls:
+    def test_an_answer_is_awaited(self, fake):
+        """A coroutine gets what another caller gets, with the same arguments."""
+        llm = chain(fake)
+        answer = asyncio.run(
+            llm.generate_content_async("Hi", 0.5, max_tokens=7, system="Be brief.")
+        )
+        assert answer.content == "a fake answer"
+        (asked,) = fake.calls
+        assert (asked.temperature, asked.max_tokens) == (0.5, 7)
+
+    def test_a_stream_is_awaited(self):
+        """Its texts come one by one; then there is the response."""
+
+        async def main():
+            async with await llm.stream_content_async("Hi") as stream:
+                assert stream.response is None
+                assert await anext(stream) == "a"
+                assert stream.text == "a"
+                assert stream.provider_name == "piecewise"
+                assert [text async for text in stream] == ["b", "c"]
+            return stream.response
+
+        llm = chain(Piecewise("a", "b", "c"))
+        response = asyncio.run(main())
+        assert response.content == "abc"
+        assert [each.outcome for each in response.attempts] == ["success"]
+
+    @pytest.mark.parametrize("name", ["generate_content", "stream_content"])
+    def test_the_signature_is_that_of_the_other(self, name):
+        """Editors and `help` show the arguments of the call without a loop."""
+        method = getattr(LLMFactory, f"{name}_async")
+        shape = inspect.signature(method)
+        assert shape.parameters == inspect.signature(
+            getattr(LLMFactory, name)
+        ).parameters
+        assert method.__name__ == f"{name}_async"
+        assert name in method.__doc__
+        assert inspect.iscoroutinefunction(method)
+
+    def test_a_wrong_argument_is_raised_to_the_task(self, fake):
+        """As without a loop it is the developer's mistake, not a response."""
+        with pytest.raises(TypeError, match="max_tokens"):
+            asyncio.run(chain(fake).generate_content_async("Hi", max_tokens="7"))
+        with pytest.raises(ValueError, match="on_interrupt"):
+            asyncio.run(chain(fake).stream_content_async("Hi", on_interrupt="no"))
+
+    def test_a_subclass_is_asked_by_its_own_method(self, fake):
+        """Whoever changes the call changes both."""
+
+        class Loud(LLMFactory):
+            def generate_content(self, *args, **kwargs):
+                answer = super().generate_content(*args, **kwargs)
+                return LLMResponse(True, answer.content.upper(), "loud")
+
+        llm = Loud(fake, [], config={})
+        assert asyncio.run(llm.generate_content_async("Hi")).content == "A FAKE ANSWER"
+
+    def test_failures_fall_back(self):
+        """The chain is the same."""
+        llm = chain(FakeProvider(TransientError()), FakeProvider("b", name="second"))
+        assert asyncio.run(texts(llm, max_retries=1)) == ["b"]
+        answer = asyncio.run(llm.generate_content_async("Hi", max_retries=1))
+        assert answer.provider_name == "second"
+
+    def test_total_failure_is_a_response(self):
+        """An async stream without a text says why, before the view has returned."""
+
+        async def main():
+            stream = await llm.stream_content_async("Hi", max_retries=1)
+            assert [text async for text in stream] == []
+            return stream.response
+
+        llm = chain(FakeProvider(TransientError()))
+        assert asyncio.run(main()).success is False
+
+    def test_a_break_is_raised(self):
+        """What came before it, and why, is told."""
+
+        async def main():
+            async with await llm.stream_content_async("Hi") as stream:
+                with pytest.raises(StreamInterrupted) as caught:
+                    [text async for text in stream]
+                assert stream.response.success is False
+                return caught.value
+
+        llm = chain(Piecewise("a", TransientError()), FakeProvider("b"))
+        interrupted = asyncio.run(main())
+        assert interrupted.text == "a"
+        assert interrupted.error.kind == "transient"
+
+    def test_a_restart_is_marked(self):
+        """It is another provider's answer, from its beginning."""
+        llm = chain(Piecewise("a", TransientError()), FakeProvider("b", name="second"))
+        first, mark, second = asyncio.run(texts(llm, on_interrupt="restart"))
+        assert (first, second) == ("a", "b")
+        assert mark.provider == "second"
+
+
+class TestLoops:
+    def test_one_loop_after_another(self, server):
+        """Nothing is bound to a loop that has ended."""
+        server.script("anthropic", ANSWER)
+        llm = claude(server)
+        for _ in range(3):
+            answer = asyncio.run(llm.generate_content_async("Hi"))
+            assert answer.content == "one two three four"
+            assert "".join(asyncio.run(texts(llm))) == "one two three four"
+
+    def test_loops_at_the_same_time(self, server):
+        """Threads may each have one."""
+        server.script("anthropic", faults.ECHO)
+        llm, found = claude(server), {}
+
+        def run(number: int) -> None:
+            answer = asyncio.run(llm.generate_content_async(f"n{number}"))
+            found[number] = answer.content
+
+        threads = [threading.Thread(target=run, args=(n,)) for n in range(8)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert found == {number: f"echo: n{number}" for number in range(8)}
+
+    def test_a_loop_does_not_wait_at_its_end(self):
+        """A call that was left is not a thread of the loop's executor."""
+
+        async def main():
+            task = asyncio.ensure_future(llm.generate_content_async("Hi"))
+            while not gate.entered.acquire(blocking=False):
+                await asyncio.sleep(0.001)
+            return task
+
+        gate = Gate()
+        llm = chain(gate)
+        begin = time.monotonic()
+        task = asyncio.run(main())
+        assert time.monotonic() - begin < 1
+        assert task.cancelled()
+        gate.open.set()
+
+    def test_an_answer_for_a_loop_that_has_ended(self, recwarn):
+        """It is dropped in silence."""
+        gate = Gate()
+        llm = chain(gate)
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(llm.generate_content_async("Hi"))
+        loop.run_until_complete(asyncio.sleep(0))
+        assert gate.entered.acquire(timeout=5)
+        task.cancel()
+        loop.run_until_complete(asyncio.wait([task]))
+        loop.close()
+        gate.open.set()
+        again = asyncio.run(llm.generate_content_async("Hi"))
+        assert again.content == "through"
+        assert [str(each.message) for each in recwarn] == []
+
+    def test_the_loop_goes_on_meanwhile(self):
+        """Other tasks run while a provider takes its time."""
+
+        async def main():
+            task = asyncio.ensure_future(llm.generate_content_async("Hi"))
+            while not gate.entered.acquire(blocking=False):
+                await asyncio.sleep(0.001)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not task.done()
+            gate.open.set()
+            return await task
+
+        gate = Gate()
+        llm = chain(gate)
+        assert asyncio.run(main()).content == "through"
+
+    def test_many_calls_run_at_once(self):
+        """Twenty gathered calls are twenty calls under way."""
+
+        async def main():
+            tasks = [llm.generate_content_async(f"n{n}") for n in range(20)]
+            gathered = asyncio.gather(*tasks)
+            entered = 0
+            while entered < 20:
+                entered += gate.entered.acquire(blocking=False)
+                await asyncio.sleep(0.001)
+            gate.open.set()
+            return await gathered
+
+        gate = Gate()
+        llm = chain(gate)
+        answers = asyncio.run(asyncio.wait_for(main(), 10))
+        assert [each.content for each in answers] == ["through"] * 20
+
+    def test_a_limit_of_calls_at_once_holds(self):
+        """Those beyond it wait in their threads, not in the loop, then move on."""
+
+        class Narrow(Gate):
+            max_concurrency = 2
+
+        async def main():
+            tasks = [
+                asyncio.ensure_future(llm.generate_content_async("Hi", deadline=1.0))
+                for _ in range(4)
+            ]
+            answers = [await each for each in tasks[2:]]
+            gate.open.set()
+            return answers + [await each for each in tasks[:2]]
+
+        gate = Narrow()
+        llm = chain(gate, FakeProvider("instead", name="second"))
+        answers = asyncio.run(main())
+        names = sorted(each.provider_name for each in answers)
+        assert names.count("second") >= 2
+        assert all(each.success for each in answers)
+
+
+class TestContext:
+    def test_variables_of_the_task_are_seen(self):
+        """The thread runs in a copy of the task's context."""
+        variable = contextvars.ContextVar("variable")
+
+        async def main():
+            variable.set("set")
+            return await llm.generate_content_async("Hi")
+
+        llm = chain(FakeProvider(lambda prompt: variable.get()))
+        assert asyncio.run(main()).content == "set"
+
+    def test_an_async_view_answers(self, view_of, server):
+        """Again and again, each request in a loop of its own, over a real SDK."""
+
+        async def view():
+            answer = await current_app.llm.generate_content_async(request.args["q"])
+            return answer.content or answer.error
+
+        server.script("anthropic", faults.ECHO)
+        client = view_of(view, "claude", **settings("claude", server.url))
+        said = [client.get("/", query_string={"q": f"n{n}"}).text for n in range(3)]
+        assert said == ["echo: n0", "echo: n1", "echo: n2"]
+
+    def test_an_async_view_streams(self, view_of, server):
+        """The stream of a request ends within its loop."""
+
+        async def view():
+            async with await current_app.llm.stream_content_async("Hi") as stream:
+                return [text async for text in stream]
+
+        server.script("anthropic", ANSWER)
+        client = view_of(view, "claude", **settings("claude", server.url))
+        for _ in range(2):
+            assert "".join(client.get("/").json) == "one two three four"
+
+    def test_filters_see_app_and_request(self, view_of):
+        """`current_app`, `g` and `request` are the view's."""
+
+        async def view():
+            g.name = "g's"
+            llm = current_app.llm
+
+            @llm.prompt_filter
+            def told(asked):
+                words = f"{current_app.name} {g.name} {request.args['q']}"
+                return replace(asked, prompt=words)
+
+            async with await llm.stream_content_async("Hi") as stream:
+                return [text async for text in stream]
+
+        client = view_of(view, FakeProvider(lambda prompt: prompt))
+        assert "".join(client.get("/?q=asked").json) == "testapp g's asked"
+
+
+class TestCancelling:
+    def test_a_cancelled_call_is_left_at_once(self):
+        """Its task does not wait for the provider."""
+
+        async def main():
+            task = asyncio.ensure_future(llm.generate_content_async("Hi"))
+            while not gate.entered.acquire(blocking=False):
+                await asyncio.sleep(0.001)
+            begin = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return time.monotonic() - begin
+
+        gate = Gate()
+        llm = chain(gate)
+        assert asyncio.run(main()) < AT_ONCE_S
+        gate.open.set()
+
+    def test_a_timeout_of_asyncio_holds(self):
+        """For calls, and it is the caller's own error."""
+
+        async def main():
+            async with asyncio.timeout(0.05):
+                await llm.generate_content_async("Hi")
+
+        gate = Gate()
+        llm = chain(gate)
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):
+            asyncio.run(main())
+        assert time.monotonic() - begin < 0.05 + AT_ONCE_S
+        gate.open.set()
+
+    @pytest.mark.parametrize("name", WIRES)
+    def test_a_timeout_before_the_first_text_stops_the_provider(self, server, name):
+        """The connection is closed, no other provider is asked, nobody is to blame."""
+
+        async def main():
+            async with asyncio.timeout(SLOW_S):
+                await llm.stream_content_async("Hi")
+
+        server.script(WIRES[name], faults.hang)
+        spare = FakeProvider("b", name="second")
+        llm = LLMFactory(name, [spare], config=settings(name, server.url))
+        with pytest.raises(TimeoutError):
+            asyncio.run(main())
+        (attempt,) = server.attempts(WIRES[name])
+        assert attempt.wait(1)
+        assert attempt.abandoned
+        assert attempt.ended - attempt.at < SLOW_S + 1
+        assert spare.calls == []
+        server.script(WIRES[name], ANSWER)
+        healthy = asyncio.run(llm.generate_content_async("Hi"))
+        assert healthy.provider_name == name
+
+    @pytest.mark.parametrize("name", WIRES)
+    def test_a_timeout_after_some_text_stops_the_provider(self, server, name):
+        """A task that waits for the next text closes the stream when it is cancelled."""
+
+        async def main():
+            stream = await llm.stream_content_async("Hi")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(SLOW_S):
+                    [text async for text in stream]
+            assert attempt_of(server, name).wait(1)
+            await stream.aclose()
+            return stream
+
+        server.script(WIRES[name], faults.stall_stream(2, ANSWER))
+        llm = LLMFactory(name, [], config=settings(name, server.url))
+        stream = asyncio.run(main())
+        assert attempt_of(server, name).abandoned
+        assert [each.outcome for each in stream.response.attempts] == ["closed"]
+        assert stream.text.startswith("one")
+
+    def test_leaving_the_block_stops_the_provider(self, server):
+        """`async with` closes what is not over, and the response says so."""
+
+        async def main():
+            async with await llm.stream_content_async("Hi") as stream:
+                async for _ in stream:
+                    break
+            assert [text async for text in stream] == []
+            return stream.response
+
+        server.script("anthropic", faults.stall_stream(2, ANSWER))
+        llm = claude(server)
+        response = asyncio.run(main())
+        assert response.metadata["error_kind"] == "closed"
+        assert attempt_of(server, "claude").wait(1)
+        assert attempt_of(server, "claude").abandoned
+
+    def test_a_stream_that_is_dropped_is_closed(self, server):
+        """Nobody holds it any more: its connection goes too."""
+
+        async def main():
+            async for _ in await llm.stream_content_async("Hi"):
+                break
+
+        server.script("anthropic", faults.stall_stream(2, ANSWER))
+        llm = claude(server)
+        asyncio.run(main())
+        gc.collect()
+        assert attempt_of(server, "claude").wait(1)
+        assert attempt_of(server, "claude").abandoned
+
+    def test_a_cancelled_restart_stops_the_second_provider(self, server):
+        """Whoever answers at that moment is stopped."""
+
+        async def main():
+            stream = await llm.stream_content_async("Hi", on_interrupt="restart")
+            async with asyncio.timeout(0.5):
+                [text async for text in stream]
+
+        server.script("anthropic", faults.cut_stream(1, step=ANSWER))
+        server.script("openai", faults.hang)
+        config = settings("claude", server.url) | settings("openai", server.url)
+        llm = LLMFactory("claude", ["openai"], config=config)
+        with pytest.raises(TimeoutError):
+            asyncio.run(main())
+        (attempt,) = server.attempts("openai")
+        assert attempt.wait(1)
+        assert attempt.abandoned
+
+    def test_closing_twice_is_harmless(self):
+        """As is closing what is over."""
+
+        async def main():
+            stream = await llm.stream_content_async("Hi")
+            await asyncio.gather(stream.aclose(), stream.aclose())
+            await stream.aclose()
+            return stream.response
+
+        llm = chain(Piecewise("a", "b"))
+        assert asyncio.run(main()).metadata["error_kind"] == "closed"
+
+    def test_a_slot_is_free_again(self, server):
+        """A cancelled stream gives back its place among the calls at once."""
+
+        async def main():
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(SLOW_S):
+                        await llm.stream_content_async("Hi")
+            server.script("anthropic", ANSWER)
+            return await llm.generate_content_async("Hi", deadline=5)
+
+        server.script("anthropic", faults.hang)
+        llm = claude(server, LLM_CLAUDE_MAX_CONCURRENCY=1)
+        assert asyncio.run(main()).content == "one two three four"
+
+
+def attempt_of(server: FaultServer, name: str):
+    (attempt,) = server.attempts(WIRES[name])
+    return attempt
+
+
+def test_no_executor_of_a_loop_is_used(monkeypatch, fake):
+    """Its end would be waited for at the end of the loop."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "run_in_executor", None)
+        return await chain(fake).generate_content_async("Hi")
+
+    assert asyncio.run(main()).success
+
+
+def test_threads_are_kept_for_the_next_calls(fake):
+    """A thread for each call would be slow, and one that stays busy a leak."""
+
+    async def main():
+        for _ in range(50):
+            await llm.generate_content_async("Hi")
+        return threading.active_count()
+
+    llm = chain(fake)
+    before = threading.active_count()
+    assert asyncio.run(main()) - before <= 2

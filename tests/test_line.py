@@ -1,0 +1,63 @@
+"""A connection that another thread may cut."""
+
+import contextvars
+
+import pytest
+
+from flask_llm.line import Line, current_line
+
+
+def test_cutting_hangs_up():
+    """Once a connection is there, it is ended at once."""
+    line, ended = Line(), []
+    line.attach(lambda: ended.append(1))
+    assert (line.is_cut, ended) == (False, [])
+    line.cut()
+
+    assert (line.is_cut, ended) == (True, [1])
+
+
+def test_a_connection_that_comes_too_late_is_hung_up():
+    """A stream may be closed while its provider is still being connected to."""
+    line, ended = Line(), []
+    line.cut()
+    line.attach(lambda: ended.append(1))
+
+    assert ended == [1]
+
+
+def test_the_last_connection_counts():
+    """A redirect or a second try replaces the one before."""
+    line, ended = Line(), []
+    line.attach(lambda: ended.append("first"))
+    line.attach(lambda: ended.append("second"))
+    line.cut()
+
+    assert ended == ["second"]
+
+
+def test_an_ended_connection_is_no_error():
+    """Shutting down what is closed already may fail."""
+    line = Line()
+    line.attach(lambda: 1 / 0)
+    line.cut()
+    line.cut()
+
+    assert line.is_cut
+
+
+def test_who_ends_the_caller_is_heard():
+    """Only errors are nobody's business."""
+
+    def hang_up():
+        raise KeyboardInterrupt
+
+    line = Line()
+    line.attach(hang_up)
+    with pytest.raises(KeyboardInterrupt):
+        line.cut()
+
+
+def test_there_is_no_line_outside_of_streams():
+    """So that a plain call attaches nothing."""
+    assert contextvars.Context().run(current_line.get) is None

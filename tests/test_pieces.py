@@ -1,0 +1,142 @@
+"""What is done to the texts of a stream on their way."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flask_llm.errors import BadAnswerError
+from flask_llm.pieces import cut_at, texts, until, visible
+
+letters = st.text("ab \n", max_size=12)
+stops = st.lists(st.text("ab \n", min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+class Source:
+    """A generator of texts that notes whether it was closed early."""
+
+    def __init__(self, pieces):
+        self.closed = False
+        self.drawn = 0
+        self.run = self._run(pieces)
+
+    def _run(self, pieces):
+        try:
+            for each in pieces:
+                self.drawn += 1
+                yield each
+        except GeneratorExit:
+            self.closed = True
+            raise
+        return "the end"
+
+
+def drained(generator):
+    """Return what a generator yields, and what it returns."""
+    found = []
+    while True:
+        try:
+            found.append(next(generator))
+        except StopIteration as end:
+            return found, end.value
+
+
+@given(st.lists(letters, max_size=6), stops)
+def test_until_is_cut_at_of_the_whole(pieces, stops):
+    """However a text is split, it ends where the whole of it would."""
+    found, _ = drained(until(Source(pieces).run, stops))
+
+    assert "".join(found) == cut_at("".join(pieces), stops)
+    assert all(found)
+
+
+@given(st.lists(letters, max_size=6), stops)
+def test_until_tells_whether_it_left_early(pieces, stops):
+    """What the source returns is known only if it was read to its end."""
+    _, result = drained(until(Source(pieces).run, stops))
+    whole = "".join(pieces)
+
+    if cut_at(whole, stops) == whole:
+        assert result == "the end"
+    else:
+        assert result is None
+
+
+def test_until_closes_what_it_leaves():
+    """A provider that goes on behind a stop text is told to end."""
+    source = Source(["one STO", "P two", " three"])
+
+    assert drained(until(source.run, ["STOP"])) == (["one "], None)
+    assert (source.closed, source.drawn) == (True, 2)
+
+
+def test_until_holds_back_no_more_than_it_must():
+    """A text that begins no stop text goes on at once."""
+    held = until(Source(["one S", "un", " two"]).run, ["STOP"])
+
+    assert [next(held), next(held), next(held)] == ["one ", "Sun", " two"]
+
+
+@given(st.lists(letters, max_size=6))
+def test_visible_loses_nothing_that_can_be_seen(pieces):
+    """What is held back comes with the first letter, or never if there is none."""
+    found, result = drained(visible(Source(pieces).run))
+    whole = "".join(pieces)
+
+    assert "".join(found) == (whole if whole.strip() else "")
+    assert not found or found[0].strip()
+    assert result == "the end"
+
+
+def test_visible_passes_on_without_delay():
+    """After the first visible text each one comes as it is."""
+    source = Source(["\n", " ", "a", "\n", "b"])
+    seen = visible(source.run)
+
+    assert next(seen) == "\n a"
+    assert source.drawn == 3
+    assert drained(seen) == (["\n", "b"], "the end")
+
+
+@pytest.mark.parametrize("wrap", [texts, visible, lambda it: until(it, ["x"])])
+def test_closing_reaches_the_source(wrap):
+    """The provider's stream ends with its reader's."""
+    source = Source(["a", "b"])
+    wrapped = wrap(source.run)
+    next(wrapped)
+    wrapped.close()
+
+    assert source.closed
+
+
+@pytest.mark.parametrize("odd", [None, b"a", 1])
+def test_what_is_no_text_is_a_bad_answer(odd):
+    """Also behind the first text, where an end must not be seen in a None."""
+    found = texts(iter(["a", odd, "b"]))
+
+    assert next(found) == "a"
+    with pytest.raises(BadAnswerError, match=f"streamed {type(odd).__name__}, no text"):
+        next(found)
+
+
+def test_any_iterable_is_a_stream():
+    """A list, or an SDK's own object, which is closed too; empty texts are left out."""
+
+    class Sdk:
+        closed = False
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return "a"
+
+        def close(self):
+            self.closed = True
+
+    sdk = Sdk()
+    found = texts(sdk)
+    next(found)
+    found.close()
+
+    assert sdk.closed
+    assert drained(texts(["a", "", "b"])) == (["a", "b"], None)
