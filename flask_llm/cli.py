@@ -6,7 +6,7 @@ It is found by its entry point, so that it is there even if the app cannot start
 import json
 import sys
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +16,16 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, NoAppException, ScriptInfo
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StreamInterrupted
 from .factory import LLMFactory
 from .offers import Offer, offers
+from .stream import LLMStream
 from .types import LLMResponse
 
 if TYPE_CHECKING:
     from .doctor import Finding, Subject
 
+_FIELDS = ("success", "content", "provider_name", "error", "metadata")
 _COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
@@ -50,15 +52,18 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> None:
     """Answer PROMPT through the app's chain of providers; "-" reads standard input.
 
-    Exits with 1 if no provider answers.
+    Prints the answer as it comes. Exits with 1 if no provider answers, or if the answer
+    breaks off.
     """
     if prompt == "-":
         prompt = sys.stdin.read()
-    response = _llm().generate_content(prompt, temperature, max_tokens)
+    asked = (prompt, temperature, max_tokens)
     if as_json:
-        _print_json(asdict(response))
+        response = _llm().generate_content(*asked)
+        _print_json({name: getattr(response, name) for name in _FIELDS})
     else:
-        _print_answer(response)
+        response = _print_stream(_llm().stream_content(*asked))
+        _print_about(response)
     if not response.success:
         raise click.exceptions.Exit(1)
 
@@ -174,12 +179,22 @@ def _agreed(subject: "Subject", *, yes: bool) -> bool:
     return click.confirm(question, err=True)
 
 
-def _print_answer(response: LLMResponse) -> None:
-    """Print the text; who answered, or what went wrong, goes to standard error."""
+def _print_stream(stream: LLMStream) -> LLMResponse:
+    """Print an answer as it comes; return its response."""
+    with stream, suppress(StreamInterrupted):  # the response says why
+        for text in stream:
+            click.echo(text, nl=False)
+    if stream.text:
+        click.echo()
+    assert stream.response is not None  # noqa: S101  # it is over
+    return stream.response
+
+
+def _print_about(response: LLMResponse) -> None:
+    """Print who answered, or what went wrong, to standard error."""
     if not response.success:
         click.echo(response.error, err=True)
         return
-    click.echo(response.content)
     usage = response.usage
     tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
     seconds = f"{response.metadata['latency_s']:.2f} s"
