@@ -9,7 +9,8 @@ TINY_MODEL = (
     " to be wrong often. With an API key in .env, a large model answers instead."
 )
 
-_TINY = "SmolLM2-135M"
+TINY = "SmolLM2-135M"
+"""What its name begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +73,4 @@ def _tokens(response: LLMResponse) -> str:
 
 def _is_tiny(response: LLMResponse) -> bool:
     provider = response.provider_name.partition(":")[0]
-    return provider == "local" and (response.model or "").startswith(_TINY)
+    return provider == "local" and (response.model or "").startswith(TINY)

@@ -13,8 +13,11 @@ from flask import (
     request,
 )
 
+from flask_llm.web import event_stream
+
+from . import broken
 from .mails import BY_ID, SAMPLES, Mail
-from .report import Report
+from .report import TINY, TINY_MODEL, Report
 from .services.agent_service import AgentService
 
 inbox = Blueprint("inbox", __name__)
@@ -23,14 +26,14 @@ inbox = Blueprint("inbox", __name__)
 @inbox.get("/")
 def index() -> str:
     """Show every mail."""
-    return render_template("inbox.html", mails=SAMPLES)
+    return _page()
 
 
 @inbox.post("/mails/<mail_id>/classify")
 def classify(mail_id: str) -> Response:
     """Show what kind of mail it is."""
     mail = _mail(mail_id)
-    found = AgentService().classify(mail)
+    found = _agent().classify(mail)
     report = Report.of(found.response)
     return _answer(
         mail,
@@ -43,9 +46,11 @@ def classify(mail_id: str) -> Response:
 
 @inbox.post("/mails/<mail_id>/draft")
 def draft(mail_id: str) -> Response:
-    """Show a draft of a reply."""
+    """Show a draft of a reply; to the script while it is written."""
     mail = _mail(mail_id)
-    response = AgentService().draft_reply(mail)
+    if _prefers("text/event-stream"):
+        return event_stream(_agent().draft(mail))
+    response = _agent().draft_reply(mail)
     return _answer(mail, Report.of(response), draft=response.content)
 
 
@@ -59,23 +64,38 @@ def _mail(mail_id: str) -> Mail:
     return BY_ID.get(mail_id) or abort(404)
 
 
+def _agent() -> AgentService:
+    return AgentService(broken.chain(request.form.get("primary", "")))
+
+
 def _answer(mail: Mail, report: Report, **found: Any) -> Response:
     """Return the result as JSON for the script, else as a page.
 
     503 says that the failure lies with the providers, and that it may pass.
     """
     result = {"mail": mail.id, "report": report, **found}
-    if _wants_json():
+    if _prefers("application/json"):
         # One template renders both ways, and it is the one that escapes.
         html = render_template("_result.html", result=result)
         answer = jsonify(result | {"html": html})
     else:
-        page = render_template("inbox.html", mails=SAMPLES, result=result)
-        answer = make_response(page)
+        answer = make_response(_page(result))
     answer.status_code = 200 if report.success else 503
     return answer
 
 
-def _wants_json() -> bool:
-    offered = ["text/html", "application/json"]
-    return request.accept_mimetypes.best_match(offered) == "application/json"
+def _page(result: dict[str, Any] | None = None) -> str:
+    return render_template(
+        "inbox.html",
+        mails=SAMPLES,
+        result=result,
+        choices=broken.CHOICES,
+        chosen=request.form.get("primary", ""),
+        tiny=TINY,
+        tiny_note=TINY_MODEL,
+    )
+
+
+def _prefers(mimetype: str) -> bool:
+    """Return whether it is asked for, rather than a page."""
+    return request.accept_mimetypes.best_match(["text/html", mimetype]) == mimetype

@@ -7,7 +7,9 @@ from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
 from .factory import LLMFactory
+from .filtering import Filters
 from .reader import use_ambient
+from .web import AppFactory, api_bp
 
 _NAME = "llm"
 
@@ -20,9 +22,18 @@ class FlaskLLM:
 
     Args:
         app: The app, or None to call `init_app` later.
+
+    Attributes:
+        prompt_filter: Decorator that adds a filter of prompts; see `flask_llm.filters`.
+            It holds for every app, whether `init_app` was called before or comes
+            later; `app.llm.prompt_filter` is for one app, and its filters come after.
+        output_filter: The same for answers.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
+        self._filters = Filters()
+        self.prompt_filter = self._filters.prompt_filter
+        self.output_filter = self._filters.output_filter
         if app is not None:
             self.init_app(app)
 
@@ -45,9 +56,8 @@ class FlaskLLM:
                 " init_app(app) once; import the FlaskLLM object where you need it."
             )
         from .cli import llm_commands
-        from .web import api_bp
 
-        factory = LLMFactory(config=app.config, sender=app)
+        factory = AppFactory(config=app.config, sender=app, filters=self._filters)
         app.register_blueprint(api_bp, url_prefix=factory.config.url_prefix)
         app.cli.add_command(llm_commands)
         app.extensions[_NAME] = factory
@@ -69,7 +79,7 @@ def _warm_up(app: Flask, factory: LLMFactory) -> None:
         request_started.connect(warm_up.start, app)
 
 
-def _current_factory() -> LLMFactory:
+def _current_factory() -> AppFactory:
     factory = current_app.extensions.get(_NAME)
     if factory is None:
         raise RuntimeError("This app has no FlaskLLM yet: call FlaskLLM(app) first.")
@@ -80,7 +90,7 @@ def _current_config() -> Mapping[str, Any]:
     return current_app.config if has_app_context() else {}
 
 
-current_llm: LLMFactory = LocalProxy(_current_factory)  # type: ignore[assignment]  # acts as one
+current_llm: AppFactory = LocalProxy(_current_factory)  # type: ignore[assignment]  # acts as one
 """The current app's factory; `current_app.llm` for editors and type checkers."""
 
 use_ambient(_current_config)

@@ -72,6 +72,7 @@ FLOORS = [
     ["doctor"],
     ["testing.fake", "testing.fork", "testing.server"],
     ["testing.basics", "testing.replies"],
+    ["testing.chats"],
     ["testing.in_process", "testing.wired"],
     ["testing.failures", "testing.keys"],
     ["testing.contract"],

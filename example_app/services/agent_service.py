@@ -4,7 +4,7 @@ import logging
 import re
 from dataclasses import dataclass
 
-from flask_llm import LLMFactory, LLMResponse, current_llm
+from flask_llm import LLMFactory, LLMResponse, LLMStream, current_llm
 
 from ..mails import Mail
 from . import prompts
@@ -68,11 +68,27 @@ class AgentService:
             mail: The mail to reply to. Its text may steer what the draft says, so
                 nothing must be sent unread.
         """
-        return self._ask(prompts.reply(mail), _REPLY_TOKENS)
+        return self._ask(prompts.reply(mail), _REPLY_TOKENS, prompts.REPLY_SYSTEM)
 
-    def _ask(self, prompt: str, max_tokens: int) -> LLMResponse:
+    def draft(self, mail: Mail) -> LLMStream:
+        """Write the same reply before the reader's eyes.
+
+        Args:
+            mail: As for `draft_reply`.
+
+        Returns:
+            The texts as they come. If a provider breaks off, the next one begins anew.
+        """
+        return self._llm.stream_content(
+            prompts.reply(mail),
+            max_tokens=_REPLY_TOKENS,
+            system=prompts.REPLY_SYSTEM,
+            on_interrupt="restart",
+        )
+
+    def _ask(self, prompt: str, max_tokens: int, system: str = "") -> LLMResponse:
         response = self._llm.generate_content(
-            prompt, temperature=0.0, max_tokens=max_tokens
+            prompt, temperature=0.0, max_tokens=max_tokens, system=system
         )
         if response.success:
             logger.info("Using %s for generation", response.provider_name)

@@ -27,6 +27,9 @@ Untrusted data:
 Which one word describes the email best (or is it unknown): {labels}? \
 Answer with one word."""
 
+REPLY_SYSTEM = "You write replies to emails for a small software company."
+"""What a model is told before it drafts a reply."""
+
 _REPLY = """\
 Untrusted data:
 <mail>{mail}</mail>
@@ -42,7 +45,7 @@ def classification(mail: Mail) -> str:
 
 
 def reply(mail: Mail) -> str:
-    """Return the prompt that asks for a reply."""
+    """Return the prompt that asks for a reply, to go with `REPLY_SYSTEM`."""
     return _REPLY.format(mail=_quoted(mail))
 
 

@@ -1,5 +1,5 @@
 // Sends the forms without leaving the page. Everything works without this file, too.
-"use strict";
+import { Draft } from "./draft.js";
 
 const plain = (text) => {
   const line = document.createElement("p");
@@ -8,18 +8,21 @@ const plain = (text) => {
   return line;
 };
 
-const ask = async (form) => {
-  const answer = await fetch(form.action, {
+const send = async (button, type, signal) => {
+  const answer = await fetch(button.formAction, {
     method: "POST",
-    headers: { Accept: "application/json" },
+    headers: { Accept: type },
+    body: new URLSearchParams(new FormData(button.form)),
+    signal,
   });
-  if (!answer.headers.get("Content-Type")?.startsWith("application/json")) {
+  if (!answer.headers.get("Content-Type")?.startsWith(type)) {
     throw new Error(`The server answered with HTTP ${answer.status}.`);
   }
-  return answer.json();
+  return answer;
 };
 
-const show = (mail, found) => {
+const classify = async (mail, button) => {
+  const found = await (await send(button, "application/json")).json();
   // Rendered and escaped by the same template as the page without a script.
   mail.querySelector(".result").innerHTML = found.html;
   if (!found.label) return;
@@ -28,6 +31,11 @@ const show = (mail, found) => {
   chip.textContent = found.label;
   document.querySelector(`[data-chip="${CSS.escape(found.mail)}"]`).replaceChildren(chip);
 };
+
+const draft = (mail, button) =>
+  new Draft(mail.querySelector(".result")).write((signal) =>
+    send(button, "text/event-stream", signal),
+  );
 
 const busy = (mail, button) => {
   const label = button.textContent;
@@ -45,12 +53,12 @@ const busy = (mail, button) => {
 
 document.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const mail = event.target.closest(".mail");
-  const button = event.target.querySelector("button");
+  const button = event.submitter;
+  const mail = button.closest(".mail");
   if (button.hasAttribute("aria-disabled")) return;
   const done = busy(mail, button);
   try {
-    show(mail, await ask(event.target));
+    await ("streams" in button.dataset ? draft : classify)(mail, button);
   } catch (error) {
     const text = error instanceof TypeError ? "The server does not answer." : error.message;
     mail.querySelector(".result").replaceChildren(plain(text));

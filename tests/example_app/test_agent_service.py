@@ -136,6 +136,32 @@ def test_draft_reply():
     assert fake.calls[0].prompt == prompts.reply(MAIL)
 
 
+def test_a_draft_is_a_conversation():
+    """What the app wants is told apart from what the mail says."""
+    agent, fake = service("Dear Priya, …")
+    agent.draft_reply(MAIL)
+    assert fake.calls[0].system == prompts.REPLY_SYSTEM
+    assert prompts.REPLY_SYSTEM not in fake.calls[0].prompt
+
+
+def test_a_draft_that_is_streamed():
+    """It is asked for like the whole one, and comes piece by piece."""
+    agent, fake = service("Dear Priya, …")
+    with agent.draft(MAIL) as stream:
+        assert [*stream] == ["Dear ", "Priya, ", "…"]
+    agent.draft_reply(MAIL)
+    assert fake.calls[0] == fake.calls[1]
+
+
+def test_a_streamed_draft_begins_anew():
+    """A provider that breaks off leaves nothing behind in the next one's draft."""
+    broken = FakeProvider(["Dear ", QuotaError()])
+    llm = LLMFactory(broken, [FakeProvider("Hello", name="second")], config={})
+    with AgentService(llm).draft(MAIL) as stream:
+        assert [*stream] == ["Dear ", "", "Hello"]
+        assert stream.text == "Hello"
+
+
 def test_a_failed_draft_is_a_failed_response():
     """A draft that failed says so, and holds no text."""
     response = service(QuotaError())[0].draft_reply(MAIL)

@@ -30,14 +30,20 @@ class Page(HTMLParser):
         super().__init__()
         self.tags = []
         self.words = ""
+        self.hidden = False
         self.feed(html)
         self.text = " ".join(self.words.split())
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
+        self.hidden |= tag == "template"
+
+    def handle_endtag(self, tag):
+        self.hidden &= tag != "template"
 
     def handle_data(self, data):
-        self.words += f"{data} "
+        if not self.hidden:
+            self.words += f"{data} "
 
     def addresses(self):
         names = ("href", "src", "action", "formaction", "srcset", "data")
@@ -104,7 +110,9 @@ def test_nothing_is_inline_or_from_elsewhere(step, method, path):
     assert not [each for each in page.addresses() if each.startswith("//")]
 
 
-@pytest.mark.parametrize("path", ["inbox.css", "inbox.js", "favicon.svg"])
+@pytest.mark.parametrize(
+    "path", ["inbox.css", "inbox.js", "draft.js", "sse.js", "favicon.svg"]
+)
 def test_the_files_load_nothing_from_elsewhere(path):
     """Neither style nor script nor icon fetches from another host."""
     with browser().get(f"/static/{path}") as answer:
@@ -182,6 +190,25 @@ def test_a_page_is_the_default(accept):
     """Whoever does not prefer JSON gets the page."""
     answer, _ = post(browser("payment"), CLASSIFY, Accept=accept)
     assert answer.mimetype == "text/html"
+
+
+def test_a_streamed_draft():
+    """The script gets the draft as events, under the same policy as any answer."""
+    answer = browser("Dear Priya").post(DRAFT, headers={"Accept": "text/event-stream"})
+    assert (answer.status_code, answer.mimetype) == (200, "text/event-stream")
+    assert 'event: delta\ndata: {"text": "Priya"}\n\n' in answer.text
+    assert "event: done\n" in answer.text
+    assert "Content-Security-Policy" in answer.headers
+
+
+def test_a_streamed_draft_of_an_unknown_mail():
+    """It is an ordinary 404, and no model is asked."""
+    fake = FakeProvider()
+    chain = {"LLM_PRIMARY_PROVIDER": fake, "LLM_FALLBACK_PROVIDERS": []}
+    client = create_app(chain).test_client()
+    answer = client.post("/mails/x/draft", headers={"Accept": "text/event-stream"})
+    assert answer.status_code == 404
+    assert fake.calls == []
 
 
 def test_attempts_before_the_answer():
