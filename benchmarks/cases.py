@@ -19,7 +19,7 @@ from flask_llm.testing import FakeProvider
 
 from .measure import Call, Paired, Plan, Spread
 from .report import Row
-from .upstream import Upstream
+from .upstream import CHUNKS, Upstream
 
 PROMPT = "Classify this email in one word: please refund my second payment."
 TIMEOUT_S = 30.0
@@ -80,6 +80,20 @@ def added(times: Paired, limit: float | None) -> tuple[str, str, bool | None]:
     return figure, f"≤ {_us(limit)} µs", spread.median <= limit
 
 
+def added_per_chunk(times: Paired, limit: float | None) -> tuple[str, str, bool | None]:
+    """Tell what ours takes more for each chunk of a stream."""
+    low, middle, high = (each * 1e6 / CHUNKS for each in times.added)
+    base, ours = (each * 1e6 / CHUNKS for each in times.walls)
+    cpu = times.added_cpu * 1e6 / CHUNKS
+    figure = (
+        f"{middle:+.1f} µs ({low:.1f} to {high:.1f}), CPU {cpu:+.1f} µs;"
+        f" {base:.0f} → {ours:.0f} µs"
+    )
+    if limit is None:
+        return figure, "", None
+    return figure, f"≤ {_us(limit)} µs", times.added.median <= limit * CHUNKS
+
+
 def falls_behind(times: Paired, limit: float | None) -> tuple[str, str, bool | None]:
     """Tell how many calls per second ours makes less."""
     spread = Spread(*(-100 * each for each in times.slower))
@@ -101,11 +115,16 @@ def _us(seconds: float, sign: str = "-") -> str:
 
 
 @cache  # a client takes 50 ms to make
-def bare(url: str) -> Call:
-    """Return a call of the SDK itself, as `ClaudeProvider` makes it."""
-    client = anthropic.Anthropic(
+def client_at(url: str) -> anthropic.Anthropic:
+    """Return a client of the SDK itself, set up as in `ClaudeProvider`."""
+    return anthropic.Anthropic(
         api_key=_KEY, base_url=url, timeout=TIMEOUT_S, max_retries=0
     )
+
+
+def bare(url: str) -> Call:
+    """Return a call of the SDK itself, as `ClaudeProvider` makes it."""
+    client = client_at(url)
 
     def call() -> str:
         message = client.messages.create(
@@ -118,6 +137,46 @@ def bare(url: str) -> Call:
         return block.text if block.type == "text" else ""
 
     return call
+
+
+def bare_stream(url: str) -> Call:
+    """Return a call that reads a stream of the SDK itself to its end."""
+    client = client_at(url)
+
+    def call() -> None:
+        events = client.messages.create(
+            model=str(_MODEL),
+            max_tokens=_MAX_TOKENS,
+            messages=[{"role": "user", "content": PROMPT}],
+            thinking={"type": "disabled"},
+            stream=True,
+        )
+        with events:
+            _all_there(
+                sum(
+                    each.type == "content_block_delta"
+                    and each.delta.type == "text_delta"
+                    and bool(each.delta.text)
+                    for each in events
+                )
+            )
+
+    return call
+
+
+def our_stream(llm: LLMFactory, **arguments: Any) -> Call:
+    """Return a call that reads a stream of `stream_content` to its end."""
+
+    def call() -> None:
+        with llm.stream_content(PROMPT, **arguments) as stream:
+            _all_there(sum(1 for _ in stream))
+
+    return call
+
+
+def _all_there(chunks: int) -> None:
+    if chunks != CHUNKS:
+        raise AssertionError(f"{chunks} chunks of {CHUNKS}")
 
 
 def failing(call: Call, kind: type[Exception]) -> Call:
@@ -324,9 +383,15 @@ def threads(to: Upstream) -> Pair:
     return Pair(all_at_once(base), all_at_once(ours))
 
 
+def chunks(to: Upstream) -> Pair:
+    """Compare a stream with the SDK's."""
+    return Pair(bare_stream(to.chunks), our_stream(chain(claude(to.chunks))))
+
+
 _WIRE = Plan(rounds=400, batch=5)
 _MEMORY = Plan(rounds=300, batch=50)
 _LOAD = Plan(rounds=40, batch=1, warm_up=1)
+_LONG = Plan(rounds=12, batch=1, warm_up=1)
 
 CASES = (
     Case("a successful call, beside the bare SDK", overhead, added, 50e-6, _WIRE),
@@ -338,6 +403,13 @@ CASES = (
         _MEMORY,
     ),
     Case("a deadline on a healthy call", deadline, added, None, _WIRE),
+    Case(
+        "a chunk of a stream, beside the bare SDK",
+        chunks,
+        added_per_chunk,
+        50e-6,
+        _LONG,
+    ),
     Case("failover after a 429, beside two bare calls", after_429, added, 1e-3, _WIRE),
     Case(
         "failover after a refused connection, beside two bare calls",

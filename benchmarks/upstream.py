@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 
 SLOW_S = 0.02
+CHUNKS = 2000
 LONG_S = 3600
 _REDIS_STARTS_S = 5.0
 
@@ -32,6 +33,7 @@ class Upstream(NamedTuple):
         limited: Says 429 each time.
         resting: Says 429, and to come back in an hour.
         slow: Answers after 20 ms.
+        chunks: Answers at length, in a stream of `CHUNKS` chunks.
         closed: Nobody listens there.
         redis: A Redis, or None if there is no `redis-server` here.
         folder: For files.
@@ -41,6 +43,7 @@ class Upstream(NamedTuple):
     limited: str
     resting: str
     slow: str
+    chunks: str
     closed: str
     redis: str | None
     folder: Path
@@ -60,6 +63,7 @@ def upstream() -> Iterator[Upstream]:
             limited=f"{url}/limited",
             resting=f"{url}/resting",
             slow=f"{url}/slow",
+            chunks=f"{url}/chunks",
             closed=closed,
             redis=redis,
             folder=Path(folder),
@@ -130,6 +134,7 @@ def _serve() -> None:
         "limited": faults.rate_limited(),
         "resting": faults.rate_limited(LONG_S),
         "slow": faults.slow_first_byte(SLOW_S, faults.ECHO),
+        "chunks": faults.OK(text="word " * CHUNKS),
     }
 
     def choose(attempt: Any) -> Any:

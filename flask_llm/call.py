@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .answers import is_cut
 from .errors import ProviderError
-from .filters import Filters
+from .filtering import Filters
 from .turns import Turn
 from .types import LLMResponse, Request
 from .walk import Sent, Walk

@@ -7,7 +7,7 @@ from .call import Call
 from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
-from .filters import Filters
+from .filtering import Filters
 from .lane import Lane
 from .outcome import Outcome
 from .retry import RetryPolicy, StreamLimits

@@ -186,7 +186,7 @@ def _print_stream(stream: LLMStream) -> LLMResponse:
             click.echo(text, nl=False)
     if stream.text:
         click.echo()
-    assert stream.response is not None  # noqa: S101  # it is over
+    assert stream.response is not None  # it is over
     return stream.response
 
 

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
+from operator import attrgetter, methodcaller
 from typing import TypeVar
 
 from .config import ProviderSettings, fingerprint
@@ -93,16 +94,16 @@ class ChainEntry:
     @property
     def longest_attempt(self) -> float:
         """The most seconds that an attempt may take."""
-        return self._at_least_timeout(lambda: self.provider.longest_attempt)
+        return self._at_least_timeout(attrgetter("longest_attempt"))
 
     @property
     def patience(self) -> float:
         """The most seconds that the next attempt may take."""
-        return self._at_least_timeout(lambda: self.provider.patience())
+        return self._at_least_timeout(methodcaller("patience"))
 
-    def _at_least_timeout(self, told: Callable[[], float]) -> float:
+    def _at_least_timeout(self, told: Callable[[LLMProvider], float]) -> float:
         try:
-            return max(self.timeout, float(told()))
+            return max(self.timeout, float(told(self.provider)))
         except Exception:  # noqa: BLE001  # a stranger's attribute may be anything
             return self.timeout
 

@@ -12,7 +12,7 @@ from .clock import SYSTEM, Clock
 from .config import LLMConfig
 from .endpoints import Directory
 from .entry import ChainEntry
-from .filters import Filters
+from .filtering import Filters
 from .generation import Generation
 from .messages import Message
 from .providers.base import LLMProvider

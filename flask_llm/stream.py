@@ -1,6 +1,5 @@
 """What a caller reads a streamed answer from."""
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -44,7 +43,8 @@ class LLMStream(Iterator[str]):
 
     The first text is there when this is made, unless all providers have failed: then
     there is none, and `response` says why. For one reader at a time. Use it in a `with`
-    block, or call `close`, so that an abandoned answer stops at its provider.
+    block, or call `close`, so that an abandoned answer stops at its provider; one that
+    is only forgotten stops there too, but no signal tells of it.
 
     Attributes:
         response: The answer of the whole call, when there is no text to come: with the
@@ -176,8 +176,9 @@ class LLMStream(Iterator[str]):
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # it may be only half made
-            self.close()
+        # No more than that: the collector may run where a lock is held.
+        if self._opened is not None:
+            self._opened.texts.cut()
 
 
 class WholeStream(LLMStream):

@@ -10,7 +10,7 @@ from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
 from .errors import ProviderError, SchemaError
-from .filters import Filters
+from .filtering import Filters
 from .lane import Lane
 from .outcome import Outcome
 from .retry import ONCE, RetryPolicy

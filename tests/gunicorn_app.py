@@ -1,10 +1,12 @@
-"""The app that `test_gunicorn` runs: one route asks a model, one never waits.
+"""The app that gunicorn runs in tests: two routes ask a model, one never waits.
 
 LLM_TEST_PROVIDERS names the providers. Each is asked once while this is imported, which
 with `--preload` is before the fork.
 """
 
 import os
+import threading
+from pathlib import Path
 
 from flask import Flask, request
 
@@ -32,7 +34,20 @@ def ask(name):
     return {"content": response.content, "error": response.error, "pid": os.getpid()}
 
 
+@app.get("/stream")
+def stream():
+    """Answer with server-sent events."""
+    return app.llm.stream_response(request.args["prompt"])
+
+
 @app.get("/health")
 def health():
-    """Answer at once."""
-    return {"pid": os.getpid()}
+    """Answer at once, with what the process holds."""
+    threads = [each.name for each in threading.enumerate()]
+    return {"pid": os.getpid(), "threads": threads, "files": _open_files()}
+
+
+def _open_files():
+    """Return how many files and sockets are open, where the system tells."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0

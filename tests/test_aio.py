@@ -6,7 +6,8 @@ import gc
 import inspect
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,9 +17,9 @@ from wired import WIRES, loaded, settings
 
 from flask_llm import FlaskLLM, LLMFactory, LLMProvider, LLMResponse
 from flask_llm.errors import StreamInterrupted, TransientError
+from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
-from flask_llm.workers import Workers
 
 ANSWER = faults.OK(text="one two three four")
 SLOW_S = 0.2
@@ -131,10 +132,12 @@ class TestTheCalls:
         async def main():
             async with await llm.stream_content_async("Hi") as stream:
                 assert stream.response is None
+                assert stream.attempts == ()
                 assert await anext(stream) == "a"
                 assert stream.text == "a"
                 assert stream.provider_name == "piecewise"
                 assert [text async for text in stream] == ["b", "c"]
+            assert stream.attempts == stream.response.attempts
             return stream.response
 
         llm = chain(Piecewise("a", "b", "c"))
@@ -147,9 +150,9 @@ class TestTheCalls:
         """Editors and `help` show the arguments of the call without a loop."""
         method = getattr(LLMFactory, f"{name}_async")
         shape = inspect.signature(method)
-        assert shape.parameters == inspect.signature(
-            getattr(LLMFactory, name)
-        ).parameters
+        assert (
+            shape.parameters == inspect.signature(getattr(LLMFactory, name)).parameters
+        )
         assert method.__name__ == f"{name}_async"
         assert name in method.__doc__
         assert inspect.iscoroutinefunction(method)
@@ -404,6 +407,25 @@ class TestCancelling:
         assert asyncio.run(main()) < AT_ONCE_S
         gate.open.set()
 
+    def test_an_answer_for_a_cancelled_task_is_dropped(self):
+        """It makes no noise in the loop."""
+
+        async def main():
+            loop, noise = asyncio.get_running_loop(), []
+            loop.set_exception_handler(lambda loop, told: noise.append(told))
+            task = asyncio.ensure_future(llm.generate_content_async("Hi"))
+            while not gate.entered.acquire(blocking=False):
+                await asyncio.sleep(0.001)
+            task.cancel()
+            gate.open.set()
+            await asyncio.sleep(0.05)
+            assert gate.calls
+            return noise
+
+        gate = Gate()
+        llm = chain(gate)
+        assert asyncio.run(main()) == []
+
     def test_a_timeout_of_asyncio_holds(self):
         """For calls, and it is the caller's own error."""
 
@@ -430,12 +452,14 @@ class TestCancelling:
         server.script(WIRES[name], faults.hang)
         spare = FakeProvider("b", name="second")
         llm = LLMFactory(name, [spare], config=settings(name, server.url))
-        with pytest.raises(TimeoutError):
+        with told_of(llm) as responses, pytest.raises(TimeoutError):
             asyncio.run(main())
         (attempt,) = server.attempts(WIRES[name])
         assert attempt.wait(1)
         assert attempt.abandoned
         assert attempt.ended - attempt.at < SLOW_S + 1
+        (response,) = await_some(responses)
+        assert [each.outcome for each in response.attempts] == ["closed"]
         assert spare.calls == []
         server.script(WIRES[name], ANSWER)
         healthy = asyncio.run(llm.generate_content_async("Hi"))
@@ -443,7 +467,7 @@ class TestCancelling:
 
     @pytest.mark.parametrize("name", WIRES)
     def test_a_timeout_after_some_text_stops_the_provider(self, server, name):
-        """A task that waits for the next text closes the stream when it is cancelled."""
+        """A task that is cancelled while it waits closes the stream."""
 
         async def main():
             stream = await llm.stream_content_async("Hi")
@@ -451,12 +475,13 @@ class TestCancelling:
                 async with asyncio.timeout(SLOW_S):
                     [text async for text in stream]
             assert attempt_of(server, name).wait(1)
-            await stream.aclose()
+            await_some(responses)
             return stream
 
         server.script(WIRES[name], faults.stall_stream(2, ANSWER))
         llm = LLMFactory(name, [], config=settings(name, server.url))
-        stream = asyncio.run(main())
+        with told_of(llm) as responses:
+            stream = asyncio.run(main())
         assert attempt_of(server, name).abandoned
         assert [each.outcome for each in stream.response.attempts] == ["closed"]
         assert stream.text.startswith("one")
@@ -522,6 +547,25 @@ class TestCancelling:
         llm = chain(Piecewise("a", "b"))
         assert asyncio.run(main()).metadata["error_kind"] == "closed"
 
+    def test_what_is_closed_has_its_response(self, server):
+        """Even if the thread of a cancelled task is still busy with it."""
+
+        async def main():
+            stream = await llm.stream_content_async("Hi")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(SLOW_S):
+                    [text async for text in stream]
+            await stream.aclose()
+            return stream.response
+
+        def slow(sender, event):
+            time.sleep(0.1)
+
+        server.script("anthropic", faults.stall_stream(2, ANSWER))
+        llm = claude(server)
+        with generation_finished.connected_to(slow, sender=llm):
+            assert asyncio.run(main()).metadata["error_kind"] == "closed"
+
     def test_a_slot_is_free_again(self, server):
         """A cancelled stream gives back its place among the calls at once."""
 
@@ -536,6 +580,27 @@ class TestCancelling:
         server.script("anthropic", faults.hang)
         llm = claude(server, LLM_CLAUDE_MAX_CONCURRENCY=1)
         assert asyncio.run(main()).content == "one two three four"
+
+
+@contextmanager
+def told_of(llm: LLMFactory) -> Iterator[list[LLMResponse]]:
+    """Collect the responses that a signal tells of, until the last one is there."""
+    responses = []
+
+    def told(sender, event):
+        responses.append(event.response)
+
+    with generation_finished.connected_to(told, sender=llm):
+        yield responses
+        await_some(responses)
+
+
+def await_some(items: list) -> list:
+    """Return a list once there is something in it, which another thread puts there."""
+    until = time.monotonic() + 2
+    while not items and time.monotonic() < until:
+        time.sleep(0.001)
+    return items
 
 
 def attempt_of(server: FaultServer, name: str):

@@ -9,7 +9,7 @@ from flask_llm.circuit import BreakerPolicy
 from flask_llm.config import LLMConfig, ProviderSettings
 from flask_llm.errors import ConfigurationError
 from flask_llm.reader import Reader
-from flask_llm.retry import PRESETS, RetryPolicy
+from flask_llm.retry import PRESETS, RetryPolicy, StreamLimits
 
 
 def read(**mapping):
@@ -262,3 +262,39 @@ def test_processes_agree_on_a_circuit():
     twin = replace(usual, entry="vertex:x", options={"credentials": object()})
 
     assert usual.fingerprint() == twin.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("mapping", "limits"),
+    [
+        ({}, StreamLimits(None, None)),
+        ({"LLM_RETRY_PRESET": "web"}, StreamLimits(10, 10)),
+        (
+            {"LLM_RETRY_PRESET": "web", "LLM_STALL_TIMEOUT": "none"},
+            StreamLimits(10, None),
+        ),
+        ({"LLM_FIRST_TOKEN_TIMEOUT": "4.5"}, StreamLimits(4.5, None)),
+        ({"LLM_STALL_TIMEOUT": 3}, StreamLimits(None, 3)),
+    ],
+)
+def test_the_limits_of_a_stream(mapping, limits):
+    """By the preset, or each as it is set alone."""
+    assert read(**mapping)[0].limits == limits
+
+
+@pytest.mark.parametrize(
+    "key", ["LLM_FIRST_TOKEN_TIMEOUT", "LLM_STALL_TIMEOUT", "LLM_HEARTBEAT"]
+)
+@pytest.mark.parametrize("value", ["0", "-1", "soon", True, "86401"])
+def test_a_limit_of_a_stream_is_seconds(key, value):
+    """A fault names the key; "none" is no heartbeat's value."""
+    settings, faults = read(**{key: value})
+
+    assert [each.partition(" ")[0] for each in faults] == [key]
+    assert settings.heartbeat == 15
+
+
+def test_a_heartbeat_is_always_there():
+    """Without one a client that has gone would never be noticed."""
+    assert read(LLM_HEARTBEAT="2.5")[0].heartbeat == 2.5
+    assert read(LLM_HEARTBEAT="none")[1]

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from flask_llm import LLMFactory, LLMResponse
+from flask_llm import LLMFactory, LLMProvider, LLMResponse
 from flask_llm.config import ProviderSettings
 from flask_llm.entry import ChainEntry
 from flask_llm.errors import (
@@ -380,3 +380,121 @@ def test_the_longest_attempt_is_a_number_whatever_a_stranger_says(odd, seconds):
     fake.longest_attempt = odd
 
     assert ChainEntry.of(fake).longest_attempt == seconds
+
+
+def streamed(*script, settings=SETTINGS, request=None, secrets=()):
+    """Return the texts of a stream, and what it returns."""
+    stream = entry_of(*script, settings=settings).stream(
+        request or Request("hello"), secrets
+    )
+    texts = []
+    while True:
+        try:
+            texts.append(next(stream))
+        except StopIteration as end:
+            return texts, end.value
+
+
+def test_a_stream_is_the_answer_in_pieces():
+    """With what a whole answer would have told of itself."""
+    answer = LLMResponse(True, "one two", "x", None, {"model": "m"})
+    texts, response = streamed(answer)
+
+    assert texts == ["one ", "two"]
+    assert response.metadata == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (RuntimeError("429 slow down"), "quota"),
+        (["one ", TimeoutError()], "transient"),
+        (["one ", asyncio.CancelledError], "unknown"),
+        (LLMResponse(False, "", "x", "no", {"error_kind": "auth"}), "auth"),
+        (
+            LLMResponse(True, "half", "x", None, {"finish_reason": "SAFETY"}),
+            "content_blocked",
+        ),
+    ],
+)
+def test_a_stream_that_fails_raises_one_of_our_errors(step, kind):
+    """Wherever it stood, and under the name of its entry."""
+    with pytest.raises(ProviderError) as caught:
+        streamed(step)
+
+    assert (caught.value.kind, caught.value.provider) == (kind, "fake:big")
+
+
+def test_what_a_stream_says_is_made_presentable():
+    """On one line, and without the key."""
+    error = TransientError("bad\nkey sk-12345678", reason="no sk-12345678")
+    with pytest.raises(TransientError) as caught:
+        streamed(["one ", error], secrets=("sk-12345678",))
+
+    assert "sk-12345678" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_who_ends_the_process_is_not_held_up_by_a_stream(error):
+    """As in a plain call."""
+    with pytest.raises(error):
+        streamed(["one ", error])
+
+
+def test_closing_a_stream_closes_the_providers():
+    """Without an error, whatever that does at its end."""
+    closed = []
+
+    class Closing(FakeProvider):
+        def stream(self, request):
+            try:
+                yield "one "
+                yield "two "
+            finally:
+                closed.append(1)
+
+    stream = ChainEntry.of(Closing()).stream(Request("hello"))
+    next(stream)
+    stream.close()
+
+    assert closed == [1]
+
+
+class Rough(LLMProvider):
+    """A provider of the three-method contract."""
+
+    def generate_content(self, prompt, temperature=0.0, max_tokens=1024):
+        return LLMResponse(True, "hi", "rough")
+
+    def get_provider_name(self):
+        return "rough"
+
+    def is_available(self):
+        return True
+
+
+@pytest.mark.parametrize("made", [FakeProvider, Rough])
+def test_who_streams_piece_by_piece_is_known(made):
+    """Only for them a first text can be late before the whole is."""
+    assert ChainEntry.of(made()).streams is (made is FakeProvider)
+
+
+def test_an_answer_behind_a_stop_text_is_cut():
+    """And ended well, whatever the provider's own end was."""
+    long = LLMResponse(True, "one STOP two", "x", None, {"finish_reason": "length"})
+    request = Request("hello", stop=("two", "STOP"))
+    response = entry_of(long).ask(request)
+
+    assert (response.content, response.metadata["finish_reason"]) == ("one ", "stop")
+    assert streamed(long, request=request)[0] == ["one "]
+    with pytest.raises(ProviderError, match="empty answer"):
+        entry_of("STOP").ask(request)
+
+
+def test_an_answer_without_a_stop_text_stays():
+    """Also if it is cut at `max_tokens`."""
+    cut = LLMResponse(True, "one two", "x", None, {"finish_reason": "length"})
+    response = entry_of(cut).ask(Request("hello", stop=("STOP",)))
+
+    assert response == cut

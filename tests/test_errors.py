@@ -4,7 +4,15 @@ import pickle
 import pytest
 
 from flask_llm import errors
-from flask_llm.errors import BY_KIND, ConfigurationError, ProviderError, QuotaError
+from flask_llm.errors import (
+    BY_KIND,
+    ConfigurationError,
+    ProviderError,
+    QuotaError,
+    SchemaError,
+    StreamInterrupted,
+)
+from flask_llm.types import Attempt
 
 # Design §5: what follows from each kind.
 TABLE = {
@@ -83,6 +91,7 @@ def test_copy_changes_only_what_it_is_told():
     [
         QuotaError("a", status=429, retry_after=7.0, provider="gemini"),
         ConfigurationError(["LLM_TIMEOUT is wrong"]),
+        SchemaError("no", answer="{}", correctable=True, provider="gemini"),
     ],
 )
 def test_errors_survive_pickling(error):
@@ -103,3 +112,29 @@ def test_configuration_error_lists_every_fault():
     assert error.faults == ("A is wrong", "B is wrong")
     assert str(error).splitlines()[1:] == ["  - A is wrong", "  - B is wrong"]
     assert isinstance(error, ValueError)
+
+
+def test_an_interruption_survives_pickling():
+    """With its text, why, and every attempt."""
+    error = QuotaError("60 a minute", provider="gemini", retry_after=7.0)
+    attempts = (Attempt("gemini", "quota", 0.5, "quota exceeded"),)
+    copy = pickle.loads(pickle.dumps(StreamInterrupted("one ", error, attempts)))
+
+    assert (copy.text, copy.attempts) == ("one ", attempts)
+    assert vars(copy.error) == vars(error)
+    assert str(copy) == "gemini broke off its answer: quota exceeded: 60 a minute"
+
+
+def test_only_a_model_s_own_word_may_be_taken_elsewhere():
+    """LLM_FALLBACK_ON_BLOCKED concerns no closed stream and no deadline."""
+    final = {kind for kind, cls in BY_KIND.items() if not cls.fallbackable}
+
+    assert final == {"content_blocked", "closed", "deadline"}
+    assert {kind for kind in final if BY_KIND[kind].of_model} == {"content_blocked"}
+
+
+def test_a_closed_stream_says_nothing_of_its_provider():
+    """Neither that it works nor that it does not."""
+    cls = BY_KIND["closed"]
+
+    assert (cls.alive, cls.trips, cls.silent, cls.cooldown) == (False,) * 3 + (0.0,)

@@ -372,11 +372,11 @@ HOSTILE = [
 @pytest.mark.parametrize("piece", HOSTILE)
 @pytest.mark.parametrize("filter_", [redact_personal_data, strip_control_characters])
 def test_hostile_text_takes_linear_time(filter_, piece):
-    """A megabyte of almost-matches takes less than a second."""
+    """A megabyte of almost-matches takes a second or so, not hours."""
     text = piece * (1_000_000 // len(piece))
     began = time.process_time()
     asked(filter_, text)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""Streams out of real workers of every class: at once, to whom they belong, to an end."""
+"""Streams out of real workers of every class: prompt, unmixed, and gone when left."""
 
 import asyncio
 import json
@@ -211,33 +211,39 @@ class TestLeaving:
             self.is_well(upstream, server)
 
 
+_TWO = {"claude", "ollama"}
 CROWDS = [
     pytest.param(each.values[0], count, marks=each.marks)
     for each, count in zip(CLASSES[1:], [32, 200], strict=True)
 ]
 
+# One of each HTTP library, and then the others.
+SDKS = [
+    "claude",
+    "ollama",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in WIRES if name not in _TWO),
+]
+
 
 @pytest.mark.parametrize(("worker_class", "count"), CROWDS)
-@pytest.mark.parametrize("name", ["claude", "openai"])
+@pytest.mark.parametrize("name", SDKS)
 def test_many_streams_at_once(gunicorn, upstream, worker_class, count, name):
     """One worker has them all open, mixes none up, and keeps nothing of them."""
     limit = {f"LLM_{name.upper()}_MAX_CONCURRENCY": str(count)}
     upstream.script(WIRES[name], faults.OK)
     with gunicorn(worker_class, name=name, threads=count, **limit) as server:
-        server.get("/health")  # it has asked its first question
+        begun = server.get("/health")  # it has asked its first question
         upstream.script(WIRES[name], all_together(count))
-        held = []
         for round_ in range(2):
             prompts = [f"this is number {round_}.{n} of many" for n in range(count)]
             with ThreadPoolExecutor(count) as pool:
                 ask = partial(_answer, server)
                 answers = list(pool.map(ask, prompts))
             assert answers == [f"echo: {each}" for each in prompts]
-            held.append(server.get("/health"))
-        first, second = held
-        # They stay for a while, for the next calls.
-        assert second["threads"].count("flask-llm-call") <= count
-        assert second["files"] <= first["files"] + 2
+        # They stay for a while, for the next calls; so do connections.
+        ended = server.get("/health")
+        assert ended["threads"].count("flask-llm-call") <= count
+        assert ended["files"] <= begun["files"] + count
         attempts = upstream.attempts(WIRES[name])
         assert len(attempts) == 1 + 2 * count
         assert all(each.wait(1) and not each.abandoned for each in attempts)

@@ -1,7 +1,7 @@
 """What is done to the texts of a stream on their way."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_llm.errors import BadAnswerError
@@ -40,6 +40,8 @@ def drained(generator):
             return found, end.value
 
 
+@example(["aba", "b"], ["abab", "ba"])  # one within another that is under way
+@example(["aba", "a"], ["abab", "ba"])
 @given(st.lists(letters, max_size=6), stops)
 def test_until_is_cut_at_of_the_whole(pieces, stops):
     """However a text is split, it ends where the whole of it would."""

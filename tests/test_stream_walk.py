@@ -124,7 +124,7 @@ def test_waiting_in_short_steps_is_one_silence(clock):
 
 def test_the_deadline_ends_a_stream(clock):
     """In mid-stream: there is no time for anybody else."""
-    factory, fakes = chain(clock, [["one ", Delay(8, "two ")] + [SILENT]], ["unused"])
+    factory, fakes = chain(clock, [["one ", Delay(8, "two "), SILENT]], ["unused"])
     stream = factory.stream_content("hello", deadline=20, on_interrupt="restart")
     error = interruption(stream)
 
@@ -201,6 +201,7 @@ def test_streams_that_break_off_open_the_circuit(clock):
     [
         ([["one ", SILENT]], {"LLM_STALL_TIMEOUT": 2}, None),
         ([["one ", SILENT]], {"LLM_STALL_TIMEOUT": 2}, 25),
+        ([["one ", SILENT]], {"LLM_STALL_TIMEOUT": 2}, 6),
         ([SILENT], {"LLM_FIRST_TOKEN_TIMEOUT": 2}, None),
         ([SILENT], {"LLM_FIRST_TOKEN_TIMEOUT": 2}, 25),
     ],
@@ -244,7 +245,7 @@ def test_a_complete_stream_forgives(clock):
 def test_an_abandoned_stream_says_nothing_of_its_provider(clock):
     """It is no failure, and no answer that would make up for failures either."""
     bad = ["one ", BROKEN]
-    factory, fakes = chain(clock, [bad, bad, bad, bad, "one two", bad, "hi"], ["hi"])
+    factory, _ = chain(clock, [bad, bad, bad, bad, "one two", bad, "hi"], ["hi"])
     for _ in range(4):
         interruption(factory.stream_content("hello"))
     factory.stream_content("hello").close()
@@ -252,7 +253,7 @@ def test_an_abandoned_stream_says_nothing_of_its_provider(clock):
     interruption(factory.stream_content("hello"))
 
     assert resting(factory).startswith("cooling down after connection error")
-    factory, fakes = chain(clock, ["one two"])
+    factory, _ = chain(clock, ["one two"])
     for _ in range(9):
         factory.stream_content("hello").close()
     assert resting(factory) is None
@@ -280,9 +281,10 @@ def test_one_stream_probes_and_others_go_on(clock):
     assert factory.stream_content("hello").provider_name == "gemini"
 
 
-@pytest.mark.parametrize("way", ["closed", "forgotten"])
-def test_a_probe_that_is_abandoned_is_released(clock, way):
-    """It has shown nothing: soon somebody else may try, and the provider still rests."""
+# A forgotten stream tells nobody: its claim ends by itself, when its time is up.
+@pytest.mark.parametrize(("way", "seconds"), [("closed", 20), ("forgotten", 60)])
+def test_a_probe_that_is_abandoned_is_released(clock, way, seconds):
+    """It has shown nothing: the provider rests on, and soon another may try."""
     factory, _ = rested(clock, "one two", "one two")
     probe = factory.stream_content("hello")
     assert probe.provider_name == "gemini"
@@ -291,7 +293,7 @@ def test_a_probe_that_is_abandoned_is_released(clock, way):
     del probe
 
     assert factory.stream_content("hello").provider_name == "claude"
-    clock.now += 20
+    clock.now += seconds
     again = factory.stream_content("hello")
     assert again.provider_name == "gemini"
     list(again)
@@ -319,7 +321,7 @@ def test_a_probe_s_caller_that_is_ended_releases_it(clock):
 def test_a_quota_that_is_told_in_a_stream_is_heeded(clock):
     """A 429 inside of a 200 says when to come back, and all calls know it."""
     script = [["one ", QuotaError(retry_after=30)], "hi"]
-    factory, fakes = chain(clock, script, ["claude's"])
+    factory, _ = chain(clock, script, ["claude's"])
     interruption(factory.stream_content("hello"))
 
     assert factory.generate_content("hello").content == "claude's"

@@ -116,3 +116,42 @@ def test_request_knows_values_that_no_provider_takes(arguments, fault):
     found = Request(*arguments).fault
 
     assert found is None if fault is None else fault in found
+
+
+def test_usage_is_told_as_it_is_or_not_at_all():
+    """What is no count of tokens is no bill."""
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+
+    assert LLMResponse(True, "", "x", metadata={"usage": usage}).usage_told == usage
+    for odd in (None, {}, {"tokens": 3}, "7"):
+        assert LLMResponse(True, "", "x", metadata={"usage": odd}).usage_told is None
+
+
+@pytest.mark.parametrize(
+    ("named", "text"),
+    [
+        ({"system": None}, "system must be str, not NoneType"),
+        ({"stop": "x"}, "stop must be tuple, not str"),
+        ({"stop": (1,)}, "stop must be str, not int"),
+    ],
+)
+def test_request_refuses_wrong_types_of_more_than_a_prompt(named, text):
+    """Told by name too."""
+    with pytest.raises(TypeError, match=f"^{text}$"):
+        Request("hi", **named)
+
+
+def test_request_knows_stop_texts_that_no_provider_takes():
+    """An empty one would end every answer before it began."""
+    assert Request("hi", stop=("x", "")).fault == "stop holds an empty text"
+    assert "surrogate" in Request("hi", stop=("\ud800",)).fault
+    assert "surrogate" in Request("hi", system="\ud800").fault
+
+
+def test_a_correction_ends_with_the_user():
+    """The wrong answer is the assistant's turn, and no prefill."""
+    request = Request("Count.", system="Be exact.").corrected("one two", "no JSON")
+
+    assert [each.role for each in request.messages] == ["user", "assistant", "user"]
+    assert "no JSON" in request.messages[-1].text
+    assert (request.system, request.fault) == ("Be exact.", None)

@@ -128,7 +128,7 @@ def test_a_caller_ended_while_a_thread_starts_loses_no_call(workers, monkeypatch
 
 
 def test_started_without_threads_it_is_refused(workers, monkeypatch):
-    """Who does not wait for a call cannot make it either: it may wait for the caller."""
+    """The caller cannot run it, for it may wait for that very caller."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")

@@ -26,6 +26,10 @@ _STREAMED = ("text/event-stream", "application/x-ndjson")
 _times: ContextVar[dict[str, float]] = ContextVar("times")
 
 
+# Connections that are kept for the next calls.
+_KEPT = 100
+
+
 @cache
 def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
     """Return the `event_hooks` of a client; streams are left alone.
@@ -77,21 +81,24 @@ def client_options(library: str, url: str) -> dict[str, Any]:
     """Return the arguments of an httpx client for an address.
 
     It follows no redirect, which would take prompt and key to another host, bounds each
-    body, and sends a user and a password of the address as Basic authentication.
+    body, sends a user and a password of the address as Basic authentication, and opens
+    as many connections as there are calls at once: a stream holds one for long.
 
     Args:
         library: "httpx" or "httpx2".
         url: The address; give the SDK `without_user(url)`, since the library's log
             shows addresses as they are.
     """
+    httpx = import_module(library)
     options: dict[str, Any] = {
         "follow_redirects": False,
         "event_hooks": body_hooks(library),
+        "limits": httpx.Limits(max_keepalive_connections=_KEPT),
     }
     address = urlsplit(url)
     if address.username or address.password:
         user = unquote(address.username or ""), unquote(address.password or "")
-        options["auth"] = import_module(library).BasicAuth(*user)
+        options["auth"] = httpx.BasicAuth(*user)
     return options
 
 

@@ -108,7 +108,6 @@ class SdkProvider(LLMProvider):
             ask: Calls the SDK.
             sent: The optional parameters that the request carries.
         """
-
         try:
             return ask(self._connected())
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees

@@ -29,7 +29,7 @@ __all__ = [
 _CONTRACTS = {"InProcessContract": "in_process", "ProviderContract": "contract"}
 
 # Modules whose assertions pytest explains, if it knows of them before their import.
-_TESTS = ("basics", "wired", "failures", "keys", "in_process", "contract")
+_TESTS = ("basics", "chats", "wired", "failures", "keys", "in_process", "contract")
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,9 @@ class ProviderContract(FailureTests, KeyTests):
             def sent_prompt(self, received):
                 return received.json["prompt"]
 
+    A provider with a `stream` of its own also says what its server streams, in
+    ``streamed(text)``, and if need be how that is asked for, in `asks_for_stream`.
+
     Nothing leaves the machine. Needs `pip install pytest`.
 
     Attributes:

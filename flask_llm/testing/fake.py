@@ -164,7 +164,9 @@ class FakeProvider(LLMProvider):
             step = self._script[min(len(self.calls), len(self._script)) - 1]
         return self._play(step, request)
 
-    def _play(self, scripted: Step, request: Request) -> Generator[str, None, LLMResponse]:
+    def _play(
+        self, scripted: Step, request: Request
+    ) -> Generator[str, None, LLMResponse]:
         step: Any = self._awaited(scripted)
         if isinstance(step, LLMResponse):
             response = replace(step, metadata=dict(step.metadata))

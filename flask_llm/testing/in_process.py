@@ -3,13 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from ..providers.base import LLMProvider
-from .basics import BasicTests, needs_fork
+from .basics import needs_fork
+from .chats import ChatTests
 from .fork import across_a_fork
 
 _PROMPTS = [f"Repeat the word {word}." for word in ("apple", "house", "river", "moon")]
 
 
-class InProcessContract(BasicTests):
+class InProcessContract(ChatTests):
     """The tests of a provider that talks to no server; else see `ProviderContract`.
 
     A subclass overrides the fixture `provider`::

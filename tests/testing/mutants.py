@@ -29,6 +29,7 @@ EVERY_CALL = (
     "test_refused",
     "test_status",
 )
+STREAMS = ("test_closed_stream", "test_stream")
 
 
 class Anonymous(PlainProvider):
@@ -43,7 +44,13 @@ class Anonymous(PlainProvider):
 class Curious(PlainProvider):
     """Asks its server whether it is available, and waits for the answer."""
 
-    caught_by = (*EVERY_CALL, "test_available", "test_deadline", "test_malformed_key")
+    caught_by = (
+        *EVERY_CALL,
+        *STREAMS,
+        "test_available",
+        "test_deadline",
+        "test_malformed_key",
+    )
 
     def is_available(self):
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=1.6)
@@ -92,6 +99,8 @@ class Bound(PlainProvider):
 
     caught_by = (
         *EVERY_CALL,
+        *STREAMS,
+        "test_conversation",
         "test_many_threads",
         "test_no_retries",
         "test_redirect",
@@ -307,13 +316,13 @@ class Patient(PlainProvider):
     caught_by = ("test_time_of_an_attempt",)
 
     def answer(self, request):
-        return self.generate_content(request.prompt)
+        return self.generate_content(request.text)
 
 
 class Counting(FakeProvider):
     """Says something else each time."""
 
-    caught_by = ("test_fork", "test_many_threads")
+    caught_by = ("test_fork", "test_many_threads", "test_stream")
 
     def __init__(self):
         super().__init__(lambda _: str(len(self.calls)))
@@ -329,6 +338,56 @@ class Sleepy(FakeProvider):
         time.sleep(self.seconds)
         self.seconds = 0
         return True
+
+
+class Deaf(FakeProvider):
+    """Overrides `answer`, but knows no conversation."""
+
+    caught_by = ("test_conversation", "test_picture")
+
+    def answer(self, request):
+        return self.generate_content(request.prompt.strip())
+
+
+class Blind(FakeProvider):
+    """Stumbles over pictures."""
+
+    caught_by = ("test_picture",)
+
+    def answer(self, request):
+        if request.images:
+            raise KeyError("image")
+        return super().answer(request)
+
+
+class Lossy(FakeProvider):
+    """Streams words without the spaces between them."""
+
+    caught_by = ("test_stream",)
+
+    def __init__(self):
+        super().__init__("one two three")
+
+    def stream(self, request):
+        for each in super().stream(request):
+            yield each.strip()
+
+
+class Clinging(FakeProvider):
+    """Cannot be used again after a stream that nobody read to its end."""
+
+    caught_by = ("test_closed_stream",)
+
+    def __init__(self):
+        super().__init__("one two three")
+        self.mine = threading.Lock()
+
+    def stream(self, request):
+        if not self.mine.acquire(timeout=0.05):
+            raise RuntimeError("in use")
+        response = yield from super().stream(request)
+        self.mine.release()
+        return response
 
 
 class Quick(PlainContract):
@@ -352,7 +411,8 @@ def contract_of(mutant):
     return PlainContract if "test_deadline" in mutant.caught_by else Quick
 
 
-MUTANTS = [*PlainProvider.__subclasses__(), Counting, Sleepy]
+INSIDE = [Counting, Sleepy, Deaf, Blind, Lossy, Clinging]
+MUTANTS = [*PlainProvider.__subclasses__(), *INSIDE]
 
 for each in MUTANTS:
     name = f"Test{each.__name__}"
