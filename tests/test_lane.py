@@ -8,6 +8,7 @@ import pytest
 from flask_llm.clock import SYSTEM
 from flask_llm.errors import BusyError, TimedOutError
 from flask_llm.lane import Lane
+from flask_llm.relay import _MOST_AHEAD
 from flask_llm.workers import Workers
 
 
@@ -158,7 +159,8 @@ def test_a_stream_goes_through():
 def test_a_stream_holds_its_slot():
     """Until it is over, or cut."""
     each = lane(1)
-    relay, _ = each.open(lambda _: played(*"abcd"), 5, 0)
+    page = "x" * _MOST_AHEAD  # too long to be read ahead of
+    relay, _ = each.open(lambda _: played(*[page] * 4), 5, 0)
     relay.take(5)
     for ask in (lambda: each.open(played, 5, 0.02), lambda: each.call(int, 5, 0.02)):
         with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
@@ -175,7 +177,12 @@ def test_a_stream_is_told_what_is_left_of_its_time(end):
     first.start()
     threading.Timer(0.1, end.set).start()
     told = []
-    relay, left = each.open(lambda seconds: played(told.append(seconds)), 2, 2)
+
+    def play(seconds):
+        told.append(seconds)
+        yield "a"
+
+    relay, left = each.open(play, 2, 2)
     relay.take(5)
 
     assert told == [left]

@@ -1,14 +1,18 @@
 """A generator that another thread runs."""
 
 import contextvars
+import gc
+import random
+import sys
 import threading
 import time
+from collections import deque
 
 import pytest
 
 from flask_llm.clock import SYSTEM
 from flask_llm.line import Line, callers_line, current_line
-from flask_llm.relay import Relay
+from flask_llm.relay import _MOST_AHEAD, Relay
 from flask_llm.workers import LeftBehind, Workers
 
 WORKERS = Workers(SYSTEM)
@@ -103,20 +107,120 @@ def test_the_context_is_the_callers(ended):
     assert current_line.get() is None
 
 
-def test_no_more_than_one_text_waits(ended):
-    """The generator stops where its reader does."""
-    drawn = []
+def test_the_end_is_seen_after_all_texts(ended):
+    """Also where the thread is over before anybody looks."""
+    each = relay(lambda: texts("a", "b", "c", result=42), ended)
+    assert ended.event.wait(5)
+
+    assert [each.take(5) for _ in range(5)] == ["a", "b", "c", None, None]
+    assert each.result == 42
+
+
+def test_a_text_that_comes_with_the_end_is_seen(ended):
+    """Also where its reader has just looked for one, and found none."""
+    go = threading.Event()
+
+    class Slow(deque):
+        def __bool__(self):
+            seen = len(self) > 0
+            go.set()
+            assert ended.event.wait(5)
+            time.sleep(0.02)  # the thread lets go of it
+            return seen
+
+    def wait():
+        assert go.wait(5)
+        yield "a"
+
+    each = relay(wait, ended)
+    each._texts = Slow()
+    assert [each.take(5), each.take(5)] == ["a", None]
+
+
+def test_an_error_is_seen_after_all_texts(ended):
+    """What was read ahead is no part of the failure."""
+
+    def fail():
+        yield from "abc"
+        raise ZeroDivisionError
+
+    each = relay(fail, ended)
+    assert ended.event.wait(5)
+
+    assert [each.take(5) for _ in range(3)] == ["a", "b", "c"]
+    with pytest.raises(ZeroDivisionError):
+        each.take(5)
+
+
+@pytest.mark.parametrize("size", [1, 7, 300, _MOST_AHEAD - 1, _MOST_AHEAD, 5000])
+def test_little_is_read_ahead(ended, size):
+    """The generator makes no text while as many characters as the bound are left."""
+    made = asked = 0
+    ahead = []
 
     def count():
-        for number in range(100):
-            drawn.append(number)
-            yield str(number)
+        nonlocal made
+        while True:
+            ahead.append(made - asked)
+            made += size
+            yield "x" * size
+
+    each = relay(count, ended)
+    for _ in range(30):
+        asked += size  # before the thread can know of it
+        each.take(5)
+    begin = time.monotonic()
+    while made - asked < _MOST_AHEAD and time.monotonic() < begin + 5:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    each.cut()
+
+    assert _MOST_AHEAD <= made - asked < _MOST_AHEAD + size
+    assert max(ahead) < _MOST_AHEAD
+
+
+def test_room_that_was_not_needed_is_none_later(ended):
+    """A text taken while nobody waits for room does not let another one in."""
+    go, made = threading.Event(), []
+
+    def count():
+        yield "a"
+        assert go.wait(5)
+        for number in range(5):
+            made.append(number)
+            yield "x" * _MOST_AHEAD
 
     each = relay(count, ended)
     each.take(5)
+    go.set()
     time.sleep(0.05)
-    assert len(drawn) <= 3
     each.cut()
+
+    assert made == [0]
+
+
+@pytest.mark.parametrize("taken", [1, 3])
+def test_texts_taken_without_waiting_leave_no_signal(ended, taken):
+    """Who waits for the next one waits as long as it said, and gets it."""
+    handed, go = threading.Event(), threading.Event()
+
+    def pause():
+        yield from "abc"[:taken]
+        handed.set()
+        assert go.wait(5)
+        yield "z"
+
+    each = relay(pause, ended)
+    assert handed.wait(5)
+    assert "".join(each.take(0) for _ in range(taken)) == "abc"[:taken]
+    for seconds in (0.1, 0.05):
+        begin = time.monotonic()
+        with pytest.raises(LeftBehind):
+            each.take(seconds)
+        assert time.monotonic() - begin > 0.9 * seconds
+    go.set()
+
+    assert [each.take(5), each.take(5)] == ["z", None]
 
 
 @pytest.mark.parametrize("read", [0, 1, 3])
@@ -165,6 +269,60 @@ def test_cutting_hangs_up_the_connection(ended):
         each.take(5)
 
 
+def test_a_cut_is_never_taken_for_the_end(ended):
+    """Not even where the thread is over just after its reader saw no cut."""
+    reader = threading.current_thread()
+
+    class CutNow(Relay):
+        @property
+        def is_cut(self):
+            seen = super().is_cut
+            if not seen and threading.current_thread() is reader:
+                self.cut()
+                assert ended.event.wait(5)
+                time.sleep(0.02)  # the thread lets go of it
+            return seen
+
+    def wait():
+        gone = threading.Event()
+        current_line.get().attach(gone.set)
+        assert gone.wait(5)
+        yield from ()
+
+    each = CutNow(wait, WORKERS, SYSTEM, ended)
+    with pytest.raises(LeftBehind):
+        each.take(5)
+
+
+def test_a_cut_connection_leaves_no_cycles(ended):
+    """What is raised then is nobody's, and must not wait for the collector."""
+
+    def wait():
+        gone = threading.Event()
+        current_line.get().attach(gone.set)
+        yield "a"
+        assert gone.wait(5)
+        raise OSError("connection is gone")
+
+    def cut():
+        each = relay(wait, ended)
+        each.take(5)
+        each.cut()
+        assert ended.event.wait(5)
+        ended.event.clear()
+        time.sleep(0.02)  # the thread lets go of it
+
+    cut()
+    while gc.collect():  # what other tests have left
+        time.sleep(0.01)
+    gc.disable()
+    try:
+        cut()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
 def test_cutting_wakes_who_waits(ended):
     """And whoever comes later does not wait at all."""
     end = threading.Event()
@@ -198,7 +356,7 @@ def test_a_relay_that_is_cut_before_it_runs_asks_nobody(ended):
     late = Late()
     each = relay(ask, ended, late)
     each.cut()
-    late.run()
+    contextvars.copy_context().run(late.run)
 
     assert (asked, ended.times) == ([], 1)
 
@@ -273,3 +431,56 @@ def test_many_at_once():
     for i in range(50):
         assert [each.take(5) for each in relays] == [f"{n}.{i}" for n in range(50)]
     assert [each.take(5) for each in relays] == [None] * 50
+
+
+SIZES = (1, 10, 250, _MOST_AHEAD - 1, _MOST_AHEAD, _MOST_AHEAD + 1, 3000)
+
+
+@pytest.fixture
+def hasty():
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def drawn(chance):
+    """Return random texts around the bound, each of which tells its place."""
+    sizes = chance.choices(SIZES, k=chance.randrange(30))
+    return [f"{number}".ljust(size) for number, size in enumerate(sizes)]
+
+
+def read(each):
+    """Return what can be read, and whether it came to the end."""
+    got = []
+    try:
+        while (text := each.take(10)) is not None:
+            got.append(text)
+    except LeftBehind:
+        assert each.is_cut, "a signal was lost"
+        return got, False
+    return got, True
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_streams_in_haste(hasty, seed):
+    """Whatever the threads do when: no text is lost, changes its place, or hangs."""
+    chance = random.Random(seed)
+    ends = set()
+    for number in range(150):
+        ended, whole = Ended(), drawn(chance)
+        each = relay(lambda whole=whole: texts(*whole, result=42), ended)
+        cutter = threading.Timer(chance.random() * 0.002, each.cut)
+        if number % 2:
+            cutter.start()
+        got, complete = read(each)
+        assert ended.event.wait(5)
+        assert got == whole[: len(got)]
+        assert not complete or (len(got), each.result) == (len(whole), 42)
+        if number % 2:
+            cutter.join()
+        else:
+            assert complete
+        ends.add((number % 2, complete))
+    assert ends == {(0, True), (1, True), (1, False)}
