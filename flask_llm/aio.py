@@ -10,6 +10,7 @@ executor, for which a loop waits at its end.
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextvars import copy_context
 from functools import partial, wraps
 from inspect import Signature, signature
 from types import TracebackType
@@ -211,7 +212,10 @@ async def _in_thread(function: Callable[[], T]) -> T:
         # If the loop has ended this raises, in a thread where nobody hears it.
         loop.call_soon_threadsafe(_hand_over, ended, _Ending(function))
 
-    _WORKERS.start(run)
+    try:
+        _WORKERS.start(run)
+    except RuntimeError:  # no more threads: better late than never
+        copy_context().run(run)
     return (await ended).result()
 
 

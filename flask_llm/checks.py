@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .references import UnresolvableError, references, target
+from .validators import validator_of
 
 _FAULTS = 3  # told at once
 _LONGEST = 90  # characters of each
@@ -67,22 +68,15 @@ class SchemaCheck:
     """
 
     def __init__(self, text: str) -> None:
-        from jsonschema import Draft202012Validator, SchemaError
-        from jsonschema.validators import validator_for
-        from referencing import Registry
+        from jsonschema import SchemaError
 
         self.schema: dict[str, Any] = json.loads(text)
-        kind = validator_for(self.schema, default=Draft202012Validator)
         try:
-            kind.check_schema(self.schema)
+            self._validator = validator_of(self.schema)
         except SchemaError as error:
             why = _told([(error.absolute_path, error.message)])
             raise TypeError(f"schema is no valid JSON schema: {why}") from None
         _require_own_references(self.schema)
-        # An empty registry: nothing is ever fetched.
-        self._validator = kind(
-            self.schema, registry=Registry(), format_checker=kind.FORMAT_CHECKER
-        )
 
     def __call__(self, text: str) -> Any:
         """Return what a JSON text says.

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .config import ProviderSettings, fingerprint
 from .errors import ProviderError, UnavailableError, text_of
-from .pieces import cut_at, texts, until, visible
+from .pieces import cut_at, encodable, texts, until, visible, whole_characters
 from .presentable import presentable
 from .process import PerProcess
 from .providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
@@ -188,8 +188,8 @@ class ChainEntry:
             provider = self.provider
             response = provider.answer(provider.format_prompt(request))
             fault = fault_of(response)
-            if fault is None and request.stop:
-                response = _stopped(response, request)
+            if fault is None:
+                response = _shown(response, request)
                 fault = fault_of(response)
         except BaseException as exc:  # noqa: BLE001  # raised again if not the provider's
             fault = self._fault(exc, secrets)
@@ -216,9 +216,7 @@ class ChainEntry:
         try:
             with closing(self._pieces(request)) as pieces:
                 told = yield from pieces
-            response = told or LLMResponse(
-                success=True, content="", provider_name=self.name
-            )
+            response = self._unsaid(request) if told is None else told
             fault = fault_of_stream(response)
         except BaseException as exc:  # noqa: BLE001  # as in `ask`
             fault = self._fault(exc, secrets)
@@ -226,10 +224,21 @@ class ChainEntry:
             return response
         raise self._presentable(fault.with_traceback(None), secrets)
 
+    def _unsaid(self, request: Request) -> LLMResponse:
+        """Return the response of a stream that has told nothing of itself.
+
+        It was left at a stop text, or is of a generator that returns nothing.
+        """
+        known = {"finish_reason": "stop"} if request.stop else {}
+        return LLMResponse(
+            success=True, content="", provider_name=self.name, metadata=known
+        )
+
     def _pieces(self, request: Request) -> Generator[str, None, LLMResponse | None]:
         """Return what the provider streams, as far as a reader shall see it."""
         provider = self.provider
-        pieces = texts(provider.stream(provider.format_prompt(request)))
+        told = texts(provider.stream(provider.format_prompt(request)))
+        pieces = whole_characters(told)
         return visible(until(pieces, request.stop) if request.stop else pieces)
 
     def _fault(self, exc: BaseException, secrets: tuple[str, ...]) -> ProviderError:
@@ -259,10 +268,11 @@ def _is_for_the_caller(exc: BaseException) -> bool:
     return type(exc).__module__.partition(".")[0] in {"gevent", "greenlet"}
 
 
-def _stopped(response: LLMResponse, request: Request) -> LLMResponse:
-    """Return an answer up to the first of the stop texts, where it went beyond."""
-    content = cut_at(response.content, request.stop)
+def _shown(response: LLMResponse, request: Request) -> LLMResponse:
+    """Return an answer that can be encoded, up to the first of the stop texts."""
+    whole = encodable(response.content)
+    content = cut_at(whole, request.stop)
     if content == response.content:
         return response
-    metadata = {**response.metadata, "finish_reason": "stop"}
-    return replace(response, content=content, metadata=metadata)
+    finish = {} if content == whole else {"finish_reason": "stop"}
+    return replace(response, content=content, metadata=response.metadata | finish)

@@ -106,10 +106,11 @@ def strip_control_characters(text: str) -> str:
     """Remove the characters that nobody sees, in which instructions can be hidden.
 
     Removed are the controls (C0, C1 and DEL) except tab and line ends; zero-width
-    spaces, joiners, marks and invisible operators; soft hyphens; the characters that
-    turn the direction of writing; tags; and all but one of a row of variation
-    selectors. Kept is what belongs to a visible character: joiners within emoji and
-    within the scripts that need them, the tags of a flag, one variation selector.
+    spaces, joiners, marks and invisible operators; soft hyphens and fillers; the
+    characters that turn the direction of writing; tags; and all but one of a row of
+    variation selectors, whatever else hides in it. Kept is what belongs to a visible
+    character: joiners within emoji and beside letters of the scripts that need them,
+    the tags of a flag, one variation selector.
     """
     return without_hidden(text)
 
@@ -121,8 +122,8 @@ def redact_personal_data(text: str) -> str:
     "[e-mail]", "[card]" and "[phone]" take their places. Cards are numbers of 13 to 19
     digits in the usual groups whose check digit is right; phone numbers are those with
     a "+", in common national forms, or after a word such as "phone". Dates, times,
-    prices, IBANs, UUIDs and IP addresses are left. No pattern knows all personal data:
-    names and addresses are not found.
+    prices, versions, pairs of coordinates, valid IBANs, UUIDs and IP addresses are
+    left. No pattern knows all personal data: names and addresses are not found.
     """
     return redacted(text)
 

@@ -12,10 +12,11 @@ _TRIES = 100  # a text so full of braces is something else
 
 
 class Found(NamedTuple):
-    """JSON in an answer: what it says, and its own words."""
+    """JSON in an answer: what it says, its own words, and what follows them."""
 
     value: Any
     text: str
+    after: str = ""
 
 
 def find(answer: str, kinds: tuple[type, ...]) -> Found:
@@ -59,7 +60,7 @@ def _within(text: str) -> Iterator[Found]:
                 raise
             at = start + 1  # a brace of the prose
         else:
-            yield Found(value, text[start:at])
+            yield Found(value, text[start:at], text[at:])
 
 
 def _finite(number: str) -> float:

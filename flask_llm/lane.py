@@ -1,8 +1,9 @@
 """How calls reach one provider: not too many at once, and none without an end."""
 
+import math
 import threading
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from .clock import Clock
 from .errors import BusyError, TimedOutError
@@ -20,6 +21,9 @@ _MOST_ABANDONED = 8
 _GRACE_S = 0.025
 _GRACE_PART = 0.05
 
+# A stream that was cut ends at once, where its connection can be cut.
+_LINGER_S = 1.0
+
 
 class Lane:
     """The calls to one provider.
@@ -34,7 +38,7 @@ class Lane:
         self._most = most
         self._workers = workers
         self._clock = clock
-        self._calls = PerProcess(lambda: _Calls(most))
+        self._calls = PerProcess(lambda: _Calls(most, clock))
 
     def call(
         self,
@@ -87,12 +91,12 @@ class Lane:
         end = self._clock.monotonic() + limit
         calls.begin(min(patience, limit / 2))
         left = max(0.0, end - self._clock.monotonic())
+        way = (self._workers, self._clock, calls.end, calls.left)
         try:
-            relay = Relay(lambda: source(left), self._workers, self._clock, calls.end)
+            return Relay(lambda: source(left), *way), left
         except RuntimeError:
             calls.end()
             raise BusyError(reason="busy (no more threads)") from None
-        return relay, left
 
     def _unlimited(self, function: Callable[[float | None], T], patience: float) -> T:
         if self._most is None:
@@ -124,30 +128,47 @@ class Lane:
             calls.left(call)
 
 
+class _Leavable(Protocol):
+    """A call that may outlive its caller: when that left, and whether it is over."""
+
+    over: bool
+    left_at: float
+
+
 class _Call:
-    """A call that may outlive its caller."""
+    """A call that has had its time, if its caller leaves."""
 
     over = False
+    left_at = -math.inf
 
 
 class _Calls:
     """One process's calls to a provider."""
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, clock: Clock) -> None:
         self._most = most
+        self._clock = clock
         self._slots = threading.Semaphore(most) if most else None
         self._most_abandoned = min(most or _MOST_ABANDONED, _MOST_ABANDONED)
-        self.abandoned: set[_Call] = set()
+        self.abandoned: set[_Leavable] = set()
 
     def begin(self, patience: float) -> None:
         # Not to be waited for: they may never end.
-        if len(self.abandoned) >= self._most_abandoned:
-            told = f"busy ({len(self.abandoned)} abandoned calls have not ended)"
-            raise BusyError(reason=told)
+        stuck = self._stuck() if self.abandoned else 0
+        if stuck >= self._most_abandoned:
+            raise BusyError(reason=f"busy ({stuck} abandoned calls have not ended)")
         if self._slots and not self._slots.acquire(timeout=patience):
             raise BusyError(reason=f"busy ({self._most} at once)")
 
-    def left(self, call: _Call) -> None:
+    def _stuck(self) -> int:
+        """Return how many calls that were left behind do not come to an end."""
+        for call in self.abandoned.copy():
+            if call.over:
+                self.abandoned.discard(call)
+        latest = self._clock.monotonic() - _LINGER_S
+        return sum(call.left_at < latest for call in self.abandoned.copy())
+
+    def left(self, call: _Leavable) -> None:
         """Note that a call's caller has gone, in case the call is not over."""
         if not call.over:
             self.abandoned.add(call)

@@ -5,6 +5,7 @@ is shut down it wakes at once. So whoever opens a socket leaves here how to do t
 """
 
 import contextlib
+import os
 from collections.abc import Callable
 from contextvars import ContextVar
 
@@ -18,6 +19,7 @@ class Line:
 
     def __init__(self) -> None:
         self.is_cut = False
+        self._pid = os.getpid()
         self._hang_up: Callable[[], None] | None = None
 
     def attach(self, hang_up: Callable[[], None]) -> None:
@@ -36,7 +38,8 @@ class Line:
         self._end()
 
     def _end(self) -> None:
-        if self._hang_up is not None:
+        # In a child process it would end its parent's connection.
+        if self._hang_up is not None and self._pid == os.getpid():
             with contextlib.suppress(Exception):  # it may have ended by itself
                 self._hang_up()
 

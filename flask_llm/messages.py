@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,11 @@ _MAGIC = {
     b"GIF8": "image/gif",
 }
 
+_SAME = {"image/jpg": "image/jpeg"}
+
+_DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*?;base64,", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?|gs)://(?:[^/?#]*@)?([^/?#]+)", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -27,7 +33,8 @@ class Image:
 
     Attributes:
         data: The bytes of the file.
-        media_type: Such as "image/png"; told by the bytes of PNG, JPEG, GIF and WebP.
+        media_type: Such as "image/png"; the bytes of PNG, JPEG, GIF and WebP tell it,
+            whatever is given.
         url: Address instead of the bytes, for providers that fetch pictures.
     """
 
@@ -36,11 +43,16 @@ class Image:
     url: str = ""
 
     def __post_init__(self) -> None:
-        if self.data and not self.media_type:
-            object.__setattr__(self, "media_type", _media_type(self.data))
+        given = self.media_type.strip().lower()
+        known = _media_type(self.data) or _SAME.get(given, given)
+        object.__setattr__(self, "media_type", known)
 
     def __repr__(self) -> str:
-        what = self.url or f"{len(self.data)} bytes"
+        # The rest of an address may be a signature, which opens the picture to anybody.
+        host = _ADDRESS.match(self.url)
+        what = (
+            f"at {host[1] if host else '?'}" if self.url else f"{len(self.data)} bytes"
+        )
         return f"Image({what}, {self.media_type or 'type unknown'})"
 
     @property
@@ -86,8 +98,8 @@ def conversation(prompt: Iterable[Any]) -> tuple[list[str], tuple[Message, ...]]
     Args:
         prompt: Dicts ``{"role", "content"}``, where the content is a text or a list of
             ``{"type": "text", "text"}`` and ``{"type": "image", "data" or "url"}``;
-            the data are bytes, or base64 with a "media_type". `Message` objects and
-            `Image` objects may stand for the dicts.
+            the data are bytes or base64, the address one of http, https, gs or
+            "data:". `Message` objects and `Image` objects may stand for the dicts.
 
     Raises:
         TypeError: It is none of that; the text says where.
@@ -138,13 +150,26 @@ def _image(value: Mapping[str, Any], where: str) -> Image:
     if not isinstance(url, str) or not isinstance(media_type, str):
         raise TypeError(f'{where}["url"] and ["media_type"] must be str')
     if isinstance(data, str):
-        try:
-            data = base64.b64decode(data, validate=True)
-        except (binascii.Error, ValueError):
-            raise TypeError(f'{where}["data"] must be bytes or base64') from None
+        data = _decoded(data, f'{where}["data"] must be bytes or base64')
     if not isinstance(data, bytes) or bool(data) == bool(url):
         raise TypeError(f'{where} must have "data" (bytes or base64) or a "url"')
+    if told := _DATA_URL.match(url):
+        data = _decoded(
+            url[told.end() :], f'{where}["url"] must be base64 after "data:"'
+        )
+        return Image(data, told[1] or media_type)
+    if url and not _ADDRESS.match(url):
+        raise TypeError(
+            f'{where}["url"] must be http, https, gs or "data:" with base64'
+        )
     return Image(data, media_type, url)
+
+
+def _decoded(text: str, fault: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise TypeError(fault) from None
 
 
 def _media_type(data: bytes) -> str:

@@ -4,34 +4,42 @@ Every pattern is bounded or possessive, so that no text takes more than linear t
 """
 
 import re
+from collections.abc import Iterator
+
+_SPACE = " \u00a0\u2007\u2009\u202f"
+_DASH = r"\-\u2010-\u2013"
+_GAP = _SPACE + _DASH
 
 _EMAIL = re.compile(
     r"""(?<![\w.%+-])[\w.%+-]++@   # a run of such characters is tried only once
-        [\w-]++(?:\.[\w-]++)+""",
+        (?:[\w-]++\.)+(?:xn--[a-z0-9-]+|[^\W\d_]{2,})   # vue@3.4.21 is none""",
     re.VERBOSE,
 )
 
 # What looks like a number of a person, and is none: it is left as it is.
 _KEPT = re.compile(
-    r"""(?<!\w)(?<!\d[./-])(
-        [0-9]{4}-[0-9]{2}-[0-9]{2}     # 2026-11-23, with 05:54:15.123+01:00
-          (?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?
-             (?:Z|[ ]?[+-][0-9]{2}:?[0-9]{2})?)?(?![-./]?\w)
-      | [0-9]{4}/[0-9]{2}/[0-9]{2}(?![-./]?\w)
-      | [0-9]{8}T[0-9]{6}Z?(?!\w)
-      | [0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}(?![./-]?[0-9])
-      | [0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9])                       # 192.0.2.1
-      | [0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?!\w)      # a UUID
-      | [A-Z]{2}[0-9]{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?(?!\w)  # IBAN
+    rf"""(?<!\w)(?<!\d[./{_DASH}])(?:
+        [0-9]{{4}}[{_DASH}][0-9]{{2}}[{_DASH}][0-9]{{2}}   # 2026-11-23
+          (?:[T{_SPACE}][0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}}(?:[.,][0-9]{{1,9}})?)?
+             (?:Z|[{_SPACE}]?[+-][0-9]{{2}}:?[0-9]{{2}})?)?(?![./{_DASH}]?\w)
+      | [0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}}(?![./{_DASH}]?\w)
+      | [0-9]{{8}}T[0-9]{{6}}Z?(?!\w)
+      | [0-9]{{1,2}}[./{_DASH}][0-9]{{1,2}}[./{_DASH}][0-9]{{2,4}}(?![./{_DASH}]?[0-9])
+      | [0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}(?!\.?[0-9])   # 192.0.2.1
+      | [+-]?[0-9]{{1,3}}\.[0-9]{{4,15}},[{_SPACE}]?[+-]?[0-9]{{1,3}}\.[0-9]{{4,15}}
+          (?!\.?\w)   # a place on Earth
+      | [0-9A-Fa-f]{{8}}-(?:[0-9A-Fa-f]{{4}}-){{3}}[0-9A-Fa-f]{{12}}(?!\w)   # a UUID
+      | (?P<iban>[A-Z]{{2}}[0-9]{{2}}(?:[{_SPACE}]?[A-Z0-9]{{4}}){{2,7}}
+          (?:[{_SPACE}]?[A-Z0-9]{{1,3}})?)(?!\w)
     )""",
     re.VERBOSE,
 )
+_SHORTEST_IBAN = 15
 
-_GAP = r"[ \-\u00a0\u202f\u2010-\u2013]?"
 _FIRST = r"(?<![\w.,])(?=[2-68])"
 # The ways in which cards are written; the first digit tells that it is one.
 _CARDS = tuple(
-    re.compile(_FIRST + _GAP.join(f"[0-9]{{{n}}}" for n in groups) + r"(?!\w)")
+    re.compile(_FIRST + f"[{_GAP}]?".join(f"[0-9]{{{n}}}" for n in groups) + r"(?!\w)")
     for groups in (
         ("4", "4", "4", "4"),
         ("4", "6", "4,5"),
@@ -41,38 +49,49 @@ _CARDS = tuple(
     )
 )
 
-_APART = r"(?<!\w)(?<!\w[./-])(?<!\d[,:])(?<![+$€£])"
-_END = r"(?!\w|[.,:/-][0-9])"
+_APART = rf"(?<!\w)(?<!\w[./{_DASH}])(?<!\d[,:])(?<![+$€£])"
+_END = rf"(?!\w|[.,:/{_DASH}][0-9])"
 _PHONES = (
-    # +49 (0)30 123456, +1-202-555-0143; 0049 30 123456
+    # +49 (0)30 123456, +1-202-555-0143, 0049 30 123456; all after +1 have ten digits
     re.compile(
-        rf"(?<![\w+])(?:\+|(?:00(?=[1-9][0-9]{{0,2}}[ ./-])))[1-9]"
-        rf"(?:[ .()/-]{{0,3}}[0-9]){{7,14}}{_END}"
+        rf"(?<![\w+])(?:\+|(?:00(?=[1-9][0-9]{{0,2}}[./{_GAP}])))"
+        rf"(?:1(?:[.()/{_GAP}]{{0,3}}[0-9]){{10,14}}"
+        rf"|[2-9](?:[.()/{_GAP}]{{0,3}}[0-9]){{7,14}}){_END}"
     ),
     # (202) 555-0143, 1-800-555-0199
     re.compile(
-        rf"{_APART}(?:1[ .-])?(?:\([1-9][0-9]{{2}}\)[ .-]?|[1-9][0-9]{{2}}[ .-])"
-        rf"[0-9]{{3}}[ .-][0-9]{{4}}{_END}"
+        rf"{_APART}(?:1[.{_GAP}])?(?:\([1-9][0-9]{{2}}\)[.{_GAP}]?"
+        rf"|[1-9][0-9]{{2}}[.{_GAP}])[0-9]{{3}}[.{_GAP}][0-9]{{4}}{_END}"
     ),
     # 030/1234567, (030) 123456, 020 7946 0958, 06 12 34 56 78
     re.compile(
-        rf"{_APART}\(?(?=0[0-9]{{1,4}}\)?[ ./-])0[1-9]"
-        rf"(?:[ ./)-]{{0,3}}[0-9]){{7,10}}{_END}"
+        rf"{_APART}\(?(?=0[0-9]{{1,4}}\)?[./{_GAP}])0[1-9]"
+        rf"(?:[.)/{_GAP}]{{0,3}}[0-9]){{7,10}}{_END}"
     ),
     # mobile numbers of Germany and the United Kingdom in one piece
     re.compile(rf"{_APART}0(?:1[5-7][0-9]{{8,9}}|7[0-9]{{9}}){_END}"),
 )
-# After such a word any number is one.
+# After such a word any number is one but a date or a card; the words of the second row
+# mean other things too, so that there the number or what is between has to tell.
 _CALLED = re.compile(
-    r"""(?<!\w)((?i:(?:tele)?phone|telefon|tel|fon|fax|mobile?|handy|cell|call|whatsapp)
-        (?:[ ](?:no|nr|number|is))?[.:]{0,2}[ ]{0,3})
-        \(?[0-9](?:[ ./()-]{0,2}[0-9]){6,14}(?![\w]|[.,:/-][0-9])""",
+    rf"""(?<!\w)((?i:
+          (?:(?:tele)?phone|telefon|tel|fon|fax|whatsapp)
+            (?:[{_SPACE}](?:no|nr|number|is))?[.:]{{0,2}}
+        | (?:mobile?|handy|cell|call)
+            (?:[{_SPACE}](?:no|nr|number|is)[.:]{{0,2}} | [.:]{{1,2}}
+              | (?=[{_SPACE}]{{0,3}}\(?(?:\+|0[0-9])))
+        )[{_SPACE}]{{0,3}})
+        (?!(?:19|20)[0-9]{{2}}[./{_DASH}][0-9]{{2}}[./{_DASH}][0-9]{{2}}(?![0-9])
+          |[0-3]?[0-9][./{_DASH}][0-3]?[0-9][./{_DASH}](?:19|20)[0-9]{{2}}(?![0-9])
+          |(?:[0-9]{{4}}[{_GAP}]){{3}}[0-9])
+        \+?\(?[0-9](?:[./(){_GAP}]{{0,3}}[0-9]){{6,14}}{_END}""",
     re.VERBOSE,
 )
 
 # Digits as bytes: as they are, and doubled with the digits added up.
 _ONCE = bytes.maketrans(b"0123456789", bytes(range(10)))
 _TWICE = bytes.maketrans(b"0123456789", bytes([0, 2, 4, 6, 8, 1, 3, 5, 7, 9]))
+_SPACES = re.compile(f"[{_SPACE}]")
 _NO_DIGIT = re.compile("[^0-9]")
 
 
@@ -85,9 +104,40 @@ def redacted(text: str) -> str:
     Returns:
         The text with "[e-mail]", "[card]" and "[phone]" in their places.
     """
-    parts = _KEPT.split(_EMAIL.sub("[e-mail]", text))
-    parts[::2] = [_without_numbers(part) for part in parts[::2]]
-    return "".join(parts)
+    text = _CALLED.sub(r"\1[phone]", _EMAIL.sub("[e-mail]", text))
+    left: list[str] = []
+    done = 0
+    for start, end in _kept(text):
+        left += (_without_numbers(text[done:start]), text[start:end])
+        done = end
+    return "".join([*left, _without_numbers(text[done:])])
+
+
+def _kept(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where that begins and ends which is left as it is."""
+    at = 0
+    while found := _KEPT.search(text, at):
+        start, at = found.span()
+        if found["iban"] and (length := _iban_length(found[0])):
+            at = start + length
+        elif found["iban"]:
+            continue
+        yield start, at
+
+
+def _iban_length(text: str) -> int:
+    """Return how much of a text is an IBAN, since words may follow it."""
+    ends = [len(text), *(gap.start() for gap in _SPACES.finditer(text))]
+    return max((end for end in ends if _is_iban(text[:end])), default=0)
+
+
+def _is_iban(text: str) -> bool:
+    """Tell whether the check digits are right (ISO 7064)."""
+    number = _SPACES.sub("", text)
+    if len(number) < _SHORTEST_IBAN:
+        return False
+    digits = "".join(str(int(each, 36)) for each in number[4:] + number[:4])
+    return int(digits) % 97 == 1
 
 
 def _without_numbers(text: str) -> str:
@@ -95,7 +145,7 @@ def _without_numbers(text: str) -> str:
         text = _without_cards(text, card)
     for phone in _PHONES:
         text = phone.sub("[phone]", text)
-    return _CALLED.sub(r"\1[phone]", text)
+    return text
 
 
 def _without_cards(text: str, card: re.Pattern[str]) -> str:

@@ -15,6 +15,43 @@ def cut_at(text: str, stops: Sequence[str]) -> str:
     return text[: min(found)] if found else text
 
 
+def encodable(text: str) -> str:
+    """Return a text with U+FFFD for each half of a character, and no pair of halves.
+
+    JSON can tell a character in two halves (surrogates), and be cut between them. A
+    text with one of them cannot be encoded, so no view could return it.
+
+    Args:
+        text: The text of a model.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        halves = text.encode("utf-16-le", "surrogatepass")
+        return halves.decode("utf-16-le", "replace")
+    return text
+
+
+def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Join characters whose halves have come in two pieces, as from some gateways.
+
+    Args:
+        pieces: The texts.
+    """
+    held = ""
+    with closing(pieces):
+        while True:
+            try:
+                text = held + next(pieces)
+            except StopIteration as end:
+                if held:
+                    yield encodable(held)
+                return end.value  # type: ignore[no-any-return]  # it is T
+            held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+            if text := encodable(text[:-1] if held else text):
+                yield text
+
+
 def texts(pieces: Iterable[object]) -> Generator[str, None, Any]:
     """Return a generator of what a stranger streams, if it is text; leave out "".
 

@@ -7,6 +7,7 @@ where they run on two cores.
 """
 
 import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -29,9 +30,11 @@ class Relay(Generic[T]):
         workers: Where the thread comes from.
         clock: How the reader waits.
         ended: Called in that thread when the generator is over or closed.
+        left: Called when it is cut before.
 
     Attributes:
         over: Whether the generator is over or closed.
+        left_at: When it was cut, by the clock; infinite before that.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class Relay(Generic[T]):
         workers: Workers,
         clock: Clock,
         ended: Callable[[], None],
+        left: Callable[["Relay[T]"], None] | None = None,
     ) -> None:
         self._source: Callable[[], Generator[str, None, T]] | None = source
         self._clock = clock
         self._ended = ended
+        self._left = left
         self._line = Line()
         self._texts: deque[str] = deque()
         # Each is changed by one thread only, so that no lock guards them.
@@ -52,6 +57,7 @@ class Relay(Generic[T]):
         self._error: BaseException | None = None
         self._last = False
         self.over = False
+        self.left_at = math.inf
         # Bare locks are the cheapest things to wait for; made here, after any fork. Who
         # finds one released looks again, since it may have been so for a while.
         self._ready, self._room = threading.Lock(), threading.Lock()
@@ -61,7 +67,10 @@ class Relay(Generic[T]):
             caller.attach(self.cut)
         try:
             workers.start(self._run)
-        except BaseException:  # no more threads, or somebody ends the caller
+        except RuntimeError:  # no more threads: nothing has begun
+            self.over = True
+            raise
+        except BaseException:  # somebody ends the caller
             self.cut()
             raise
 
@@ -110,6 +119,10 @@ class Relay(Generic[T]):
 
     def cut(self) -> None:
         """Close the generator, at once where it waits for a connection."""
+        if not (self.over or self._line.is_cut):
+            self.left_at = self._clock.monotonic()
+            if self._left is not None:
+                self._left(self)
         self._line.cut()
         _release(self._room)
         _release(self._ready)

@@ -64,6 +64,8 @@ class Request:
     @property
     def images(self) -> tuple[Image, ...]:
         """The pictures of all messages."""
+        if isinstance(self.prompt, str):
+            return ()
         return tuple(image for each in self.messages for image in each.images)
 
     @property
@@ -110,8 +112,7 @@ class Request:
     @property
     def fault(self) -> str | None:
         """What no provider could make sense of, or None."""
-        urls = (each.url for each in self.images)
-        if not _is_unicode("".join((self.text, *self.stop, *urls))):
+        if not _is_unicode("".join((self.text, *self.stop, *self._urls))):
             return "prompt holds a lone surrogate, which no encoding can carry"
         if not 0 <= self.temperature <= _HOTTEST:
             return f"temperature must be from 0 to {_HOTTEST}"
@@ -121,8 +122,14 @@ class Request:
             return "stop holds an empty text"
         return self._fault_of_messages()
 
+    @property
+    def _urls(self) -> list[str]:
+        return [each.url for each in self.images]
+
     def _fault_of_messages(self) -> str | None:
-        messages = self.messages
+        if isinstance(self.prompt, str):
+            return None if self.prompt.strip() else "prompt is empty"
+        messages = self.prompt
         if not messages or not any(_says_something(each) for each in messages):
             return "prompt is empty"
         for each in messages:

@@ -11,6 +11,7 @@ from .json_text import Found, find
 from .nulls import without_nulls
 from .references import UnresolvableError, inlined
 
+_FENCE = re.compile(r"[\s`~]*")
 _KINDS: dict[object, tuple[type, ...]] = {"object": (dict,), "array": (list,)}
 
 
@@ -49,7 +50,7 @@ class Schema:
 
         Args:
             text: The answer.
-            cut: Whether it was cut at `max_tokens`.
+            cut: Whether it was cut at `max_tokens`; then the JSON must be its end.
 
         Returns:
             An object of the pydantic model, or plain data.
@@ -113,7 +114,11 @@ def _check_of(source: Any) -> ModelCheck | SchemaCheck:
 
 
 def _is_closed(found: Found) -> bool:
-    """Tell whether nothing can be missing; a number may have lost its last digits."""
-    return isinstance(found.value, bool | None) or not isinstance(
-        found.value, int | float
-    )
+    """Tell whether nothing can be missing at the end of an answer.
+
+    A number may have lost its last digits; and JSON that is followed by words may be a
+    draft of what was to come.
+    """
+    is_number = isinstance(found.value, int | float)
+    is_whole = isinstance(found.value, bool) or not is_number
+    return is_whole and _FENCE.fullmatch(found.after) is not None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
+from .caller import Caller
 from .deadline import Deadline
 from .errors import (
     BadAnswerError,
@@ -15,7 +16,7 @@ from .errors import (
     TimedOutError,
 )
 from .relay import Relay
-from .retry import RetryPolicy, StreamLimits
+from .retry import ONCE, RetryPolicy, StreamLimits
 from .turns import Turn
 from .types import LLMResponse, Request
 from .walk import MOST, Road, Sent, Walk
@@ -23,9 +24,6 @@ from .workers import LeftBehind
 
 # What a provider's own limit gets more than ours, so that ours ends a stream.
 _GRACE_S = 0.5
-
-# How often somebody looks whether the caller is still there.
-_GLANCE_S = 0.25
 
 log = logging.getLogger("flask_llm")
 
@@ -63,8 +61,8 @@ class StreamWalk(Walk[Opened]):
         policy: When to ask the same provider again.
         deadline: The time for all of it, until the last text.
         limits: How long a stream may be silent.
-        is_gone: Tells whether nobody waits for the first text any more; asked four
-            times a second, while it is awaited.
+        is_gone: Tells whether nobody waits for the first text any more; None if the
+            caller cannot leave.
     """
 
     def __init__(
@@ -78,7 +76,7 @@ class StreamWalk(Walk[Opened]):
     ) -> None:
         super().__init__(chain, request, policy, deadline)
         self._limits = limits
-        self._is_gone = is_gone
+        self._caller = Caller(is_gone)
 
     def take(self, opened: Opened, most: float = math.inf) -> str | None:
         """Return the next text of a stream, or None at its end.
@@ -91,6 +89,8 @@ class StreamWalk(Walk[Opened]):
             LeftBehind: There was no text in `most` seconds, and may still be.
             ProviderError: It has broken off, or was silent for too long.
         """
+        if self._deadline.is_over() and not opened.texts.over:
+            raise self._cut(opened)  # also for a reader that is slower than the texts
         now = self._chain.clock.monotonic()
         if opened.silent_since is None:
             opened.silent_since = now
@@ -100,8 +100,7 @@ class StreamWalk(Walk[Opened]):
         except LeftBehind:
             if most < left or opened.texts.is_cut:
                 raise
-            opened.texts.cut()
-            raise self._silent(opened) from None
+            raise self._cut(opened) from None
         opened.silent_since = None
         return text
 
@@ -124,10 +123,13 @@ class StreamWalk(Walk[Opened]):
             opened: The stream.
             error: What `broken` has returned.
         """
+        # Somebody looks at half an answer: nobody is asked twice.
+        self._policy = ONCE
         return self._go(self._leave(opened.turn, error))
 
     def closed(self, opened: Opened) -> ClosedError:
         """Close a stream before its end, which nobody is to blame for."""
+        opened.sent.settled = True
         opened.texts.cut()
         error = ClosedError(provider=opened.turn.entry.name)
         log.info("%s %s", error.provider, error.summary)
@@ -135,6 +137,8 @@ class StreamWalk(Walk[Opened]):
         return error
 
     def _answer(self, turn: Turn, sent: Sent) -> Opened:
+        if self._caller.has_left():
+            raise ClosedError
         entry, chain = turn.entry, self._chain
         first = self._limits.first_token if entry.streams else None
         usual = first or entry.patience
@@ -148,22 +152,27 @@ class StreamWalk(Walk[Opened]):
             sent.at = chain.clock.monotonic()
             sent.limit = limit
             sent.given = seconds if seconds < usual * MOST else None
-            return entry.stream(request, chain.secrets)
+            try:
+                return (yield from entry.stream(request, chain.secrets))
+            finally:
+                self._forget(turn, sent)
 
         lane = chain.lanes[entry.name]
         texts, left = lane.open(source, limit, entry.timeout)
-        return Opened(turn, sent, texts, self._first(texts, left), stall)
+        return Opened(turn, sent, texts, self._first(texts, sent, left), stall)
 
-    def _first(self, texts: Relay[LLMResponse], seconds: float) -> str:
+    def _first(self, texts: Relay[LLMResponse], sent: Sent, seconds: float) -> str:
         """Return the first text of a stream, or cut it."""
         try:
             text = self._awaited(texts, seconds)
         except LeftBehind:
             if texts.is_cut:
                 raise ClosedError from None
+            sent.settled = True
             texts.cut()
             raise TimedOutError(reason="timeout before the first token") from None
         except BaseException:
+            sent.settled = True
             texts.cut()
             raise
         if text is None:
@@ -172,16 +181,28 @@ class StreamWalk(Walk[Opened]):
 
     def _awaited(self, texts: Relay[LLMResponse], seconds: float) -> str | None:
         """Wait for a text, as long as somebody wants it."""
-        while self._is_gone is not None and seconds > _GLANCE_S:
+        for each in self._caller.glances(seconds):
             with contextlib.suppress(LeftBehind):
-                return texts.take(_GLANCE_S)
-            seconds -= _GLANCE_S
-            if texts.is_cut or self._is_gone():
-                raise ClosedError
-        return texts.take(seconds)
+                return texts.take(each)
+        if self._caller.has_left():
+            raise ClosedError
+        raise LeftBehind
 
-    def _silent(self, opened: Opened) -> ProviderError:
-        """Return the error of a stream that was silent for too long."""
+    def _sleep(self, seconds: float) -> None:
+        self._caller.sleep(seconds, self._chain.clock)
+
+    def _forget(self, turn: Turn, sent: Sent) -> None:
+        """Let others probe, in case nobody notes how a probe went; in its thread.
+
+        Also if its answer is complete: who never reads to the end notes nothing.
+        """
+        if turn.probe and not sent.settled:
+            self._breaker.release(turn.entry, asked=True)
+
+    def _cut(self, opened: Opened) -> ProviderError:
+        """End a stream that was silent for too long, or lasts too long; return why."""
+        opened.sent.settled = True
+        opened.texts.cut()
         opened.sent.given = None  # nothing has cut the time that it may be silent
         if self._deadline.is_over():
             seconds = self._deadline.seconds

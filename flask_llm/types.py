@@ -47,7 +47,8 @@ class Attempt:
     Attributes:
         provider: Chain entry, as written in the configuration.
         outcome: "success", or the kind of the error, e.g. "quota".
-        latency_s: Seconds that the try took.
+        latency_s: Seconds that the try took; of a stream until its last text, the time
+            included that its reader took.
         error: What went wrong, without the provider's own words.
         status: HTTP status, if there was one.
         retry_after_s: Seconds after which the provider wants to be asked again.
@@ -106,10 +107,13 @@ class LLMResponse:
     @property
     def usage(self) -> Usage | None:
         """The tokens counted, or None where the provider tells none."""
+        told = self.metadata.get("usage")
         try:
-            return Usage(**self.metadata["usage"])
-        except (KeyError, TypeError):  # none, or in a shape of the provider's own
+            usage = Usage(**told)  # type: ignore[arg-type]  # that is what is tried
+        except TypeError:  # none, or in a shape of the provider's own
             return None
+        counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
+        return usage if all(type(each) is int for each in counts) else None
 
     @property
     def usage_told(self) -> dict[str, int] | None:

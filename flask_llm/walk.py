@@ -55,11 +55,13 @@ class Sent:
         at: When it went there.
         limit: Seconds that it had without a queue in this process; None for no limit.
         given: Seconds that were left for the provider itself.
+        settled: Whether somebody notes how it went.
     """
 
     at: float
     limit: float | None = None
     given: float | None = None
+    settled: bool = False
 
 
 class Walk(ABC, Generic[A]):
@@ -243,7 +245,10 @@ class Walk(ABC, Generic[A]):
             error.provider, error.kind, error.summary, failures, wait
         )
         emit(retry_scheduled, self._chain.sender, event)
-        self._chain.clock.sleep(wait)
+        self._sleep(wait)
+
+    def _sleep(self, seconds: float) -> None:
+        self._chain.clock.sleep(seconds)
 
     def _may_switch(self, error: ProviderError) -> bool:
         # Not what the caller or the clock has ended.

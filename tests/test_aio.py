@@ -17,6 +17,7 @@ from wired import WIRES, loaded, settings
 
 from flask_llm import FlaskLLM, LLMFactory, LLMProvider, LLMResponse
 from flask_llm.errors import StreamInterrupted, TransientError
+from flask_llm.line import callers_line
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
@@ -452,6 +453,7 @@ class TestCancelling:
         server.script(WIRES[name], faults.hang)
         spare = FakeProvider("b", name="second")
         llm = LLMFactory(name, [spare], config=settings(name, server.url))
+        llm.warm_up()
         with told_of(llm) as responses, pytest.raises(TimeoutError):
             asyncio.run(main())
         (attempt,) = server.attempts(WIRES[name])
@@ -534,6 +536,52 @@ class TestCancelling:
         (attempt,) = server.attempts("openai")
         assert attempt.wait(1)
         assert attempt.abandoned
+
+    def test_a_task_cancelled_in_a_retry_wait_is_the_last_one_asked_for(self):
+        """The wait ends, and no provider is asked again for nobody."""
+
+        async def main():
+            async with asyncio.timeout(SLOW_S):
+                await llm.stream_content_async("Hi", retry_delay=60)
+
+        first, spare = FakeProvider(TransientError()), FakeProvider(name="second")
+        llm = chain(first, spare)
+        begin = time.monotonic()
+        with told_of(llm) as responses:
+            with pytest.raises(TimeoutError):
+                asyncio.run(main())
+            assert time.monotonic() - begin < SLOW_S + AT_ONCE_S
+        kinds = [each.outcome for each in responses[0].attempts]
+        assert kinds == ["transient", "closed"]
+        assert (len(first.calls), spare.calls) == (1, [])
+
+    def test_a_task_cancelled_in_a_restart_s_wait_returns_at_once(self):
+        """Even if the provider that is waited for cannot be stopped."""
+
+        async def main():
+            async with await llm.stream_content_async(
+                "Hi", on_interrupt="restart"
+            ) as stream:
+                task = asyncio.ensure_future(anext(stream))
+                assert await task == "a"
+                task = asyncio.ensure_future(anext(stream))
+                while not gate.entered.acquire(blocking=False):
+                    await asyncio.sleep(0.001)
+                begin = time.monotonic()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            return stream.response, time.monotonic() - begin
+
+        class Whole(Gate):
+            stream = LLMProvider.stream
+
+        gate = Whole(name="second")
+        llm = chain(Piecewise("a", TransientError()), gate)
+        response, seconds = asyncio.run(main())
+        gate.open.set()
+        assert seconds < AT_ONCE_S
+        assert [each.outcome for each in response.attempts] == ["transient", "closed"]
 
     def test_closing_twice_is_harmless(self):
         """As is closing what is over."""
@@ -630,3 +678,45 @@ def test_threads_are_kept_for_the_next_calls(fake):
     llm = chain(fake)
     before = threading.active_count()
     assert asyncio.run(main()) - before <= 2
+
+
+class TestWithoutThreads:
+    @pytest.fixture(autouse=True)
+    def _none_left(self, monkeypatch):
+        """Let no more threads start for calls, as in a process at its limit."""
+
+        def refuse(self, function):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr("flask_llm.workers.Workers.start", refuse)
+
+    def test_a_call_is_answered(self, fake):
+        """In the loop's own thread: better late than never."""
+        answer = asyncio.run(chain(fake).generate_content_async("Hi"))
+        assert answer.content == "a fake answer"
+
+    def test_an_error_is_the_task_s(self, fake):
+        """As from a thread."""
+        with pytest.raises(TypeError, match="max_tokens"):
+            asyncio.run(chain(fake).generate_content_async("Hi", max_tokens="7"))
+
+    def test_a_stream_says_why_there_is_none(self, fake):
+        """It needs a thread; its response is there."""
+
+        async def main():
+            async with await llm.stream_content_async("Hi") as stream:
+                assert [text async for text in stream] == []
+            return stream.response
+
+        llm = chain(fake)
+        assert asyncio.run(main()).attempts[0].error == "busy (no more threads)"
+
+    def test_the_task_s_context_stays_as_it_was(self, fake):
+        """A stream that was closed does not end what its task asks for later."""
+
+        async def main():
+            await llm.stream_content_async("Hi")
+            return callers_line.get()
+
+        llm = chain(fake)
+        assert asyncio.run(main()) is None

@@ -16,10 +16,10 @@ ROOT = Path(flask_llm.__file__).parent
 FLOORS = [
     ["errors", "clock", "process", "greenlets", "packages", "messages", "line"],
     ["characters", "personal", "references"],
-    ["json_text", "nulls"],
+    ["json_text", "nulls", "validators"],
     ["checks"],
     ["schemas", "workers"],
-    ["request", "circuit", "deadline", "relay"],
+    ["request", "circuit", "deadline", "relay", "caller"],
     ["types"],
     ["filtering"],
     ["signals", "redact", "parsers", "retry", "wording", "lane", "filters", "pieces"],

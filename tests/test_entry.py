@@ -8,6 +8,7 @@ from flask_llm.config import ProviderSettings
 from flask_llm.entry import ChainEntry
 from flask_llm.errors import (
     AuthError,
+    BadAnswerError,
     ModelNotFoundError,
     ProviderError,
     QuotaError,
@@ -498,3 +499,80 @@ def test_an_answer_without_a_stop_text_stays():
     response = entry_of(cut).ask(Request("hello", stop=("STOP",)))
 
     assert response == cut
+
+
+class Halves(LLMProvider):
+    """Says two halves of a character, and a third that is alone."""
+
+    name = "halves"
+
+    def generate_content(self, prompt, temperature=0.7, max_tokens=1024):
+        return LLMResponse(True, "a\ud83d\ude00\ud83d", self.name)
+
+    def stream(self, request):
+        yield from ("a\ud83d", "\ude00\ud83d")
+        return self.generate_content("")
+
+    def is_available(self):
+        return True
+
+    def get_provider_name(self):
+        return self.name
+
+
+def test_an_answer_can_be_encoded():
+    """Half a character of a model does not break the view that returns its answer."""
+    response = ChainEntry.of(Halves()).ask(Request("hello"))
+
+    assert response.content == "a😀\ufffd"
+    assert "finish_reason" not in response.metadata
+
+
+def test_a_stream_can_be_encoded():
+    """A character that a gateway has cut in two comes whole."""
+    assert list(ChainEntry.of(Halves()).stream(Request("hello"))) == [
+        "a",
+        "😀",
+        "\ufffd",
+    ]
+
+
+@pytest.mark.parametrize("told", ["length", "stop", None])
+def test_a_stream_that_ends_at_a_stop_text_says_so(told):
+    """As a whole answer does; what came after it is not known."""
+    long = LLMResponse(True, "one STOP two", "x", None, {"finish_reason": told})
+    texts, response = streamed(long, request=Request("hello", stop=("STOP",)))
+
+    assert texts == ["one "]
+    assert response.metadata == {"finish_reason": "stop"}
+
+
+def test_a_stream_without_a_stop_text_says_what_its_provider_says():
+    """It was cut elsewhere, or nothing is known."""
+    cut = LLMResponse(True, "one two", "x", None, {"finish_reason": "length"})
+    _, response = streamed(cut, request=Request("hello", stop=("STOP",)))
+    assert response.metadata == {"finish_reason": "length"}
+
+
+class Returning(Rough):
+    """Streams a text, and returns what it is given."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def stream(self, request):
+        yield "one"
+        return self.end
+
+
+@pytest.mark.parametrize("end", [False, True, 0, "", "one", [], {}], ids=repr)
+def test_a_stream_that_returns_anything_else_is_no_success(end):
+    """Only None is nothing: all else may mean that it failed."""
+    entry = ChainEntry.of(Returning(end))
+    with pytest.raises(BadAnswerError, match=f"returned {type(end).__name__} instead"):
+        list(entry.stream(Request("hello")))
+
+
+def test_a_stream_that_returns_nothing_is_an_answer():
+    """A generator without a `return` has come to its end."""
+    assert list(ChainEntry.of(Returning(None)).stream(Request("hello"))) == ["one"]

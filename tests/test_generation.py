@@ -249,3 +249,37 @@ def test_the_error_keeps_the_answer_in_copies():
     error = SchemaError("no", answer=WRONG, correctable=True).copy(provider="x")
 
     assert (error.answer, error.correctable, error.provider) == (WRONG, True, "x")
+
+
+ODD = [None, "7", True]
+
+
+@pytest.mark.parametrize("first", ODD, ids=repr)
+@pytest.mark.parametrize("second", [*ODD, 7], ids=repr)
+def test_odd_counts_of_two_attempts_are_not_added_up(clock, first, second):
+    """What a plug-in counts wrongly is left out of the bill, and breaks no call."""
+
+    def answer(text, count):
+        usage = {"input_tokens": count, "output_tokens": 0, "total_tokens": count}
+        return LLMResponse(True, text, "x", None, {"usage": usage})
+
+    factory, _ = chain(clock, [answer(WRONG, first), answer(GOOD, second)])
+    response = factory.generate_content("hello", schema=Invoice)
+
+    assert response.parsed == Invoice(number=7)
+    counted_twice = response.attempts[0].usage, response.attempts[1].usage
+    assert counted_twice == (None, response.metadata["usage"] if second == 7 else None)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_an_odd_count_of_a_stream_is_no_usage(clock, odd):
+    """After an attempt that was counted, too."""
+    script = [["one ", BROKEN]]
+    usage = {"input_tokens": 3, "output_tokens": odd, "total_tokens": 3}
+    told = LLMResponse(True, "uno", "x", None, {"usage": usage})
+    factory, _ = chain(clock, script, [told])
+    stream = factory.stream_content("hello", on_interrupt="restart")
+
+    assert list(stream) == ["one ", "", "uno"]
+    assert stream.response.success
+    assert [each.usage for each in stream.attempts] == [None, None]

@@ -212,6 +212,7 @@ class TestLeaving:
 
 
 _TWO = {"claude", "ollama"}
+_OTHERS = set(WIRES) - _TWO - {"vertex"}  # which has no key that a variable can hold
 CROWDS = [
     pytest.param(each.values[0], count, marks=each.marks)
     for each, count in zip(CLASSES[1:], [32, 200], strict=True)
@@ -221,7 +222,7 @@ CROWDS = [
 SDKS = [
     "claude",
     "ollama",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in WIRES if name not in _TWO),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(_OTHERS)),
 ]
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flask_llm.clock import SYSTEM
+from flask_llm.clock import SYSTEM, SystemClock
 from flask_llm.errors import BusyError, TimedOutError
 from flask_llm.lane import Lane
 from flask_llm.relay import _MOST_AHEAD
@@ -204,3 +204,102 @@ def test_a_stream_without_a_thread_is_refused(monkeypatch):
                 each.open(lambda _: played("a"), 5, 0)
     relay, _ = each.open(lambda _: played("a"), 5, 0)
     assert relay.take(5) == "a"
+
+
+class Ahead(SystemClock):
+    """A clock that can be set forward."""
+
+    more = 0.0
+
+    def monotonic(self):
+        return super().monotonic() + self.more
+
+
+def hung(each, end):
+    """Return a stream that has begun, been cut, and does not end before an event."""
+    inside = threading.Event()
+
+    def play(_):
+        inside.set()
+        end.wait()
+        yield "late"
+
+    relay, _ = each.open(play, 5, 0)
+    assert inside.wait(5)
+    relay.cut()
+    return relay
+
+
+def until(true):
+    """Wait for what another thread does."""
+    end = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("ask", ["call", "open"])
+def test_streams_that_were_cut_and_do_not_end_are_bounded(end, ask):
+    """After a second they count as abandoned, and no longer when they are over."""
+    clock = Ahead()
+    each = Lane(None, Workers(clock), clock)
+
+    def go():
+        if ask == "call":
+            return each.call(lambda _: 42, 5, 0)
+        relay, _ = each.open(lambda _: played(), 5, 0)
+        relay.take(5)
+        return relay.result
+
+    streams = [hung(each, end) for _ in range(8)]
+    assert go() == 42
+    clock.more = 0.5
+    assert go() == 42
+    clock.more = 2.0
+    for stream in streams:
+        stream.cut()  # again, which gives them no more time
+    with pytest.raises(BusyError, match="8 abandoned calls"):
+        go()
+
+    end.set()
+    until(lambda: all(stream.over for stream in streams))
+    assert go() == 42
+    assert not each._calls.get().abandoned
+
+
+def test_streams_that_end_when_they_are_cut_are_not_counted(end):
+    """However many clients leave: most connections can be cut."""
+    clock = Ahead()
+    each = Lane(None, Workers(clock), clock)
+    page = "x" * _MOST_AHEAD
+    for _ in range(20):
+        relay, _ = each.open(lambda _: played(page, page), 5, 0)
+        relay.take(5)
+        relay.cut()
+        until(lambda relay=relay: relay.over)
+    clock.more = 60.0
+
+    assert each.call(lambda _: 42, 5, 0) == 42
+    assert not each._calls.get().abandoned
+
+
+def test_a_cut_stream_that_ends_at_once_blocks_nobody():
+    """In a lane for one, too: the next call waits for its slot, which comes."""
+    each = lane(1)
+    page = "x" * _MOST_AHEAD
+    for _ in range(20):
+        relay, _ = each.open(lambda _: played(page, page), 5, 5)
+        relay.take(5)
+        relay.cut()
+
+    assert each.call(lambda _: 42, 5, 5) == 42
+
+
+def test_a_stream_that_is_over_leaves_nothing_to_count():
+    """Closing it afterwards, as a `with` block does."""
+    each = lane()
+    relay, _ = each.open(lambda _: played("a"), 5, 0)
+    until(lambda: relay.over)
+    relay.cut()
+
+    assert not each._calls.get().abandoned

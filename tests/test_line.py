@@ -1,6 +1,8 @@
 """A connection that another thread may cut."""
 
 import contextvars
+import subprocess
+import sys
 
 import pytest
 
@@ -61,3 +63,30 @@ def test_who_ends_the_caller_is_heard():
 def test_there_is_no_line_outside_of_streams():
     """So that a plain call attaches nothing."""
     assert contextvars.Context().run(current_line.get) is None
+
+
+def test_a_forked_child_does_not_end_its_parent_s_connection():
+    """It shares the socket, but the stream is the parent's; its own it can cut."""
+    code = """if True:
+        import os, socket
+        from flask_llm.line import Line
+
+        def connected():
+            line, (mine, other) = Line(), socket.socketpair()
+            line.attach(lambda: mine.shutdown(socket.SHUT_RDWR))
+            return line, mine, other
+
+        line, mine, other = connected()
+        child = os.fork()
+        if child == 0:
+            line.cut()
+            own, _, far = connected()
+            own.cut()
+            os._exit(0 if line.is_cut and far.recv(1) == b"" else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        other.sendall(b"on")
+        assert mine.recv(2) == b"on"
+        line.cut()
+        assert other.recv(1) == b""
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)

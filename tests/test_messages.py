@@ -57,13 +57,52 @@ def test_a_picture_comes_as_bytes_or_as_base64():
 def test_the_type_of_a_picture_is_in_its_bytes(data, kind):
     """Nobody has to name it for the formats that the providers take."""
     assert Image(data).media_type == kind
-    assert Image(data, "image/x-own").media_type == "image/x-own"
+    assert Image(data, "image/x-own").media_type == (kind or "image/x-own")
+
+
+def test_a_told_type_is_written_as_apis_write_it():
+    """What a form or a file's name says is taken, in their words."""
+    assert Image(b"BM", "image/BMP").media_type == "image/bmp"
+    assert Image(url="https://x.org/a", media_type="image/jpg").media_type == (
+        "image/jpeg"
+    )
+
+
+@pytest.mark.parametrize("name", ["image/png", "IMAGE/BMP;name=x", ""])
+def test_a_data_address_is_its_bytes(name):
+    """What a browser's canvas makes goes to providers that take bytes only, too."""
+    url = f"data:{name};base64,{base64.b64encode(PNG).decode()}"
+    for told in ({"type": "image", "url": url}, Image(url=url)):
+        _, (message,) = conversation([{"role": "user", "content": [told]}])
+        assert message.images == (Image(PNG, "image/png"),)
+
+
+def test_the_type_of_a_data_address_is_heeded():
+    """Where the bytes do not tell it."""
+    content = [Image(url="data:image/bmp;base64,Qk0=")]
+    _, (message,) = conversation([{"role": "user", "content": content}])
+    assert message.images == (Image(b"BM", "image/bmp"),)
 
 
 def test_a_picture_shows_its_bytes_to_nobody():
     """A log line with a request in it stays short."""
     assert repr(Image(PNG)) == f"Image({len(PNG)} bytes, image/png)"
     assert "PNG" not in repr(Request([Message("user", ("Hi", Image(PNG)))]))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://x.org/cat.png?X-Amz-Signature=s3cret", "x.org"),
+        ("https://ada:s3cret@x.org:8443#s3cret", "x.org:8443"),
+        ("gs://bucket/s3cret.png", "bucket"),
+        ("data:image/png;base64,s3cret", "?"),
+        ("s3cret", "?"),
+    ],
+)
+def test_an_address_shows_its_host_only(url, shown):
+    """Who has a signed address has the picture."""
+    assert repr(Image(url=url)) == f"Image(at {shown}, type unknown)"
 
 
 PART = 'must be {"type": "text", "text": ...} or {"type": "image", "data": ..., '
@@ -96,6 +135,20 @@ PART = 'must be {"type": "text", "text": ...} or {"type": "image", "data": ..., 
         (
             [{"role": "user", "content": [{"type": "image", "data": PNG, "url": "x"}]}],
             'prompt[0]["content"][0] must have "data" (bytes or base64) or a "url"',
+        ),
+        *(
+            (
+                [USER, {"role": "user", "content": ["Hi", Image(url=url)]}],
+                'prompt[1]["content"][1]["url"] must be',
+            )
+            for url in (
+                "file:///etc/passwd",
+                "cat.png",
+                "https://",
+                "data:image/svg+xml,<svg/>",
+                "data:image/png;base64,%%",
+                "javascript:x",
+            )
         ),
         ([Message("user", ("Hi", 3))], f'prompt[0]["content"][1] {PART}'),
         ([Message("user", (Image(),))], 'prompt[0]["content"][0] must have "data"'),

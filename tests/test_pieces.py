@@ -5,7 +5,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_llm.errors import BadAnswerError
-from flask_llm.pieces import cut_at, texts, until, visible
+from flask_llm.pieces import (
+    cut_at,
+    encodable,
+    texts,
+    until,
+    visible,
+    whole_characters,
+)
 
 letters = st.text("ab \n", max_size=12)
 stops = st.lists(st.text("ab \n", min_size=1, max_size=4), min_size=1, max_size=3)
@@ -99,7 +106,48 @@ def test_visible_passes_on_without_delay():
     assert drained(seen) == (["\n", "b"], "the end")
 
 
-@pytest.mark.parametrize("wrap", [texts, visible, lambda it: until(it, ["x"])])
+halves = st.text(st.sampled_from("aé📏\ud83d\ude00\ude4c"), min_size=1, max_size=4)
+
+
+@given(st.lists(halves, max_size=6))
+def test_halves_of_characters_become_whole(pieces):
+    """However it is cut, all of a text can be encoded, and is what the whole is."""
+    found, result = drained(whole_characters(Source(pieces).run))
+
+    assert "".join(found) == encodable("".join(pieces))
+    "".join(found).encode()
+    assert result == "the end"
+    assert all(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Größe 📏", "Größe 📏"),
+        ("\ud83d\ude00!", "😀!"),
+        ("a\ud83d", "a\ufffd"),
+        ("\ude00\ud83db", "\ufffd\ufffdb"),
+        ("\ufeffa\ud83d", "\ufeffa\ufffd"),
+    ],
+)
+def test_a_text_can_be_encoded(text, shown):
+    """Two halves are a character, and one alone is the sign for what is none."""
+    assert encodable(text) == shown
+
+
+def test_only_a_first_half_is_held_back():
+    """All else goes on at once."""
+    source = Source(["Größe 📏", "a\ud83d", "\ude00b"])
+    found = whole_characters(source.run)
+
+    assert (next(found), source.drawn) == ("Größe 📏", 1)
+    assert (next(found), source.drawn) == ("a", 2)
+    assert drained(found) == (["😀b"], "the end")
+
+
+@pytest.mark.parametrize(
+    "wrap", [texts, whole_characters, visible, lambda it: until(it, ["x"])]
+)
 def test_closing_reaches_the_source(wrap):
     """The provider's stream ends with its reader's."""
     source = Source(["a", "b"])

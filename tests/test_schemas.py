@@ -168,9 +168,104 @@ def test_a_number_that_is_cut_is_no_answer():
     assert Schema({"type": "integer"}).read("12") == 12
 
 
-def test_whole_json_before_the_cut_is_good():
-    """Only the talk after it is missing."""
-    assert Schema(PAIR).read('{"a": 1}\nI hope that', cut=True) == {"a": 1}
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"a": 1}',
+        ' {"a": 1}\n\n',
+        'Sure: {"a": 1}',
+        '```json\n{"a": 1}\n```',
+        'Sure:\n```json\n{"a": 1}\n``',
+    ],
+)
+def test_whole_json_at_the_cut_is_good(answer):
+    """Nothing of it is missing."""
+    assert Schema(PAIR).read(answer, cut=True) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        'First draft: {"a": 0} - wait, the invoice says',
+        '{"a": 0}\nOr rather',
+        '<think>Such as {"a": 0}. But the user wants',
+        '```json\n{"a": 0}\n```\nOn second thought',
+        '```json\n{"a": 0} or so\n```',
+        '{"a": 0} [1',
+    ],
+)
+def test_json_amid_an_answer_that_was_cut_is_none(answer):
+    """It may be a draft of what was to come."""
+    error = fault(PAIR, answer, cut=True)
+    assert error.summary == "JSON cut at max_tokens (raise max_tokens)"
+    assert not error.correctable
+
+
+def test_json_amid_whole_prose_is_the_answer():
+    """A model that had its say has no better one in store."""
+    assert Schema(PAIR).read('Say {"a": 0}, as you wished.') == {"a": 0}
+
+
+MULTIPLES = [
+    (0.01, ["19.99", "0.07", "1e300", "-4.35", "1.10", "0", "123456789012345.67"]),
+    (0.1, ["0.3", "1.1", "-0.7"]),
+    (3, ["9", "3.0", "9" * 400]),
+    (1e-20, ["0.3"]),
+]
+NO_MULTIPLES = [(0.01, "19.999"), (0.1, "0.35"), (3, "10"), (2.5, "1"), (3, "3.1")]
+
+
+@pytest.mark.parametrize(("step", "numbers"), MULTIPLES)
+def test_multiples_are_told_by_their_digits(step, numbers):
+    """Prices are decimal, though binary floats are not."""
+    schema = Schema({"items": {"multipleOf": step}})
+    wanted = [json.loads(number) for number in numbers]
+    assert schema.read(f"[{', '.join(numbers)}]") == wanted
+
+
+@pytest.mark.parametrize(("step", "number"), NO_MULTIPLES)
+def test_what_is_no_multiple(step, number):
+    """It is told what was wanted."""
+    error = fault({"type": "number", "multipleOf": step}, number)
+    assert error.detail == f"the whole: does not keep multipleOf {step}"
+
+
+def test_only_numbers_are_multiples():
+    """Of others the keyword says nothing."""
+    assert Schema({"items": {"multipleOf": 2}}).read('["x", true]') == ["x", True]
+
+
+MOMENTS = [
+    "2026-11-23T05:54:15Z",
+    "2026-11-23t05:54:15.123456789+01:00",
+    "2016-12-31T23:59:60Z",
+]
+NO_MOMENTS = [
+    *["tomorrow", "", "2026-11-23", "2026-11-23T05:54:15", "2026-11-23 05:54:15Z"],
+    *["2026-02-30T00:00:00Z", "2026-11-23T25:00:00Z", "20261123T055415Z"],
+]
+TIMES = ["05:54:15Z", "05:54:15.1-23:59", "00:00:00z"]
+NO_TIMES = ["noon", "05:54", "05:54:15", "24:00:00Z", "05:54:15+1:00", "05:54:15Z\n"]
+FORMATS = [
+    ("date-time", MOMENTS, NO_MOMENTS),
+    ("time", TIMES, NO_TIMES),
+    ("date", ["2026-11-23"], ["2026-02-30", "today"]),
+    ("email", ["a@b.org"], ["nobody"]),
+    ("ipv4", ["192.0.2.1"], ["192.0.2.256"]),
+    ("ipv6", ["::1"], ["1"]),
+    ("uuid", ["550e8400-e29b-41d4-a716-446655440000"], ["550e"]),
+    ("regex", ["a+"], ["("]),
+]
+
+
+@pytest.mark.parametrize(("name", "right", "wrong"), FORMATS)
+def test_formats_of_a_dict_are_checked(name, right, wrong):
+    """Those that the guide names; what is no text has none."""
+    schema = {"items": {"format": name}}
+    assert Schema(schema).read(json.dumps([*right, 7])) == [*right, 7]
+    for text in wrong:
+        detail = fault(schema, json.dumps([text])).detail
+        assert detail == f'0: does not keep format "{name}"'
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Streams in time: limits, deadlines, and what the breaker learns of them."""
 
+import logging
 import threading
+import time
 
 import pytest
 
 from flask_llm import LLMFactory, StreamInterrupted
 from flask_llm.errors import QuotaError, TransientError
+from flask_llm.relay import _MOST_AHEAD
 from flask_llm.testing import Delay, FakeProvider
 
 BROKEN = TransientError(reason="connection error")
@@ -28,6 +31,14 @@ def calls(fakes):
 
 def resting(factory):
     return factory.get_provider_status(detail=True)["primary"]["reason"]
+
+
+def until(true):
+    """Wait for what another thread does, of real time."""
+    end = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def interruption(stream):
@@ -281,23 +292,66 @@ def test_one_stream_probes_and_others_go_on(clock):
     assert factory.stream_content("hello").provider_name == "gemini"
 
 
-# A forgotten stream tells nobody: its claim ends by itself, when its time is up.
-@pytest.mark.parametrize(("way", "seconds"), [("closed", 20), ("forgotten", 60)])
-def test_a_probe_that_is_abandoned_is_released(clock, way, seconds):
+LONG = "more " * _MOST_AHEAD  # its thread waits until somebody reads
+
+
+@pytest.mark.parametrize("way", ["closed", "forgotten"])
+@pytest.mark.parametrize("answer", ["one two", LONG, ["one ", SILENT]], ids=len)
+def test_a_probe_that_is_abandoned_is_released(clock, way, answer):
     """It has shown nothing: the provider rests on, and soon another may try."""
-    factory, _ = rested(clock, "one two", "one two")
+    factory, _ = rested(clock, answer, "one two")
     probe = factory.stream_content("hello")
     assert probe.provider_name == "gemini"
+    texts = probe._opened.texts
     if way == "closed":
         probe.close()
     del probe
+    until(lambda: texts.over)
 
     assert factory.stream_content("hello").provider_name == "claude"
-    clock.now += seconds
+    clock.now += 20
     again = factory.stream_content("hello")
     assert again.provider_name == "gemini"
     list(again)
     assert resting(factory) is None
+
+
+class Stubborn(FakeProvider):
+    """A provider whose sixth stream does not end when it is cut."""
+
+    def __init__(self, *script, **options):
+        super().__init__(*script, **options)
+        self.end = threading.Event()
+
+    def stream(self, request):
+        texts = super().stream(request)
+        yield next(texts)
+        if len(self.calls) == 6:
+            assert self.end.wait(5)
+        return (yield from texts)
+
+
+def test_an_abandoned_probe_that_ends_late_does_not_release_the_next_one(clock):
+    """It was noted when it was closed, and the claim is another's now."""
+    script = [*[["one ", BROKEN]] * 5, "one two", LONG]
+    first = Stubborn(*script, name="gemini", clock=clock)
+    second = FakeProvider(name="claude", clock=clock)
+    factory = LLMFactory(first, [second], config={}, clock=clock)
+    for _ in range(5):
+        interruption(factory.stream_content("hello"))
+    clock.now += 60
+    late = factory.stream_content("hello")
+    texts = late._opened.texts
+    late.close()
+    clock.now += 20
+    probe = factory.stream_content("hello")
+    first.end.set()
+    until(lambda: texts.over)
+    clock.now += 10
+
+    assert probe.provider_name == "gemini"
+    assert factory.stream_content("hello").provider_name == "claude"
+    probe.close()
 
 
 def test_a_probe_that_breaks_off_rests_on(clock):
@@ -341,3 +395,97 @@ def test_who_is_gone_before_the_first_text_is_not_asked_for(blocked):
 
     assert stream.response.metadata["error_kind"] == "closed"
     assert calls(fakes) == [1, 0]
+
+
+def test_the_deadline_ends_a_stream_whose_reader_is_too_slow(clock):
+    """Texts that wait do not buy time, where the provider never comes to an end."""
+    factory, _ = chain(clock, [["word "] * 10 * _MOST_AHEAD], ["unused"])
+    stream = factory.stream_content("hello", deadline=20)
+    seen = [next(stream), next(stream)]
+    clock.now += 20
+    error = interruption(stream)
+
+    assert (error.text, error.error.kind) == ("".join(seen), "deadline")
+    assert error.error.reason == "deadline of 20 s passed"
+    assert resting(factory) is None
+
+
+def test_a_slow_reader_s_deadlines_blame_nobody(clock):
+    """The provider would have gone on."""
+    factory, fakes = chain(clock, [["word "] * 10 * _MOST_AHEAD], ["unused"])
+    for _ in range(8):
+        stream = factory.stream_content("hello", deadline=20)
+        clock.now += 20
+        interruption(stream)
+
+    assert calls(fakes) == [8, 0]
+    assert resting(factory) is None
+
+
+def test_what_a_finished_provider_has_left_may_be_read_after_the_deadline(clock):
+    """It is there, and whole."""
+    factory, _ = chain(clock, [["one ", "two ", "three"]])
+    stream = factory.stream_content("hello", deadline=20)
+    until(lambda: stream._opened.texts.over)
+    clock.now += 100
+
+    assert list(stream) == ["one ", "two ", "three"]
+    assert stream.response.success
+
+
+def test_who_has_left_is_not_waited_for_between_retries(clock, caplog):
+    """No provider is asked again for nobody, and no further one."""
+    caplog.set_level(logging.INFO, "flask_llm")
+    factory, fakes = chain(clock, [BROKEN], ["unused"], LLM_RETRY_DELAY=60)
+    stream = factory.stream_content("hello", is_gone=lambda: clock.now >= 1001)
+
+    assert clock.now == 1001
+    assert calls(fakes) == [1, 0]
+    kinds = [each.outcome for each in stream.response.attempts]
+    assert kinds == ["transient", "closed"]
+    assert stream.response.metadata["error_kind"] == "closed"
+    loud = [each.getMessage() for each in caplog.records if each.levelno > logging.INFO]
+    assert loud == ["gemini connection error, retrying in 60 s"]
+
+
+def test_who_has_left_before_anybody_was_asked(clock, caplog):
+    """A view that does something else first may come too late; that is no failure."""
+    caplog.set_level(logging.INFO, "flask_llm")
+    factory, fakes = chain(clock, ["unused"], ["unused"])
+    stream = factory.stream_content("hello", is_gone=lambda: True)
+
+    assert calls(fakes) == [0, 0]
+    assert [each.outcome for each in stream.response.attempts] == ["closed"]
+    assert {each.levelno for each in caplog.records} == {logging.INFO}
+
+
+def test_who_has_left_is_not_taken_to_the_next_provider(clock):
+    """Nor if the first one has failed without any wait."""
+    gone = []
+    factory, fakes = chain(clock, [lambda _: gone.append(1) or 1 / 0], ["unused"])
+    stream = factory.stream_content("hello", is_gone=lambda: bool(gone))
+
+    assert calls(fakes) == [1, 0]
+    assert [each.outcome for each in stream.response.attempts] == ["unknown", "closed"]
+
+
+def test_in_a_restart_each_provider_is_asked_once(clock):
+    """Somebody looks at half an answer, and would have to wait for each retry."""
+    factory, fakes = chain(clock, [["one ", BROKEN]], [BROKEN], ["uno"])
+    texts = list(factory.stream_content("hello", on_interrupt="restart"))
+
+    assert texts == ["one ", "", "uno"]
+    assert (texts[1].provider, texts[1].error) == ("third", "connection error")
+    assert calls(fakes) == [1, 1, 1]
+    assert clock.waits == []
+
+
+def test_a_restart_takes_no_retries_from_the_next_call(clock):
+    """Nor from the beginning of its own, where nobody has seen anything."""
+    factory, fakes = chain(clock, [BROKEN, ["one ", BROKEN], BROKEN, "two"], ["uno"])
+    for seen in (["one ", "", "uno"], ["two"]):
+        stream = factory.stream_content("hello", on_interrupt="restart")
+        assert list(stream) == seen
+
+    assert calls(fakes) == [4, 1]
+    assert clock.waits == [5, 5]

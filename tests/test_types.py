@@ -50,6 +50,16 @@ def test_usage_is_none_where_the_provider_tells_none(usage):
     assert LLMResponse(True, "hi", "x", metadata={"usage": usage}).usage is None
 
 
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "total_tokens"])
+@pytest.mark.parametrize("odd", [None, "7", True, 7.0, [7]], ids=repr)
+def test_a_count_that_is_no_whole_number_is_no_usage(name, odd):
+    """Whoever adds tokens up may do so without looking."""
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, name: odd}
+    response = LLMResponse(True, "hi", "x", metadata={"usage": usage})
+
+    assert (response.usage, response.usage_told) == (None, None)
+
+
 def test_unwrap_returns_the_text():
     """A caller who wants an exception on failure gets plain text on success."""
     assert LLMResponse(True, "hi", "x").unwrap() == "hi"

@@ -1,6 +1,7 @@
 """Reads the answers of Cohere's chat, in one piece or as they come."""
 
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Generator, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -66,12 +67,15 @@ def events_of(calling: Any) -> Generator[Any, None, None]:
 
     with calling as answer:
         # Version 7.1 has no other name for it.
-        source = EventSource(answer._response)  # noqa: SLF001
+        source: Any = EventSource(answer._response)  # noqa: SLF001
+        # Events are UTF-8, whatever the header says; bytes that are none are a fault.
+        source._new_text_decoder = lambda *_: getincrementaldecoder("utf-8")()  # noqa: SLF001
         try:
             for event in source.iter_sse():
                 if event.data and event.data != "[DONE]":
                     yield json.loads(event.data, object_hook=_named)
-        except SSEError as error:  # a web page, or an answer in one piece
+        # A web page, or an answer in one piece; a broken character.
+        except (SSEError, UnicodeDecodeError) as error:
             raise TransientError(type(error).__name__, reason=MALFORMED) from None
 
 

@@ -88,15 +88,29 @@ def finished(finish: str | None, refusal: str | None) -> str:
 
 def text_in(message: Any) -> str:
     """Return the text of a message, or of a piece of one."""
-    text = getattr(message, "content", None) or ""
-    if not isinstance(text, str):
+    content = getattr(message, "content", None) or ""
+    told = [each.get("text") for each in _parts(message) if each.get("type") == "text"]
+    texts: list[Any] = told if isinstance(content, list) else [content]
+    if not all(isinstance(each, str) for each in texts):
         raise TransientError(reason=MALFORMED)
-    return text
+    return "".join(texts)
+
+
+def _parts(message: Any) -> list[dict[str, Any]]:
+    """Return the parts of a content, which Mistral's models that think have."""
+    content = getattr(message, "content", None)
+    parts = content if isinstance(content, list) else []
+    if not all(isinstance(each, dict) for each in parts):
+        raise TransientError(reason=MALFORMED)
+    return parts
 
 
 def has_thought(message: Any) -> bool:
     """Return whether a message, or a piece of one, holds thinking."""
-    return any(getattr(message, name, None) for name in _THOUGHTS)
+    kinds = [each.get("type") for each in _parts(message)]
+    return "thinking" in kinds or any(
+        getattr(message, name, None) for name in _THOUGHTS
+    )
 
 
 def has_counted_thought(answer: Any) -> bool:
@@ -144,10 +158,16 @@ def _choice(answer: Any) -> Any:
     if not isinstance(choices, list):
         # A web page with status 200 comes back as str, other JSON as all None.
         raise TransientError(reason=MALFORMED)
-    if not choices:
-        raise BadAnswerError(reason="answer without a choice")
-    check_error(choices[0])
-    return choices[0]
+    for choice in first_choice(choices):
+        check_error(choice)
+        return choice
+    raise BadAnswerError(reason="answer without a choice")
+
+
+def first_choice(choices: list[Any]) -> list[Any]:
+    """Return the choices that are the answer, of several answers: one or none."""
+    # A server that gives one answer may leave the number out.
+    return [each for each in choices if not getattr(each, "index", None)][:1]
 
 
 def check_error(told: Any) -> None:

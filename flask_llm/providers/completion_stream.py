@@ -8,6 +8,7 @@ from ..wording import MALFORMED, NO_END
 from .completion import (
     check_error,
     finished,
+    first_choice,
     has_counted_thought,
     has_thought,
     text_in,
@@ -40,8 +41,9 @@ class Chunks:
             TransientError: It is no such stream.
         """
         for chunk in self._stream:
+            choices = _choices(chunk)
             self._note(chunk)
-            for choice in chunk.choices[:1]:  # there is none beside the usage
+            for choice in first_choice(choices):
                 check_error(choice)
                 if text := self._text(choice):
                     yield text
@@ -69,7 +71,7 @@ class Chunks:
         )
 
     def _note(self, chunk: Any) -> None:
-        self._model = chunk.model or self._model or ""
+        self._model = getattr(chunk, "model", None) or self._model or ""
         self._usage = usage_of(chunk) or self._usage
         self._has_thought = self._has_thought or has_counted_thought(chunk)
 
@@ -82,3 +84,13 @@ class Chunks:
         text = text_in(piece)
         self._is_blank = self._is_blank and not text.strip()
         return text
+
+
+def _choices(chunk: Any) -> list[Any]:
+    """Return the pieces of a chunk; that of the usage may lack them altogether."""
+    choices = getattr(chunk, "choices", None)
+    if isinstance(choices, list):
+        return choices
+    if choices is None and getattr(chunk, "usage", None):
+        return []
+    raise TransientError(reason=MALFORMED)

@@ -47,5 +47,11 @@ def _part(part: str | Image, picture: Picture | None) -> Any:
 
 
 def image_url(image: Image) -> dict[str, Any]:
-    """Return the content part of a picture, its bytes as a "data:" address."""
+    """Return the content part of a picture, its bytes as a "data:" address.
+
+    Raises:
+        InvalidRequestError: Nobody tells the type of the bytes.
+    """
+    if not image.url and not image.media_type:
+        raise InvalidRequestError(reason="takes images of a known media_type only")
     return {"type": "image_url", "image_url": {"url": image.data_url}}

@@ -108,13 +108,14 @@ def least_thinking(model: str, refuses: Refuses) -> dict[str, Any]:
 
 
 def candidate(answer: Any) -> Any:
-    """Return the first candidate of an answer; a chunk of a stream may have none.
+    """Return the first candidate of an answer; a chunk of a stream may lack it.
 
     Raises:
         ContentBlockedError: There is none, since the prompt is blocked.
     """
     if answer.candidates:
-        return answer.candidates[0]
+        # Where there is only one, its number may be left out.
+        return next((each for each in answer.candidates if not each.index), None)
     feedback = answer.prompt_feedback
     if feedback and feedback.block_reason:
         why = f"prompt blocked ({feedback.block_reason.name})"

@@ -13,7 +13,7 @@ from .chat import ChatProvider
 from .dialects import plain
 from .http import allow, client_options, cuttable, own_times, without_user
 from .loading import Loading
-from .ollama_chat import Reading, asked_for
+from .ollama_chat import Reading, asked_for, split_at_line_feeds
 from .ollama_errors import absent, told_by
 
 _ADDRESS = "http://127.0.0.1:11434"
@@ -127,11 +127,13 @@ class OllamaProvider(ChatProvider):
         address = self.base_url or _ADDRESS
         # A user in the address stands in place of a key.
         usual = {"auth": self._authorize} | client_options("httpx", address)
+        hooks = own_times("httpx")
+        hooks["response"] = [*hooks["response"], split_at_line_feeds]
         client = self._import().Client(
             # Always given: else OLLAMA_HOST would decide where the prompt goes.
             without_user(address),
             timeout=self.timeout,
-            **usual | {"event_hooks": own_times("httpx")},
+            **usual | {"event_hooks": hooks},
         )
         cuttable(client._client)  # noqa: SLF001  # the SDK has no public name for it
         return client

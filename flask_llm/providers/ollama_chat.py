@@ -1,6 +1,7 @@
 """The chat of Ollama's API: what it is sent, and how its answers end."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from ..errors import BadAnswerError, InvalidRequestError
@@ -31,6 +32,27 @@ def asked_for(request: Request, optional: dict[str, Any]) -> dict[str, Any]:
         "format": options.pop("format", None),
         "options": options,
     }
+
+
+def split_at_line_feeds(response: Any) -> None:
+    """Have the lines of a response end where the server ends them; a hook of httpx.
+
+    By itself httpx ends them at U+0085, U+2028 and U+2029 too, which may stand in the
+    middle of a text in JSON.
+
+    Args:
+        response: What httpx has received.
+    """
+    response.iter_lines = partial(_lines, response)
+
+
+def _lines(response: Any) -> Iterator[str]:
+    rest = b""
+    for data in response.iter_bytes():
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (each.decode() for each in lines)
+    if rest:
+        yield rest.decode()
 
 
 def _turn(message: Message) -> dict[str, Any]:

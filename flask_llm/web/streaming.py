@@ -76,7 +76,7 @@ class AppFactory(LLMFactory):
             A response of the events `start`, `delta`, `restart`, `done` and `error`.
         """
         if request.headers.get("Last-Event-ID") == _BEGUN:
-            return Response(status=204)
+            return Response(status=204, headers=_HEADERS)
         if request.method == "HEAD":
             return _response(iter(()))
         stream = self.stream_content(

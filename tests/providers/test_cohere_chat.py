@@ -133,6 +133,28 @@ class TestEvents:
         assert isinstance(error, TransientError)
         assert [each for each in caplog.records if each.name == "root"] == []
 
+    def test_charset(self):
+        """Events are UTF-8, whatever the header says of them."""
+        assert self.raw("Größe", "; charset=iso-8859-1")[0] == ["Größe"]
+
+    def test_broken_character(self):
+        """Bytes that are no UTF-8 are no text, and no part of one."""
+        texts, error = self.raw(b"Gr\xf6\xdfe")
+        assert texts == []
+        assert (type(error), error.reason) == (TransientError, "malformed answer")
+
+    @staticmethod
+    def raw(text, charset=""):
+        """Return what a provider makes of a stream with this very text."""
+        told = text.encode() if isinstance(text, str) else text
+        datas = [wire.encoded(each) for each in (START, piece("TEXT"), end())]
+        body = b"".join(b"data: " + each + b"\n\n" for each in datas)
+        headers = {"Content-Type": f"text/event-stream{charset}"}
+        answer = wire.reply(body.replace(b"TEXT", told), headers=headers)
+        with wire.Stub(answer) as stub:
+            provider = CohereProvider(KEY, base_url=stub.url)
+            return followed(provider.stream(Request(wire.PROMPT)))
+
     def test_unknown_events(self, caplog):
         """Events of other kinds, or of tomorrow, are no trouble and no noise."""
         caplog.set_level(logging.DEBUG)

@@ -149,3 +149,14 @@ def test_compressed_stream():
     with wire.Stub(answer) as stub:
         provider = GeminiProvider(KEY, base_url=stub.url)
         assert texts(provider.stream(Request("Hi")))[0] == PIECES
+
+
+def test_another_candidate():
+    """What another candidate says, and that it has ended, is not the answer's."""
+    first = generated("It is 1", finish=None)
+    other = generated("X")
+    other["candidates"][0]["index"] = 1
+    with wire.Stub(streamed(first, other)) as stub:
+        provider = GeminiProvider(KEY, base_url=stub.url)
+        found, error = texts(provider.stream(Request("Hi")))
+    assert (found, error.reason) == (["It is 1"], "stream without an end")

@@ -114,3 +114,12 @@ def test_closed_before_it_began():
     with wire.Stub(events(generated("Hi"))) as stub:
         GenaiProvider(KEY, base_url=stub.url).stream(Request("Hi")).close()
         assert stub.received == []
+
+
+def test_another_candidate():
+    """What another candidate says, and that it has ended, is not the answer's."""
+    first = generated("It is 1", finish=None)
+    other = generated("X")
+    other["candidates"][0]["index"] = 1
+    found, error = asked(events(first, other))
+    assert (found, error.reason) == (["It is 1"], "stream without an end")

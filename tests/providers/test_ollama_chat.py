@@ -1,5 +1,6 @@
 """Ollama's conversations, structured answers and streams, over its real SDK."""
 
+import json
 import pickle
 import threading
 import time
@@ -526,3 +527,23 @@ class TestLoading:
         reader.join(2)
         assert not reader.is_alive()
         assert provider.patience() == left
+
+
+def lines(*told):
+    """Return a stream of chunks as Go writes them: characters as they are."""
+    written = (json.dumps(each, ensure_ascii=False) + "\n" for each in told)
+    headers = {"Content-Type": "application/x-ndjson"}
+    return wire.reply("".join(written).encode(), headers=headers)
+
+
+@pytest.mark.parametrize("odd", ["\x85", "\u2028", "\u2029", "\x1c\x0b"])
+def test_separators_in_a_text(odd):
+    """A character that ends lines elsewhere ends none of a stream."""
+    usual = {"model": "llama3.2", "created_at": "2026-11-01T00:00:00Z", "done": False}
+    said = usual | {"message": {"role": "assistant", "content": f"one{odd}two"}}
+    nothing = {"role": "assistant", "content": ""}
+    end = usual | {"message": nothing, "done": True, "done_reason": "stop"}
+    with wire.Stub(lines(said, end)) as stub:
+        texts, response = streamed(made(stub))
+    assert texts == [f"one{odd}two"]
+    assert response.metadata["finish_reason"] == "stop"

@@ -6,9 +6,11 @@ from faultserver import FaultServer, faults
 from flask_llm.errors import (
     BadAnswerError,
     ContentBlockedError,
+    InvalidRequestError,
     QuotaError,
     TransientError,
 )
+from flask_llm.messages import Image
 from flask_llm.providers.openai import OpenAIProvider
 from flask_llm.schemas import Schema
 from flask_llm.types import Request
@@ -253,6 +255,8 @@ class TestChunks:
             chunk(choices=[None]),
             chunk(content=5),
             chunk(content=["a"]),
+            chunk(content=[{"type": "text", "text": 5}]),
+            {"message": "boom", "object": "error"},
             chunk(refusal=5),
         ],
     )
@@ -262,6 +266,11 @@ class TestChunks:
         assert texts == ["Ray"]
         assert type(error) is TransientError
         assert error.reason == "malformed answer"
+
+    def test_error_event_without_an_error(self):
+        """An event that has nothing of a chunk is told in no words of Python's."""
+        _, error = told(chunk(content="Ray"), {"message": "boom", "object": "error"})
+        assert str(error) == "malformed answer"
 
     def test_gaps_that_are_harmless(self):
         """Chunks without a choice, a piece or a text, as Azure sends them, are fine."""
@@ -287,6 +296,30 @@ class TestChunks:
         choices = [{"index": at, "delta": {"content": "ab"[at]}} for at in (0, 1)]
         texts, _ = told(chunk(choices=choices), chunk("stop"))
         assert texts == ["a"]
+
+    def test_end_of_another_answer(self):
+        """What another answer says, in a chunk of its own, is neither text nor end."""
+        other = {"index": 1, "delta": {"content": "X"}, "finish_reason": "stop"}
+        texts, error = told(chunk(content="It is 1"), chunk(choices=[other]), "[DONE]")
+        assert texts == ["It is 1"]
+        assert error.reason == "stream without an end"
+
+    @pytest.mark.parametrize("lacking", [{}, {"choices": None}])
+    def test_usage_alone(self, lacking):
+        """A chunk that holds the usage and nothing else breaks no stream."""
+        counts = {"usage": {"prompt_tokens": 3, "completion_tokens": 1}}
+        texts, response = told(chunk(content="So."), chunk("stop"), counts | lacking)
+        assert texts == ["So."]
+        assert response.metadata["usage"]["total_tokens"] == 4
+
+    def test_parts(self):
+        """Mistral's models that think send parts, of which only the text is text."""
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+        text = {"type": "text", "text": "So."}
+        texts, _ = told(chunk(content=[thought]), chunk(content=[text]), chunk("stop"))
+        assert texts == ["So."]
+        _, error = told(chunk(content=[thought]), chunk("length"))
+        assert error.reason == "thinking used up max_tokens before any text"
 
     def test_counted_thinking(self):
         """Thinking that only the usage tells of is thinking."""
@@ -314,3 +347,45 @@ class TestChunks:
         texts, error = told(*data)
         assert texts == []
         assert error.reason == "malformed answer"
+
+
+def answered(*choices):
+    """Return what a provider makes of an answer in one piece."""
+    body = {"model": "m", "choices": list(choices)}
+    with wire.Stub(wire.reply(body)) as stub:
+        return OpenAIProvider(KEY, base_url=stub.url).answer(Request(wire.PROMPT))
+
+
+def choice(content, index=0, finish="stop"):
+    message = {"role": "assistant", "content": content}
+    return {"index": index, "message": message, "finish_reason": finish}
+
+
+class TestAnswers:
+    """What compatible servers answer in one piece."""
+
+    def test_one_answer(self):
+        """Of several answers the one that is numbered as the first is the answer."""
+        response = answered(choice("one", 1), choice("zero", 0, "length"))
+        assert response.content == "zero"
+        assert response.metadata["finish_reason"] == "length"
+
+    def test_other_answer_only(self):
+        """Another answer alone is none."""
+        with pytest.raises(BadAnswerError, match="answer without a choice"):
+            answered(choice("one", 1))
+
+    def test_parts(self):
+        """Models of Mistral that think answer in parts, and the text is the text."""
+        thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+        texts = [{"type": "text", "text": each} for each in ("Hel", "lo")]
+        assert answered(choice([thought, *texts])).content == "Hello"
+
+    def test_untyped_picture(self):
+        """A picture of no known type is refused before anybody is asked."""
+        content = [Image(b"BM and so on")]
+        with wire.Stub(wire.reply({})) as stub:
+            provider = OpenAIProvider(KEY, base_url=stub.url)
+            with pytest.raises(InvalidRequestError, match="of a known media_type only"):
+                provider.answer(Request([{"role": "user", "content": content}]))
+        assert stub.received == []

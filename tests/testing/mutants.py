@@ -379,7 +379,7 @@ class Clinging(FakeProvider):
     caught_by = ("test_closed_stream",)
 
     def __init__(self):
-        super().__init__("one two three")
+        super().__init__("word " * 500)  # more than is read ahead
         self.mine = threading.Lock()
 
     def stream(self, request):

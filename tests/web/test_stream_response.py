@@ -291,12 +291,13 @@ def test_looking_at_the_headers_asks_no_model():
 
 
 def test_a_browser_that_connects_again_by_itself_asks_no_model(server):
-    """The id of the first event comes back, and 204 tells an EventSource to stop."""
+    """The id of the first event comes back, and 204 ends an EventSource, uncached."""
     app = wired(server)
     with app.test_client() as client:
         seen = BLOCK.match(client.get("/stream").text)[1]
         answer = client.get("/stream", headers={"Last-Event-ID": seen})
     assert (answer.status_code, answer.data) == (204, b"")
+    assert "no-store" in answer.headers["Cache-Control"]
     assert len(server.attempts()) == 1
 
 
