@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .errors import ProviderError
+from .errors import ClosedError, ProviderError, StreamInterrupted
 from .outcome import Outcome
 from .types import LLMResponse
 
@@ -52,7 +52,9 @@ def of_stream(
             was no stream at all.
     """
     if isinstance(ending, ProviderError):
-        return failure(str(ending), ending, _attempts(outcome))
+        broken = not isinstance(ending, ClosedError)
+        told = StreamInterrupted("", ending) if broken else ending
+        return failure(str(told), ending, _attempts(outcome))
     if ending is not None:
         outcome.response = replace(ending, content=text)
     return of_call(outcome)

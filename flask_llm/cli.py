@@ -181,7 +181,7 @@ def _agreed(subject: "Subject", *, yes: bool) -> bool:
 
 def _print_stream(stream: LLMStream) -> LLMResponse:
     """Print an answer as it comes; return its response."""
-    with stream, suppress(StreamInterrupted):  # the response says why
+    with stream, suppress(StreamInterrupted):  # the response says so
         for text in stream:
             click.echo(text, nl=False)
     if stream.text:

@@ -20,7 +20,7 @@ from .reader import Reader
 from .registry import Registry
 from .schemas import Schema
 from .state.urls import store_of
-from .stream import LLMStream
+from .stream import LLMStream, OnInterrupt
 from .terms import deadline_of, policy_of, stops_of
 from .types import LLMResponse, Request
 
@@ -186,7 +186,7 @@ class LLMFactory:
         *,
         system: str = "",
         stop: str | Sequence[str] = (),
-        on_interrupt: str = "raise",
+        on_interrupt: OnInterrupt = "raise",
         is_gone: Callable[[], bool] | None = None,
     ) -> LLMStream:
         """Answer a prompt piece by piece; returns when the first text is there.

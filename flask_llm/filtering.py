@@ -19,6 +19,7 @@ PromptFilter = Callable[[Request], Request]
 OutputFilter = Callable[[LLMResponse], LLMResponse]
 """Gets an answer and returns it, or a changed one; may raise `Rejected`."""
 
+_Function = TypeVar("_Function", bound=Callable[..., object])
 _Prompt = TypeVar("_Prompt", bound=PromptFilter)
 _Output = TypeVar("_Output", bound=OutputFilter)
 
@@ -52,6 +53,7 @@ class Filters:
         Returns:
             The function.
         """
+        _require_filter(function, _PROMPT)
         with self._lock:
             self._prompt = (*self._prompt, function)
         return function
@@ -66,6 +68,7 @@ class Filters:
         Returns:
             The function.
         """
+        _require_filter(function, _OUTPUT)
         with self._lock:
             self._output = (*self._output, function)
         return function
@@ -82,7 +85,7 @@ class Filters:
             request: What the caller asks for.
 
         Raises:
-            InvalidRequestError: A filter refused it, or failed.
+            ProviderError: A filter refused it (`InvalidRequestError`), or failed.
         """
         for parent in self._parents:
             request = parent.ask(request)
@@ -103,15 +106,53 @@ class Filters:
 
 
 class _Side(NamedTuple):
-    """Which way a text goes: its name, what a refusal is called, and its error."""
+    """Which way a text goes.
+
+    Attributes:
+        name: What the filters of this side are called.
+        refused: What a refusal is called.
+        error: What a refusal means.
+        failure: What it means if a filter fails: the app is to blame, not the prompt.
+    """
 
     name: str
     refused: str
     error: type[ProviderError]
+    failure: type[ProviderError]
 
 
-_PROMPT = _Side("prompt", "prompt refused", InvalidRequestError)
-_OUTPUT = _Side("output", "answer rejected", BadAnswerError)
+_PROMPT = _Side("prompt", "prompt refused", InvalidRequestError, ProviderError)
+_OUTPUT = _Side("output", "answer rejected", BadAnswerError, BadAnswerError)
+
+
+def only_for(*sides: str) -> Callable[[_Function], _Function]:
+    """Return a decorator for a function that is no filter of the other sides.
+
+    Args:
+        sides: "prompt", "output", or nothing for a function that makes a filter.
+    """
+
+    def mark(function: _Function) -> _Function:
+        function.sides = sides  # type: ignore[attr-defined]  # read below
+        return function
+
+    return mark
+
+
+def _require_filter(function: object, side: _Side) -> None:
+    """Raise unless a function may be a filter of a side.
+
+    Raises:
+        TypeError: It is none; tells what is.
+    """
+    if not callable(function):
+        kind = type(function).__name__
+        raise TypeError(f"a filter must be a function, not {kind}")
+    sides = getattr(function, "sides", (side.name,))
+    if side.name not in sides:
+        name = getattr(function, "__name__", "it")
+        advice = f"filters the {sides[0]} only" if sides else "makes a filter: call it"
+        raise TypeError(f"{name} {advice}")
 
 
 def _through(
@@ -141,7 +182,7 @@ def _result(
             return result
         kind = type(result).__name__
         log.error("The %s filter %s returned a %s", side.name, name, kind)
-    return side.error(reason=f"{side.name} filter {name} failed")
+    return side.failure(reason=f"{side.name} filter {name} failed")
 
 
 def _log_failure(who: str, error: Exception) -> None:

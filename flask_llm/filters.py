@@ -21,9 +21,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from .characters import without_hidden
-from .filtering import Filters, OutputFilter, PromptFilter, Rejected
+from .filtering import Filters, OutputFilter, PromptFilter, Rejected, only_for
 from .personal import redacted
-from .types import LLMResponse, Request
+from .types import LLMResponse, Request, require
 
 __all__ = [
     "Filters",
@@ -77,6 +77,7 @@ def on_text(function: Callable[[str], str]) -> TextFilter:
     return TextFilter(function)
 
 
+@only_for()
 def max_prompt_chars(limit: int) -> PromptFilter:
     """Make a prompt filter that refuses what is too long.
 
@@ -85,11 +86,14 @@ def max_prompt_chars(limit: int) -> PromptFilter:
             together.
 
     Raises:
-        ValueError: The limit is no positive number.
+        TypeError: The limit is no whole number.
+        ValueError: It is below 1.
     """
+    require("max_prompt_chars: the limit", limit, int)
     if limit < 1:
         raise ValueError("max_prompt_chars: the limit must be 1 or more")
 
+    @only_for("prompt")
     def max_prompt_chars(request: Request) -> Request:
         parts = (part for each in request.messages for part in each.parts)
         texts = [part for part in parts if isinstance(part, str)]
@@ -128,6 +132,7 @@ def redact_personal_data(text: str) -> str:
     return redacted(text)
 
 
+@only_for()
 def forbid_pattern(
     pattern: str | re.Pattern[str], name: str | None = None
 ) -> TextFilter:

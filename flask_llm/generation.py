@@ -63,15 +63,15 @@ class Generation:
 
     def _refused(self) -> LLMResponse | None:
         """Run the prompt filters; return the response if nobody shall be asked."""
-        first = self._chain.entries[0].name
         try:
             self._request = self._chain.filters.ask(self._request)
             fault = self._request.fault
-            error = InvalidRequestError(provider=first) if fault else None
-        except InvalidRequestError as refusal:
-            error, fault = refusal.copy(provider=first), str(refusal)
-        if error is None:
-            return None
+            if fault is None:
+                return None
+            error: ProviderError = InvalidRequestError()
+        except ProviderError as refusal:
+            error, fault = refusal, str(refusal)
+        error = error.copy(provider=self._chain.entries[0].name)
         return self._finished(failure(f"No provider was asked: {fault}", error))
 
     def _answered(self) -> LLMResponse:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from .errors import ProviderError, StreamInterrupted
 from .outcome import Outcome
@@ -13,6 +13,10 @@ from .workers import LeftBehind
 
 Conclude = Callable[[Outcome, str, LLMResponse | ProviderError | None], LLMResponse]
 """Makes the response of a stream out of its walk, its text and how it ended."""
+
+
+OnInterrupt = Literal["raise", "restart"]
+"""What follows when an answer breaks off after some text."""
 
 
 class Restart(str):

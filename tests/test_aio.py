@@ -450,13 +450,13 @@ class TestCancelling:
             async with asyncio.timeout(SLOW_S):
                 await llm.stream_content_async("Hi")
 
-        server.script(WIRES[name], faults.hang)
         spare = FakeProvider("b", name="second")
         llm = LLMFactory(name, [spare], config=settings(name, server.url))
-        llm.warm_up()
+        llm.warm_up()  # which asks some servers for their models
+        server.script(WIRES[name], faults.hang)
         with told_of(llm) as responses, pytest.raises(TimeoutError):
             asyncio.run(main())
-        (attempt,) = server.attempts(WIRES[name])
+        attempt = server.attempts(WIRES[name])[-1]
         assert attempt.wait(1)
         assert attempt.abandoned
         assert attempt.ended - attempt.at < SLOW_S + 1

@@ -85,6 +85,15 @@ def test_a_failure_exits_with_1(run):
     assert result.stderr == "All LLM providers failed: [gemini: quota exceeded]\n"
 
 
+def test_an_answer_that_breaks_off_exits_with_1(run):
+    """What had come is printed, and who broke off is told."""
+    result = run("ask", "hello", scripts=[[["one ", QuotaError()]]])
+
+    assert result.exit_code == 1
+    assert result.stdout == "one \n"
+    assert result.stderr == "gemini broke off its answer: quota exceeded\n"
+
+
 def test_a_failure_as_json_exits_with_1_too(run):
     """The JSON says why, on standard output."""
     result = run("ask", "hello", "--json", scripts=[[QuotaError()]])

@@ -143,7 +143,7 @@ def returns_no_text(text):
 )
 @pytest.mark.parametrize(
     ("through", "word", "error"),
-    [(asked, "prompt", InvalidRequestError), (answered, "output", BadAnswerError)],
+    [(asked, "prompt", ProviderError), (answered, "output", BadAnswerError)],
 )
 def test_a_filter_that_fails_lets_nothing_through(
     through, word, error, filter_, name, caplog
@@ -479,3 +479,24 @@ def test_a_broken_pattern_is_told_at_once():
     """Not at the first prompt."""
     with pytest.raises(ValueError, match="forbid_pattern: "):
         forbid_pattern("(")
+
+
+@pytest.mark.parametrize(
+    ("side", "function", "says"),
+    [
+        ("prompt", "x", "a filter must be a function, not str"),
+        ("prompt", max_prompt_chars, "max_prompt_chars makes a filter: call it"),
+        ("output", forbid_pattern, "forbid_pattern makes a filter: call it"),
+        ("output", max_prompt_chars(9), "max_prompt_chars filters the prompt only"),
+    ],
+)
+def test_what_is_no_filter_is_refused_at_once(side, function, says):
+    """Not when the first answer has been paid for."""
+    with pytest.raises(TypeError, match=says):
+        getattr(Filters(), f"{side}_filter")(function)
+
+
+def test_a_limit_that_is_no_number_is_refused():
+    """A number out of a configuration may be a text."""
+    with pytest.raises(TypeError, match="limit must be int, not str"):
+        max_prompt_chars("3")

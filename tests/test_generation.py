@@ -283,3 +283,17 @@ def test_an_odd_count_of_a_stream_is_no_usage(clock, odd):
     assert list(stream) == ["one ", "", "uno"]
     assert stream.response.success
     assert [each.usage for each in stream.attempts] == [None, None]
+
+
+def test_a_prompt_filter_that_fails_is_not_the_prompts_fault(clock):
+    """Nobody is asked, and the response does not blame the user's text."""
+    factory, (gemini,) = chain(clock, ["hi"])
+
+    @factory.prompt_filter
+    def broken(request):
+        raise KeyError(request.text)
+
+    response = factory.generate_content("my secret")
+    assert response.metadata["error_kind"] == "unknown"
+    assert response.error == "No provider was asked: prompt filter broken failed"
+    assert gemini.calls == []

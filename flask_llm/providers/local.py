@@ -198,6 +198,8 @@ def _body(request: Request, optional: dict[str, Any]) -> dict[str, Any]:
         "max_tokens": request.max_tokens,
         "stream": True,
         "stream_options": {"include_usage": True},
+        # Else an answer depends on what was asked before it, even at temperature 0.
+        "cache_prompt": False,
     }
 
 

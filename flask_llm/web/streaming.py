@@ -9,7 +9,7 @@ from flask import Response, current_app, request, stream_with_context
 
 from ..errors import StreamInterrupted
 from ..factory import LLMFactory, Prompt
-from ..stream import LLMStream, Restart
+from ..stream import LLMStream, OnInterrupt, Restart
 from . import sse
 from .client import Client
 
@@ -50,7 +50,7 @@ class AppFactory(LLMFactory):
         *,
         system: str = "",
         stop: str | Sequence[str] = (),
-        on_interrupt: str = "raise",
+        on_interrupt: OnInterrupt = "raise",
     ) -> Response:
         """Answer a prompt by a response of server-sent events, for a view to return.
 

@@ -316,3 +316,12 @@ class TestProcess:
             "print('end')"
         )
         assert out == "end\n"
+
+
+def test_an_answer_does_not_depend_on_what_was_asked_before():
+    """At temperature 0 the same prompt has the same answer, whoever asks in between."""
+    provider = LocalProvider(context=1024)
+    other = "Write a poem about the sea and its many colors."
+    prompts = ["Tell me of Rome.", "Tell me of Rome.", other, "Tell me of Rome."]
+    answers = [provider.generate_content(each, 0.0, 24).content for each in prompts]
+    assert answers[0] == answers[1] == answers[3]
