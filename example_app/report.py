@@ -26,6 +26,7 @@ class Report:
         seconds: How long it took, waits included.
         attempts: What each provider said before the answer, one line each.
         warnings: What the provider could not do as asked.
+        cut: Whether the answer ends because it may not be longer.
         incomplete: Whether a provider lacks something here, such as its key.
         note: What to know about the model; empty for an ordinary one.
     """
@@ -38,6 +39,7 @@ class Report:
     seconds: str
     attempts: tuple[str, ...]
     warnings: tuple[str, ...]
+    cut: bool
     incomplete: bool
     note: str
 
@@ -54,6 +56,7 @@ class Report:
             seconds=f"{response.metadata.get('latency_s', 0.0):.2f} s",
             attempts=tuple(f"{each.provider}: {each.error}" for each in failed),
             warnings=tuple(response.metadata.get("warnings", ())),
+            cut=response.metadata.get("finish_reason") == "length",
             incomplete=any(each.outcome == "unavailable" for each in failed),
             note=TINY_MODEL if _is_tiny(response) else "",
         )

@@ -55,7 +55,7 @@ export class Draft {
   }
 
   done(answer) {
-    this.#end("Draft, not sent");
+    this.#end(answer.finish_reason === "length" ? "Draft, cut short" : "Draft, not sent");
     this.#show("facts").replaceChildren(...facts(answer));
     const tiny = this.#part("tiny");
     tiny.hidden = !answer.model?.startsWith(tiny.dataset.model);

@@ -1,5 +1,6 @@
 // Sends the forms without leaving the page. Everything works without this file, too.
 import { Draft } from "./draft.js";
+import { checked } from "./sse.js";
 
 const plain = (text) => {
   const line = document.createElement("p");
@@ -15,10 +16,7 @@ const send = async (button, type, signal) => {
     body: new URLSearchParams(new FormData(button.form)),
     signal,
   });
-  if (!answer.headers.get("Content-Type")?.startsWith(type)) {
-    throw new Error(`The server answered with HTTP ${answer.status}.`);
-  }
-  return answer;
+  return checked(answer, type);
 };
 
 const classify = async (mail, button) => {

@@ -7,8 +7,15 @@ const parsed = (block) => {
   return event && { name: event, data: JSON.parse(data) };
 };
 
+// An error page is no answer. Its status does not tell: a 503 may bring events.
+export const checked = (response, type) => {
+  if (response.headers.get("Content-Type")?.startsWith(type)) return response;
+  throw new Error(`The server answered with HTTP ${response.status}.`);
+};
+
 export async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const { body } = checked(response, "text/event-stream");
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();

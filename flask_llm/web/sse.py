@@ -51,7 +51,10 @@ def failed(attempts: Iterable[Attempt]) -> list[dict[str, str]]:
 
 
 def done(response: LLMResponse) -> str:
-    """Return the event of an answer that is complete."""
+    """Return the event of an answer that its provider has ended.
+
+    The warnings of its metadata stay out: they name models and parameters.
+    """
     known = response.metadata
     data = {
         "provider": response.provider_name,

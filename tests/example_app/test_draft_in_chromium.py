@@ -90,6 +90,40 @@ def test_what_is_known_of_a_draft(chromium):
     assert complaints == []
 
 
+def test_a_draft_that_is_cut_does_not_look_finished(chromium):
+    """One that ends at `max_tokens` says so, with the text that there is."""
+    cut = LLMResponse(True, REPLY, "fake", None, {"finish_reason": "length"})
+    card, _, complaints = drafted(chromium, app_of(FakeProvider(cut)))
+
+    assert card.startswith("Draft, cut short")
+    assert REPLY in card
+    assert "not sent" not in card
+    assert complaints == []
+
+
+def test_a_cut_draft_without_a_script():
+    """The page that comes back says so, too."""
+    cut = LLMResponse(True, REPLY, "fake", None, {"finish_reason": "length"})
+    page = app_of(FakeProvider(cut)).test_client().post("/mails/charged-twice/draft")
+    assert "Draft, cut short" in page.text
+
+
+def test_a_long_draft_is_seen_whole_on_a_phone(chromium):
+    """Nothing of it is hidden in a box whose scrollbar a phone does not show."""
+    hidden = "(box) => box.scrollHeight - box.clientHeight"
+
+    def play(page):
+        page.set_viewport_size({"width": 390, "height": 844})
+        begin(page)
+        page.get_by_text("Draft, not sent").wait_for()
+        draft = page.locator(f"{CARD} .draft")
+        assert draft.evaluate("(box) => box.clientHeight") > 844
+        assert draft.evaluate(hidden) <= 1
+
+    with served(app_of(FakeProvider("One more line.\n" * 60))) as address:
+        assert chromium.visit(address, play, "/#charged-twice") == []
+
+
 def test_with_the_primary_out_of_quota_the_fallback_answers(chromium):
     """The switch breaks the primary, and the page says who answers instead."""
     app = app_of(typist("first"), typist("second"))

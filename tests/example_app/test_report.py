@@ -61,6 +61,12 @@ def test_warnings_are_told():
     assert found.warnings == ("temperature is not sent",)
 
 
+@pytest.mark.parametrize(("finish", "cut"), [("length", True), ("stop", False)])
+def test_an_answer_that_is_cut_is_told_apart(finish, cut):
+    """An answer that ends at its limit is not taken for a whole one."""
+    assert report(answer("big", finish_reason=finish)).cut is cut
+
+
 @pytest.mark.parametrize(
     ("provider", "model", "note"),
     [

@@ -1,8 +1,5 @@
 """The browser's own `EventSource` at a streamed response."""
 
-import re
-from pathlib import Path
-
 import pytest
 from flask import Flask, current_app
 from serving import served
@@ -67,37 +64,3 @@ def test_an_event_source_that_nobody_can_answer_gives_up(chromium):
     fake = FakeProvider(QuotaError())
     assert read(chromium, make_app(fake), closes=True) == []
     assert len(fake.calls) == 1
-
-
-def shown_script():
-    """Return the script of the documentation's page."""
-    page = Path(__file__).parents[2] / "docs" / "streaming.md"
-    return next(
-        block
-        for block in re.findall(r"```js\n(.*?)```", page.read_text(), re.DOTALL)
-        if "new EventSource" in block
-    )
-
-
-@pytest.mark.parametrize(
-    ("script", "shown"),
-    [
-        (["all is well"], "all is well"),
-        ([["al", QuotaError()]], "al (The answer broke off.)"),
-        ([QuotaError()], " (No answer.)"),
-    ],
-    ids=["an answer", "broken off", "none"],
-)
-def test_the_script_that_is_shown_works(chromium, script, shown):
-    """Copied from the documentation, it shows the answer, or why there is none."""
-    app = make_app(FakeProvider(*script))
-    app.add_url_rule("/answer", view_func=app.view_functions["stream"])
-
-    def play(page):
-        page.set_content('<p id="answer"></p>')
-        page.add_script_tag(content=shown_script())
-        page.wait_for_function("source.readyState === EventSource.CLOSED")
-        assert page.text_content("#answer") == shown
-
-    with served(app) as address:
-        chromium.visit(address, play)

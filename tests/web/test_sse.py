@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flask_llm.errors import BY_KIND
-from flask_llm.types import Attempt
+from flask_llm.types import Attempt, LLMResponse
 from flask_llm.web import sse
 
 
@@ -59,3 +59,11 @@ def test_only_our_own_words_are_told(kind):
     assert told["reason"]
     assert "sk-123" not in sse.error(kind, [attempt])
     assert "LLM_" not in sse.error(kind, [attempt])
+
+
+def test_the_last_event_tells_that_an_answer_is_cut_but_no_warnings():
+    """A reader learns that it ends at its limit; models and parameters stay here."""
+    known = {"finish_reason": "length", "warnings": ["top_k is not sent to big-1"]}
+    sent = sse.done(LLMResponse(True, "Hi", "one", None, known))
+    assert '"finish_reason": "length"' in sent
+    assert "top_k" not in sent
