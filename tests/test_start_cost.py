@@ -26,7 +26,7 @@ CODE = """if True:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_app_starts_50_ms_and_10_mb_later_at_most():
-    """The best of several starts counts; a slow machine may take half of Flask's own."""
+    """The best of several counts; a slow machine may take half of what Flask takes."""
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     runs = [
         subprocess.run(
