@@ -22,6 +22,7 @@ def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
         "error_kind": None,
         "attempts": attempts,
         "warnings": [],
+        **_cost(attempts),
     }
 
 
@@ -70,6 +71,7 @@ def _success(
     """Return a provider's answer under its name in the chain."""
     metadata = _metadata(attempts)
     metadata.update(response.metadata, attempts=attempts, error_kind=None)
+    metadata.update(_cost(attempts))
     metadata["usage"] = _total(attempts) or metadata["usage"]
     told = metadata["warnings"]
     metadata["warnings"] = list(told) if isinstance(told, (list, tuple)) else []
@@ -105,3 +107,17 @@ def _total(attempts: Sequence[dict[str, Any]]) -> dict[str, int] | None:
     if len(counted) < 2:  # noqa: PLR2004  # nothing to add
         return next(iter(counted), None)
     return {name: sum(each[name] for each in counted) for name in counted[0]}
+
+
+def _cost(attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what all attempts cost together, or why that is not known.
+
+    One price that is missing makes the whole unknown: a sum of the others would be
+    taken for it.
+    """
+    notes = [each["cost_note"] for each in attempts if each["cost_note"]]
+    costs = [each["cost_usd"] for each in attempts if each["cost_usd"] is not None]
+    if notes or not costs:
+        note = next(iter(notes), "no tokens were counted")
+        return {"cost_usd": None, "cost_note": note}
+    return {"cost_usd": sum(costs), "cost_note": None}

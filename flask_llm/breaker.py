@@ -3,11 +3,13 @@
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from .circuit import CLOSED, BreakerPolicy, Circuit, State
 from .clock import Clock
 from .entry import ChainEntry
 from .errors import CoolingDownError, ProviderError
+from .signals import CircuitChanged, circuit_changed, emit
 from .state.base import Store
 
 log = logging.getLogger("flask_llm")
@@ -24,6 +26,7 @@ class Breaker:
         store: Where the circuits are.
         policy: When a provider rests, and for how long.
         clock: Where the time is read.
+        sender: Sender of the signal `circuit_changed`.
     """
 
     def __init__(
@@ -32,7 +35,9 @@ class Breaker:
         store: Store,
         policy: BreakerPolicy,
         clock: Clock,
+        sender: object = None,
     ) -> None:
+        self._sender = sender
         self._names = [each.name for each in entries]
         self._keys = [each.circuit_key for each in entries]
         self._store = store
@@ -122,6 +127,8 @@ class Breaker:
         after = self._store.update(entry.circuit_key, change)
         if before.until <= now < after.until:
             _tell(entry, error, after.until - now, news=not before.until)
+            known = (after.until, error.kind, error.summary, error.status)
+            self._changed(entry, now, *known)
         return after
 
     def succeeded(self, entry: ChainEntry, seen: Circuit) -> None:
@@ -140,6 +147,10 @@ class Breaker:
         )
         if seen.until:
             log.info("%s answers again", entry.name)
+            self._changed(entry, self._clock.time())
+
+    def _changed(self, entry: ChainEntry, at: float, *known: Any) -> None:
+        emit(circuit_changed, self._sender, CircuitChanged(entry.name, at, *known))
 
 
 def _tell(entry: ChainEntry, error: ProviderError, rest: float, *, news: bool) -> None:

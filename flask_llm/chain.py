@@ -10,6 +10,7 @@ from .entry import ChainEntry
 from .filtering import Filters
 from .lane import Lane
 from .outcome import Outcome
+from .prices import UNPRICED, Prices
 from .retry import RetryPolicy, StreamLimits
 from .stream_walk import StreamWalk
 from .types import Request
@@ -24,6 +25,7 @@ class Chain:
         breaker: Knows which of them rest.
         sender: Sender of the signals.
         filters: What looks at the answers.
+        prices: What tokens cost.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         clock: Where time is read and waited for.
 
@@ -40,11 +42,13 @@ class Chain:
         filters: Filters,
         fallback_on_blocked: bool,
         clock: Clock,
+        prices: Prices = UNPRICED,
     ) -> None:
         self.entries = tuple(entries)
         self.breaker = breaker
         self.sender = sender
         self.filters = filters
+        self.prices = prices
         self.fallback_on_blocked = fallback_on_blocked
         self.clock = clock
         self.secrets = tuple(key for each in entries for key in each.secrets if key)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .circuit import BreakerPolicy
+from .observing import Observing
 from .parsers import (
     flag,
     fraction,
@@ -53,6 +54,7 @@ class LLMConfig:
     timeout: float = 30.0
     fallback_on_blocked: bool = False
     url_prefix: str = "/llm"
+    observing: Observing = field(default_factory=Observing)
 
     @classmethod
     def read(cls, reader: Reader) -> "LLMConfig":
@@ -79,6 +81,7 @@ class LLMConfig:
                 "LLM_FALLBACK_ON_BLOCKED", flag, usual.fallback_on_blocked
             ),
             url_prefix=reader.read("LLM_URL_PREFIX", url_prefix, usual.url_prefix),
+            observing=Observing.read(reader),
         )
 
 

@@ -38,6 +38,9 @@ class ChainEntry:
         settings: What it is configured to be; None for a provider object handed in.
         max_concurrency: The most calls at once in a process; None for no limit.
         model: What is asked there, to tell that two links ask the same model.
+
+    Attributes:
+        model_name: The model that is asked; None where only its provider knows it.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class ChainEntry:
         self.settings = settings
         self.max_concurrency = max_concurrency
         self.model = model or object()
+        self.model_name: str | None = None
         self.timeout = settings.timeout if settings else _USUAL_TIMEOUT_S
         self.circuit_key = settings.fingerprint() if settings else name
         self._provider = PerProcess(make)
@@ -70,6 +74,9 @@ class ChainEntry:
             max_concurrency=most,
         )
         entry.circuit_key = fingerprint(entry.name, type(provider), *entry.secrets)
+        model = getattr(provider, "model", None)
+        if isinstance(model, str):
+            entry.model_name = type(provider).shown_model(model) or None
         return entry
 
     @classmethod
@@ -78,13 +85,15 @@ class ChainEntry:
     ) -> "ChainEntry":
         """Return the entry for a provider class and its settings."""
         model = settings.model or provider_class.default_model
-        return cls(
+        entry = cls(
             settings.entry,
             lambda: provider_class.from_config(settings),
             settings,
             settings.max_concurrency,
             (provider_class, model, settings.base_url) if model else None,
         )
+        entry.model_name = provider_class.shown_model(model) if model else None
+        return entry
 
     @property
     def provider(self) -> LLMProvider:

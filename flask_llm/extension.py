@@ -1,6 +1,6 @@
 """The Flask extension: the only place where the parts are wired to an app."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flask import Flask, current_app, has_app_context, request_started
@@ -8,8 +8,11 @@ from werkzeug.local import LocalProxy
 
 from .factory import LLMFactory
 from .filtering import Filters
+from .observe import install
 from .reader import use_ambient
 from .web import AppFactory, api_bp
+from .web.guard import NAME as GUARD
+from .web.guard import Authorize, Guard, View
 
 _NAME = "llm"
 
@@ -22,6 +25,10 @@ class FlaskLLM:
 
     Args:
         app: The app, or None to call `init_app` later.
+        view_decorators: Decorators for the views that not everybody may see: the
+            dashboard, metrics, details and actions. Such as ``[login_required]``.
+        authorize: Asked in each request for one of these; lets it in by returning
+            something true.
 
     Attributes:
         prompt_filter: Decorator that adds a filter of prompts; see `flask_llm.filters`.
@@ -30,7 +37,14 @@ class FlaskLLM:
         output_filter: The same for answers.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        view_decorators: Sequence[Callable[[View], View]] = (),
+        authorize: Authorize | None = None,
+    ) -> None:
+        self._guard = Guard(view_decorators, authorize)
         self._filters = Filters()
         self.prompt_filter = self._filters.prompt_filter
         self.output_filter = self._filters.output_filter
@@ -61,7 +75,9 @@ class FlaskLLM:
         app.register_blueprint(api_bp, url_prefix=factory.config.url_prefix)
         app.cli.add_command(llm_commands)
         app.extensions[_NAME] = factory
+        app.extensions[GUARD] = self._guard
         app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
+        install(app, factory)
         if factory.config.warm_up != "off":
             _warm_up(app, factory)
 

@@ -15,6 +15,7 @@ from .entry import ChainEntry
 from .filtering import Filters
 from .generation import Generation
 from .messages import Message
+from .origin import Origin
 from .providers.base import LLMProvider
 from .reader import Reader
 from .registry import Registry
@@ -22,7 +23,7 @@ from .schemas import Schema
 from .state.urls import store_of
 from .stream import LLMStream, OnInterrupt
 from .terms import deadline_of, policy_of, stops_of
-from .types import LLMResponse, Request
+from .types import LLMResponse, Request, require
 
 Prompt = str | Sequence[Mapping[str, Any] | Message]
 """A text, or the messages of a conversation."""
@@ -55,6 +56,7 @@ class LLMFactory:
         config: The general settings in force.
         entries: The links of the chain, in order.
         spare: The endpoints of LLM_PROVIDERS outside of the chain.
+        sender: Sender of the signals: the Flask app, or the factory itself.
         filters: What may change or reject its prompts and answers.
         prompt_filter: Decorator that adds a filter of prompts; see `flask_llm.filters`.
         output_filter: Decorator that adds a filter of answers.
@@ -91,11 +93,12 @@ class LLMFactory:
         self.filters = Filters(() if filters is None else (filters,))
         self.prompt_filter = self.filters.prompt_filter
         self.output_filter = self.filters.output_filter
+        self.sender = self if sender is None else sender
         self._chain = Chain(
             entries,
             filters=self.filters,
-            breaker=Breaker(entries, store, self.config.breaker, clock),
-            sender=self if sender is None else sender,
+            breaker=Breaker(entries, store, self.config.breaker, clock, self.sender),
+            sender=self.sender,
             fallback_on_blocked=self.config.fallback_on_blocked,
             clock=clock,
         )
@@ -127,6 +130,7 @@ class LLMFactory:
         system: str = "",
         stop: str | Sequence[str] = (),
         schema: type | Mapping[str, Any] | None = None,
+        purpose: str = "",
     ) -> LLMResponse:
         """Answer a prompt; whatever a provider does, this returns a response.
 
@@ -153,6 +157,9 @@ class LLMFactory:
             schema: A pydantic model class or a JSON schema that the answer must match.
                 It is checked here; a model whose answer does not match is told why,
                 once, before the next provider is asked. `LLMResponse.parsed` has it.
+            purpose: What the answer is wanted for, such as "classify_email": a name
+                of a few that the app has, for logs, costs and metrics. Default: in a
+                request the name of its endpoint.
 
         Returns:
             The answer with ``success=True``, or ``success=False`` and the `error`.
@@ -168,6 +175,7 @@ class LLMFactory:
                 system=system,
                 stop=stops_of(stop),
                 schema=None if schema is None else Schema(schema),
+                origin=self._origin(purpose),
             ),
             max_retries,
             retry_delay,
@@ -188,6 +196,7 @@ class LLMFactory:
         stop: str | Sequence[str] = (),
         on_interrupt: OnInterrupt = "raise",
         is_gone: Callable[[], bool] | None = None,
+        purpose: str = "",
     ) -> LLMStream:
         """Answer a prompt piece by piece; returns when the first text is there.
 
@@ -210,6 +219,7 @@ class LLMFactory:
                 texts, after which the next provider answers from the beginning.
             is_gone: Asked four times a second, while the first text is awaited,
                 whether nobody wants it any more; then the call ends.
+            purpose: As for `generate_content`.
 
         Returns:
             An iterator over the texts, to be used in a `with` block or closed.
@@ -229,6 +239,7 @@ class LLMFactory:
                 max_tokens,
                 system=system,
                 stop=stops_of(stop),
+                origin=self._origin(purpose),
             ),
             max_retries,
             retry_delay,
@@ -283,6 +294,16 @@ class LLMFactory:
         """Return an entry's status with the reason why it would not be asked."""
         error = entry.unavailable() or self._chain.breaker.rest_of(entry)
         return _status(entry) | {"reason": error.summary if error else None}
+
+    def _origin(self, purpose: str) -> Origin:
+        """Return where a call comes from that begins now."""
+        require("purpose", purpose, str)
+        endpoint, request_id = self._surroundings()
+        return Origin.new(purpose or endpoint, request_id, self._clock.time())
+
+    def _surroundings(self) -> tuple[str, str | None]:
+        """Return the name and the number of the HTTP request that is being served."""
+        return "", None
 
     def _begin(
         self,

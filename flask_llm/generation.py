@@ -8,7 +8,13 @@ from .deadline import Deadline
 from .errors import InvalidRequestError, ProviderError
 from .outcome import Outcome
 from .retry import RetryPolicy, StreamLimits
-from .signals import GenerationFinished, emit, generation_finished
+from .signals import (
+    GenerationFinished,
+    GenerationStarted,
+    emit,
+    generation_finished,
+    generation_started,
+)
 from .stream import LLMStream, WholeStream
 from .types import LLMResponse, Request
 
@@ -63,6 +69,9 @@ class Generation:
 
     def _refused(self) -> LLMResponse | None:
         """Run the prompt filters; return the response if nobody shall be asked."""
+        if generation_started.receivers:
+            begun = GenerationStarted(self._request)
+            emit(generation_started, self._chain.sender, begun)
         try:
             self._request = self._chain.filters.ask(self._request)
             fault = self._request.fault
@@ -89,7 +98,10 @@ class Generation:
     def _finished(self, response: LLMResponse) -> LLMResponse:
         """Tell everybody of the response, and return it."""
         chain = self._chain
+        origin = self._request.origin
         response.metadata["latency_s"] = chain.clock.monotonic() - self._started
+        response.metadata["call_id"] = origin.call_id
+        response.metadata["purpose"] = origin.purpose
         if response.success:
             chain.answered_by(response.provider_name)
         if generation_finished.receivers:

@@ -2,9 +2,11 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 from .entry import ChainEntry
 from .errors import ClosedError, CoolingDownError, DeadlineError, ProviderError
+from .prices import UNPRICED, Prices
 from .types import Attempt, LLMResponse
 
 
@@ -15,6 +17,8 @@ class Outcome:
     Attributes:
         first: Name of the chain's first entry.
         deadline: Seconds that the whole call had; None for no limit.
+        started: When it began, on the clock that measures attempts.
+        prices: What tokens cost.
         attempts: Every try and every skipped provider, in order.
         errors: The last error of each provider that did not answer, by its name.
         entry: The entry that answered.
@@ -26,6 +30,8 @@ class Outcome:
 
     first: str
     deadline: float | None = None
+    started: float = 0.0
+    prices: Prices = UNPRICED
     attempts: list[Attempt] = field(default_factory=list)
     errors: dict[str, ProviderError] = field(default_factory=dict)
     entry: ChainEntry | None = None
@@ -49,24 +55,52 @@ class Outcome:
         self.errors[error.provider] = error
 
     def tried(
-        self, entry: ChainEntry, latency: float, answer: LLMResponse | ProviderError
+        self,
+        entry: ChainEntry,
+        at: float,
+        latency: float,
+        answer: LLMResponse | ProviderError,
     ) -> Attempt:
-        """Note how an entry was asked, or why it was skipped.
+        """Note how an entry was asked.
 
         Args:
             entry: The provider.
+            at: When it was asked.
             latency: Seconds that it took.
             answer: What came of it.
         """
-        if isinstance(answer, LLMResponse):
-            usage = answer.usage_told
-            attempt = Attempt(entry.name, "success", latency, usage=usage)
+        if isinstance(answer, ProviderError):
+            known = _failure(answer)
         else:
-            error, told = answer.summary, (answer.status, answer.retry_after)
-            more = (*told, answer.usage)
-            attempt = Attempt(entry.name, answer.kind, latency, error, *more)
+            known = _success(answer)
+        attempt = self._attempt(entry, at, known, latency_s=latency)
         self.attempts.append(attempt)
         return attempt
+
+    def skipped(self, entry: ChainEntry, at: float, error: ProviderError) -> None:
+        """Note why an entry was not asked.
+
+        Args:
+            entry: The provider.
+            at: When that was.
+            error: The reason.
+        """
+        self.attempts.append(self._attempt(entry, at, _failure(error), skipped=True))
+
+    def _attempt(
+        self, entry: ChainEntry, at: float, known: dict[str, Any], **more: Any
+    ) -> Attempt:
+        model = known.pop("model", None) or entry.model_name
+        cost, note = self.prices.cost(entry, model, known["usage"])
+        return Attempt(
+            provider=entry.name,
+            model=model,
+            started_s=at - self.started,
+            cost_usd=cost,
+            cost_note=note,
+            **known,
+            **more,
+        )
 
     def story(self, *, detailed: bool = False) -> str:
         """Return who failed and why, in the documented words.
@@ -100,3 +134,24 @@ class Outcome:
             return asked[-1]
         resting = [each for each in errors if isinstance(each, CoolingDownError)]
         return min(resting or errors[-1:], key=lambda each: each.retry_after or 0.0)
+
+
+def _success(response: LLMResponse) -> dict[str, Any]:
+    """Return what an attempt knows of an answer."""
+    model: object = response.model  # of a stranger's metadata
+    return {
+        "outcome": "success",
+        "usage": response.usage_told,
+        "model": model if isinstance(model, str) else None,
+    }
+
+
+def _failure(error: ProviderError) -> dict[str, Any]:
+    """Return what an attempt knows of an error."""
+    return {
+        "outcome": error.kind,
+        "error": error.summary,
+        "status": error.status,
+        "retry_after_s": error.retry_after,
+        "usage": error.usage,
+    }

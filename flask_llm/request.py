@@ -1,10 +1,11 @@
 """What one call asks for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from .messages import ROLES, Image, Message, conversation, plain_text
+from .origin import NOWHERE, Origin
 from .schemas import Schema
 
 _HOTTEST = 100  # providers' scales end at 1, 2 or 5
@@ -27,6 +28,7 @@ class Request:
             of the role "system" are added to it, wherever they stood.
         stop: Texts before which the answer ends.
         schema: What the answer must be, if it must be JSON.
+        origin: Where the call comes from; makes no difference to a provider.
 
     Raises:
         TypeError: An argument has the wrong type: a programming error of the caller.
@@ -39,6 +41,7 @@ class Request:
     system: str = ""
     stop: tuple[str, ...] = ()
     schema: Schema | None = None
+    origin: Origin = field(default=NOWHERE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, str, list, tuple)

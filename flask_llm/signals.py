@@ -20,6 +20,36 @@ _signals = Namespace()
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationStarted:
+    """A call of `generate_content` or `stream_content` begins.
+
+    Attributes:
+        request: What is asked, before any filter; its `origin` has the call's number,
+            purpose and time, as has each `request` of these records.
+    """
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """One provider is about to be asked; an `AttemptMade` follows.
+
+    Of a stream it follows when the stream has ended; of one that is only forgotten,
+    and never closed, it does not.
+
+    Attributes:
+        request: What is asked.
+        provider: Chain entry.
+        model: The model that is asked; None if that is not known.
+    """
+
+    request: Request
+    provider: str
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptMade:
     """One provider was asked once.
 
@@ -42,6 +72,7 @@ class RetryScheduled:
         reason: The same in a few words.
         failures: Failures of this provider so far in this call.
         wait_s: Seconds to wait first.
+        request: What is asked.
     """
 
     provider: str
@@ -49,6 +80,7 @@ class RetryScheduled:
     reason: str
     failures: int
     wait_s: float
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +92,42 @@ class ProviderSwitched:
         next_provider: Chain entry asked next.
         kind: Error kind that made the chain move.
         reason: The same in a few words.
+        request: What is asked.
     """
 
     provider: str
     next_provider: str
     kind: str
     reason: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged:
+    """A provider rests from now on, or rests for longer; or it answers again.
+
+    Sent by the process that has seen it, also if a store shares the rest with others.
+
+    Attributes:
+        provider: Chain entry.
+        at: When that was, in seconds since 1970.
+        until: When its rest ends; None if it has answered.
+        kind: Error kind that made it rest; None if it has answered.
+        reason: The same in a few words; None if it has answered.
+        status: HTTP status of that failure, if there was one.
+    """
+
+    provider: str
+    at: float
+    until: float | None = None
+    kind: str | None = None
+    reason: str | None = None
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationFinished:
-    """A call of `generate_content` is over.
+    """A call of `generate_content` or `stream_content` is over.
 
     Attributes:
         request: What was asked.
@@ -81,11 +138,16 @@ class GenerationFinished:
     response: LLMResponse
 
 
+generation_started = _signals.signal(
+    "generation-started", "Sent with a `GenerationStarted`."
+)
+attempt_started = _signals.signal("attempt-started", "Sent with an `AttemptStarted`.")
 attempt_made = _signals.signal("attempt-made", "Sent with an `AttemptMade`.")
 retry_scheduled = _signals.signal("retry-scheduled", "Sent with a `RetryScheduled`.")
 provider_switched = _signals.signal(
     "provider-switched", "Sent with a `ProviderSwitched`."
 )
+circuit_changed = _signals.signal("circuit-changed", "Sent with a `CircuitChanged`.")
 generation_finished = _signals.signal(
     "generation-finished", "Sent with a `GenerationFinished`."
 )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from .breaker import Breaker
 from .circuit import State
+from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
 from .errors import DeadlineError, ProviderError
@@ -41,6 +42,7 @@ class Turns:
         breaker: Knows who rests.
         deadline: The time of the call.
         outcome: Where skipped providers are noted.
+        clock: Where the time is read.
 
     Attributes:
         circuits: What was known of each provider when the call began, or learned since.
@@ -53,11 +55,13 @@ class Turns:
         breaker: Breaker,
         deadline: Deadline,
         outcome: Outcome,
+        clock: Clock,
     ) -> None:
         self._entries = entries
         self._breaker = breaker
         self._deadline = deadline
         self._outcome = outcome
+        self._clock = clock
         self.circuits = breaker.look()
         self.rejections: dict[object, ProviderError] = {}
 
@@ -98,7 +102,7 @@ class Turns:
     ) -> None:
         log.log(level, "%s skipped: %s", entry.name, error)
         self._outcome.failed(error)
-        self._outcome.tried(entry, 0.0, error)
+        self._outcome.skipped(entry, self._clock.monotonic(), error)
 
     def _last_resort(self, resting: list[ChainEntry]) -> Iterator[Turn]:
         for entry in resting:

@@ -54,6 +54,12 @@ class Attempt:
         retry_after_s: Seconds after which the provider wants to be asked again.
         usage: The tokens of the answer, as in `LLMResponse.metadata`, also where the
             answer was rejected; None if there was none, or they were not counted.
+        model: The model that answered, or was to answer; None if that is not known.
+        started_s: Seconds from the call's beginning until this.
+        skipped: Whether the provider was not asked at all.
+        cost_usd: What the tokens cost, in US dollars; None if that is not known, or
+            there were none.
+        cost_note: Why the cost of tokens is not known.
     """
 
     provider: str
@@ -63,6 +69,11 @@ class Attempt:
     status: int | None = None
     retry_after_s: float | None = None
     usage: dict[str, int] | None = None
+    model: str | None = None
+    started_s: float = 0.0
+    skipped: bool = False
+    cost_usd: float | None = None
+    cost_note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; ten times as fast as `dataclasses.asdict`."""
@@ -82,8 +93,9 @@ class LLMResponse:
             `LLMFactory.generate_content` always has the keys `model`, `usage`
             (`input_tokens`, `output_tokens`, `total_tokens`), `finish_reason`
             ("stop" or "length"), `request_id`, `latency_s` (seconds, waits included),
-            `attempts`, `warnings` and `error_kind`; what is not known is None. The
-            usage is that of all attempts together.
+            `attempts`, `warnings`, `error_kind`, `call_id`, `purpose`, `cost_usd` (US
+            dollars) and `cost_note`, which says why the cost is not known; what is not
+            known is None. Usage and cost are those of all attempts together.
         parsed: The answer to a call with a `schema`: an object of the pydantic model,
             or what the JSON says.
     """

@@ -13,12 +13,15 @@ from .errors import ProviderError, SchemaError
 from .filtering import Filters
 from .lane import Lane
 from .outcome import Outcome
+from .prices import Prices
 from .retry import ONCE, RetryPolicy
 from .signals import (
     AttemptMade,
+    AttemptStarted,
     ProviderSwitched,
     RetryScheduled,
     attempt_made,
+    attempt_started,
     emit,
     provider_switched,
     retry_scheduled,
@@ -42,6 +45,7 @@ class Road(Protocol):
     lanes: dict[str, Lane]
     secrets: tuple[str, ...]
     filters: Filters
+    prices: Prices
     fallback_on_blocked: bool
     sender: object
     clock: Clock
@@ -87,8 +91,15 @@ class Walk(ABC, Generic[A]):
         self._request = request
         self._policy = policy
         self._deadline = deadline
-        self.outcome = Outcome(chain.entries[0].name, deadline.seconds)
-        self._turns = Turns(chain.entries, chain.breaker, deadline, self.outcome)
+        self.outcome = Outcome(
+            chain.entries[0].name,
+            deadline.seconds,
+            chain.clock.monotonic(),
+            chain.prices,
+        )
+        self._turns = Turns(
+            chain.entries, chain.breaker, deadline, self.outcome, chain.clock
+        )
         self._queue = iter(self._turns)
         self._asked_for = request
 
@@ -173,6 +184,10 @@ class Walk(ABC, Generic[A]):
     def _ask(self, turn: Turn) -> A | ProviderError:
         """Ask one provider once, and note how it went."""
         sent = Sent(self._chain.clock.monotonic(), self._limit(turn))
+        if attempt_started.receivers:
+            entry = turn.entry
+            begun = AttemptStarted(self._asked_for, entry.name, entry.model_name)
+            emit(attempt_started, self._chain.sender, begun)
         try:
             return self._answer(turn, sent)
         except ProviderError as error:
@@ -199,7 +214,7 @@ class Walk(ABC, Generic[A]):
     ) -> None:
         """Note how an attempt has ended, and what that says of the provider."""
         latency = self._chain.clock.monotonic() - sent.at
-        attempt = self.outcome.tried(turn.entry, latency, answer)
+        attempt = self.outcome.tried(turn.entry, sent.at, latency, answer)
         self._learn(turn, answer, sent.given, sent.limit)
         if attempt_made.receivers:
             made = AttemptMade(self._asked_for, attempt)
@@ -242,7 +257,12 @@ class Walk(ABC, Generic[A]):
         told = (error.provider, error.summary)
         log.warning("%s %s, retrying in %g s", *told, round(wait, 2))
         event = RetryScheduled(
-            error.provider, error.kind, error.summary, failures, wait
+            error.provider,
+            error.kind,
+            error.summary,
+            failures,
+            wait,
+            request=self._asked_for,
         )
         emit(retry_scheduled, self._chain.sender, event)
         self._sleep(wait)
@@ -263,6 +283,8 @@ class Walk(ABC, Generic[A]):
         name = following.entry.name
         line = "%s %s, switching to %s"
         log.log(error.severity, line, error.provider, error.summary, name)
-        event = ProviderSwitched(error.provider, name, error.kind, error.summary)
+        event = ProviderSwitched(
+            error.provider, name, error.kind, error.summary, request=self._request
+        )
         emit(provider_switched, self._chain.sender, event)
         return following

@@ -318,32 +318,14 @@ def test_attempts_tell_the_whole_story(clock):
     )
     attempts = factory.generate_content("hello").metadata["attempts"]
 
+    usual = {"latency_s": 0.0, "error": None, "status": None, "retry_after_s": None}
+    usual |= {"usage": None, "model": None, "cost_usd": None, "cost_note": None}
+    usual |= {"skipped": False, "started_s": 0.0}
+    failed = usual | {"provider": "gemini"}
+    unwell = {"outcome": "transient", "error": "temporary failure", "status": 503}
+    used_up = {"outcome": "quota", "error": "quota exceeded", "status": 429}
     assert attempts == [
-        {
-            "provider": "gemini",
-            "outcome": "transient",
-            "latency_s": 0.0,
-            "error": "temporary failure",
-            "status": 503,
-            "retry_after_s": None,
-            "usage": None,
-        },
-        {
-            "provider": "gemini",
-            "outcome": "quota",
-            "latency_s": 0.0,
-            "error": "quota exceeded",
-            "status": 429,
-            "retry_after_s": 37.5,
-            "usage": None,
-        },
-        {
-            "provider": "claude",
-            "outcome": "success",
-            "latency_s": 0.0,
-            "error": None,
-            "status": None,
-            "retry_after_s": None,
-            "usage": None,
-        },
+        failed | unwell,
+        failed | used_up | {"retry_after_s": 37.5, "started_s": 5.0},
+        usual | {"provider": "claude", "outcome": "success", "started_s": 5.0},
     ]

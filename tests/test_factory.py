@@ -22,6 +22,10 @@ METADATA_KEYS = {
     "attempts",
     "warnings",
     "error_kind",
+    "call_id",
+    "purpose",
+    "cost_usd",
+    "cost_note",
 }
 
 

@@ -42,10 +42,14 @@ def test_a_call_tells_its_story_in_order(heard, clock):
         signals.AttemptMade(
             request, Attempt("first", "transient", 0.0, "temporary failure")
         ),
-        signals.RetryScheduled("first", "transient", "temporary failure", 1, 5.0),
-        signals.AttemptMade(request, Attempt("first", "quota", 0.0, "quota exceeded")),
-        signals.ProviderSwitched("first", "second", "quota", "quota exceeded"),
-        signals.AttemptMade(request, Attempt("second", "success", 0.0)),
+        signals.RetryScheduled(
+            "first", "transient", "temporary failure", 1, 5.0, request
+        ),
+        signals.AttemptMade(
+            request, Attempt("first", "quota", 0.0, "quota exceeded", started_s=5.0)
+        ),
+        signals.ProviderSwitched("first", "second", "quota", "quota exceeded", request),
+        signals.AttemptMade(request, Attempt("second", "success", started_s=5.0)),
         signals.GenerationFinished(request, response),
     ]
     assert {sender for sender, _ in heard} == {factory}
@@ -76,4 +80,4 @@ def test_a_failing_receiver_is_logged_and_disturbs_nobody(heard, app, caplog):
 def test_records_are_frozen():
     """Receivers share one record."""
     with pytest.raises(AttributeError):
-        signals.RetryScheduled("x", "quota", "why", 1, 5.0).wait_s = 0
+        signals.RetryScheduled("x", "quota", "why", 1, 5.0, Request("?")).wait_s = 0

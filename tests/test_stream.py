@@ -88,7 +88,10 @@ def test_the_texts_and_then_the_response(clock):
     whole = factory.generate_content("hello")
     assert stream.text == whole.content == stream.response.content
     assert stream.response.success
-    assert stream.response.metadata == {**whole.metadata, "first_token_s": 0.0}
+    call_id = stream.response.metadata["call_id"]
+    own = {"first_token_s": 0.0, "call_id": call_id}
+    assert stream.response.metadata == whole.metadata | own
+    assert call_id != whole.metadata["call_id"]
     json.dumps(stream.response.metadata)
 
 

@@ -114,6 +114,14 @@ class LLMProvider(ABC):
         """Return whether it has an API key, perhaps one that it can do without."""
         return cls.needs_key or bool(cls.api_key_names)
 
+    @classmethod
+    def shown_model(cls, model: str) -> str:
+        """Return the name of a model for logs, metrics and pages.
+
+        As it is, the model itself; for a provider whose model is a file on a disk.
+        """
+        return model
+
     def answer(self, request: Request) -> LLMResponse:
         """Make one attempt; the place for a provider that can do more than a text.
 

@@ -71,6 +71,11 @@ class LocalProvider(ChatProvider):
         self.context = context
         self.threads = threads or _usual_threads()
 
+    @classmethod
+    def shown_model(cls, model: str) -> str:
+        """Return the name of the file, without its folder."""
+        return Path(model).stem
+
     def _lacks(self) -> str:
         if not self.model:
             key = self.setting("model")

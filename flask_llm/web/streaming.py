@@ -12,6 +12,7 @@ from ..factory import LLMFactory, Prompt
 from ..stream import LLMStream, OnInterrupt, Restart
 from . import sse
 from .client import Client
+from .surroundings import surroundings
 
 _TYPE = "text/event-stream; charset=utf-8"
 _HEADERS = {
@@ -51,6 +52,7 @@ class AppFactory(LLMFactory):
         system: str = "",
         stop: str | Sequence[str] = (),
         on_interrupt: OnInterrupt = "raise",
+        purpose: str = "",
     ) -> Response:
         """Answer a prompt by a response of server-sent events, for a view to return.
 
@@ -71,6 +73,7 @@ class AppFactory(LLMFactory):
             stop: As for `stream_content`.
             on_interrupt: As for `stream_content`: what broke off ends with `error` if
                 it is "raise", or goes on with `restart` if it is "restart".
+            purpose: As for `generate_content`.
 
         Returns:
             A response of the events `start`, `delta`, `restart`, `done` and `error`.
@@ -90,8 +93,12 @@ class AppFactory(LLMFactory):
             stop=stop,
             on_interrupt=on_interrupt,
             is_gone=Client(request.environ).is_gone,
+            purpose=purpose,
         )
         return event_stream(stream)
+
+    def _surroundings(self) -> tuple[str, str | None]:
+        return surroundings()
 
 
 def event_stream(stream: LLMStream) -> Response:

@@ -1,0 +1,91 @@
+"""One call as those who watch keep it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from ..errors import ClosedError
+from ..signals import GenerationFinished
+from ..types import Attempt
+
+SUCCESS = "success"
+CLOSED = ClosedError.kind
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call that is over: what logs, tables and charts are made of.
+
+    It holds neither the prompt nor the answer, and no words of a provider's but those
+    of `error`, out of which keys are taken.
+
+    Attributes:
+        call_id: Tells the call from all others.
+        started_at: When it began, in seconds since 1970.
+        finished_at: When it was over.
+        purpose: What the app wanted it for; may be empty.
+        request_id: The number of the HTTP request in which it was made.
+        provider: Chain entry that answered, or was asked last.
+        model: The model that answered; of a call that failed, that was asked last.
+        outcome: "success", or the kind of the error.
+        error: Why there was no answer.
+        fallback: Whether another provider than the first of the chain has answered.
+        streamed: Whether it was a stream.
+        latency_s: Seconds that it took.
+        first_token_s: Seconds until the first text of a stream.
+        input_tokens: Tokens of all its prompts, re-asked ones included.
+        output_tokens: Tokens of all its answers.
+        cost_usd: What that cost in US dollars, as far as it is known.
+        unpriced: Whether some of its tokens have a cost that is not known.
+        attempts: Every try, skipped providers included.
+    """
+
+    call_id: str
+    started_at: float
+    finished_at: float
+    purpose: str
+    request_id: str | None
+    provider: str
+    model: str | None
+    outcome: str
+    error: str | None
+    fallback: bool
+    streamed: bool
+    latency_s: float
+    first_token_s: float | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    unpriced: bool
+    attempts: tuple[Attempt, ...]
+
+    @classmethod
+    def of(cls, event: GenerationFinished) -> Self:
+        """Return the record of a call that has just ended."""
+        origin, response = event.request.origin, event.response
+        metadata, attempts = response.metadata, response.attempts
+        latency = metadata["latency_s"]
+        success, first = response.success, attempts[0].provider if attempts else None
+        return cls(
+            call_id=origin.call_id,
+            started_at=origin.started_at,
+            finished_at=origin.started_at + latency,
+            purpose=origin.purpose,
+            request_id=origin.request_id,
+            provider=response.provider_name,
+            model=attempts[-1].model if attempts else None,
+            outcome=SUCCESS if success else metadata["error_kind"],
+            error=response.error,
+            fallback=success and first != response.provider_name,
+            streamed="first_token_s" in metadata,
+            latency_s=latency,
+            first_token_s=metadata.get("first_token_s"),
+            input_tokens=sum(_tokens(each, "input_tokens") for each in attempts),
+            output_tokens=sum(_tokens(each, "output_tokens") for each in attempts),
+            cost_usd=sum(each.cost_usd or 0.0 for each in attempts),
+            unpriced=any(each.cost_note for each in attempts),
+            attempts=attempts,
+        )
+
+
+def _tokens(attempt: Attempt, name: str) -> int:
+    return attempt.usage[name] if attempt.usage else 0
