@@ -1,0 +1,88 @@
+"""What tokens cost by the app's own word: LLM_PRICES."""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .parsers import shown, table
+from .reader import Reader
+
+KEY = "LLM_PRICES"
+
+_SIDES = ("input", "output")
+_PER = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrice:
+    """What tokens cost, however many there are and whenever they are bought.
+
+    Attributes:
+        input: US dollars per million tokens of the prompt.
+        output: The same for the answer.
+    """
+
+    input: float
+    output: float
+
+    def cost(self, taken: int, given: int, at: float) -> float:  # noqa: ARG002  # a listed price's
+        """Return what an answer has cost in US dollars.
+
+        Args:
+            taken: Tokens of its prompt.
+            given: Tokens of the answer, thinking included.
+            at: When it came, in seconds since 1970.
+        """
+        return (self.input * taken + self.output * given) / _PER
+
+
+FREE = TokenPrice(0.0, 0.0)
+"""Where nobody sends a bill."""
+
+
+def own_prices(reader: Reader) -> dict[str, TokenPrice]:
+    """Return the app's own prices by model, chain entry or provider.
+
+    Args:
+        reader: Where LLM_PRICES is looked up; every fault stays with it.
+    """
+    prices: dict[str, TokenPrice] = {}
+    nothing: Mapping[Any, Any] = {}
+    for name, sides in reader.read(KEY, table("prices by model"), nothing).items():
+        if faults := [*_faults(name, sides)]:
+            reader.faults += (f"{KEY} {fault}" for fault in faults)
+        else:
+            prices[name.strip()] = TokenPrice(*(float(sides[each]) for each in _SIDES))
+    return prices
+
+
+def _faults(name: object, sides: object) -> Iterator[str]:
+    """Yield what is wrong with one price."""
+    if not (isinstance(name, str) and name.strip()):
+        yield f"has the name {shown(name)}: name a model, a chain entry or a provider"
+    if not isinstance(sides, Mapping):
+        yield f"must have a dict of prices for {name!r}, not {shown(sides)}"
+        return
+    for side in sides:
+        if side not in _SIDES:
+            yield f"has an unknown price {shown(side)} for {name!r}{_hint(side)}"
+    for side in _SIDES:
+        if side not in sides:
+            yield f"has no {side!r} for {name!r}"
+        elif not _is_price(sides[side]):
+            yield (
+                f"must have US dollars per million tokens as {side!r} of {name!r},"
+                f" 0 or more, not {shown(sides[side])}"
+            )
+
+
+def _hint(side: object) -> str:
+    close = difflib.get_close_matches(str(side), _SIDES, 1)
+    return f"; did you mean {close[0]!r}?" if close else " (known: input, output)"
+
+
+def _is_price(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and 0 <= value < math.inf
