@@ -1,0 +1,158 @@
+"""The metrics: their names, labels and units. Needs no package.
+
+What OpenTelemetry's conventions for generative AI know has their name, as Prometheus
+spells it, and is told of each request to a provider; the rest is told of a whole call.
+Seconds, tokens and dollars stand in the names.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# As the conventions advise, for all times of a client.
+_REQUEST_S = tuple(0.01 * 2**power for power in range(14))
+
+# A call may wait and ask again for minutes.
+_CALL_S = tuple(0.01 * 2**power for power in range(16))
+
+_WHAT_FOR = ("provider", "model", "purpose")
+
+_GEN_AI = (
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+    "provider",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric with all its series.
+
+    Attributes:
+        name: Its name; a counter's ends with "_total".
+        kind: What it can do.
+        labels: What its series are told apart by.
+        text: What it counts.
+        buckets: Upper bounds of a histogram's classes.
+    """
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    labels: tuple[str, ...]
+    text: str
+    buckets: tuple[float, ...] = ()
+
+
+CALLS = Family(
+    "flask_llm_calls_total",
+    "counter",
+    (*_WHAT_FOR, "outcome"),
+    "Calls that are over, by who answered or was asked last.",
+)
+FALLBACKS = Family(
+    "flask_llm_fallbacks_total",
+    "counter",
+    _WHAT_FOR,
+    "Calls that another provider than the first has answered.",
+)
+UNPRICED = Family(
+    "flask_llm_unpriced_calls_total",
+    "counter",
+    _WHAT_FOR,
+    "Calls with tokens whose cost is not known, and not in flask_llm_cost_usd_total.",
+)
+CALL_S = Family(
+    "flask_llm_call_duration_seconds",
+    "histogram",
+    ("purpose", "outcome"),
+    "How long calls took, waits and fallbacks included.",
+    _CALL_S,
+)
+FIRST_TOKEN_S = Family(
+    "flask_llm_call_time_to_first_token_seconds",
+    "histogram",
+    ("purpose",),
+    "How long callers waited for the first text of streams, fallbacks included.",
+    _CALL_S,
+)
+ATTEMPTS = Family(
+    "flask_llm_attempts_total",
+    "counter",
+    ("provider", "model", "outcome"),
+    "Requests to providers; those that were skipped do not count.",
+)
+RETRIES = Family(
+    "flask_llm_retries_total",
+    "counter",
+    ("provider", "kind"),
+    "Waits before the same provider was asked again, by what made it fail.",
+)
+COST = Family(
+    "flask_llm_cost_usd_total",
+    "counter",
+    _WHAT_FOR,
+    "What tokens cost in US dollars, as far as their price is known.",
+)
+REQUEST_S = Family(
+    "gen_ai_client_operation_duration_seconds",
+    "histogram",
+    (*_GEN_AI, "error_type"),
+    "How long requests to providers took.",
+    _REQUEST_S,
+)
+FIRST_CHUNK_S = Family(
+    "gen_ai_client_operation_time_to_first_chunk_seconds",
+    "histogram",
+    _GEN_AI,
+    "How long providers took until the first text of streams.",
+    _REQUEST_S,
+)
+INPUT_TOKENS = Family(
+    "gen_ai_client_inference_usage_input_tokens_total",
+    "counter",
+    (*_GEN_AI, "gen_ai_token_modality", "purpose"),
+    "Tokens of prompts.",
+)
+OUTPUT_TOKENS = Family(
+    "gen_ai_client_inference_usage_output_tokens_total",
+    "counter",
+    (*_GEN_AI, "gen_ai_token_modality", "purpose"),
+    "Tokens of answers, hidden thinking included.",
+)
+IN_FLIGHT = Family(
+    "flask_llm_attempts_in_flight",
+    "gauge",
+    ("provider",),
+    "Requests to providers that have not ended, also if nobody waits any longer.",
+)
+CIRCUIT = Family(
+    "flask_llm_circuit_state",
+    "gauge",
+    ("provider", "state"),
+    "1 for the state that a provider is in, 0 for the others.",
+)
+REST_ENDS = Family(
+    "flask_llm_circuit_rest_ends_timestamp_seconds",
+    "gauge",
+    ("provider",),
+    "When a provider's rest ends; in the past, or 0, if it does not rest.",
+)
+PROCESSES = Family(
+    "flask_llm_processes",
+    "gauge",
+    (),
+    "Processes whose numbers these are; of one only without PROMETHEUS_MULTIPROC_DIR.",
+)
+
+COUNTED = (
+    CALLS, FALLBACKS, UNPRICED, CALL_S, FIRST_TOKEN_S, ATTEMPTS, RETRIES, COST,
+    REQUEST_S, FIRST_CHUNK_S, INPUT_TOKENS, OUTPUT_TOKENS,
+)  # fmt: skip
+"""What the signals tell."""
+
+SEEN = (IN_FLIGHT, CIRCUIT, REST_ENDS, PROCESSES)
+"""What is looked up when somebody asks."""
+
+STATES = ("closed", "half-open", "open", "unavailable")
+"""States of a provider, as the status names them, from the best to the worst."""

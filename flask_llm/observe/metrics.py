@@ -1,0 +1,111 @@
+"""Prometheus metrics: LLM_METRICS.
+
+prometheus_client is imported only by the app that has them on.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from ..errors import ConfigurationError
+from ..factory import LLMFactory
+from ..packages import installed
+
+NAME = "llm.metrics"
+"""Where an app keeps what counts its calls."""
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+log = logging.getLogger("flask_llm")
+
+
+def install(app: Flask, factory: LLMFactory) -> None:
+    """Count an app's calls.
+
+    Raises:
+        ConfigurationError: prometheus_client is missing, or has nowhere to count.
+    """
+    if not installed("prometheus_client"):
+        raise ConfigurationError(
+            ['LLM_METRICS needs a package: pip install "Flask-LLM[metrics]"']
+        )
+    from .counting import Counting
+
+    registry = _registry(factory.config.observing.metrics_registry)
+    _check_folder()
+    try:
+        counting = Counting(factory, registry)
+    except ValueError as error:
+        raise ConfigurationError([f"LLM_METRICS_REGISTRY: {error}"]) from None
+    counting.connect(app)
+    # The signals hold their receivers weakly, and the app holds them.
+    app.extensions[NAME] = counting
+
+
+def exposition(app: Flask, accept: str = "") -> tuple[bytes, str]:
+    """Return the metrics of an app, and their content type.
+
+    In prometheus_client's multiprocess mode they are those of all processes, and of all
+    apps of these.
+
+    Args:
+        app: The app.
+        accept: What the request accepts, to choose between Prometheus' text format and
+            OpenMetrics.
+
+    Raises:
+        LookupError: There is nothing to show; the text says why, and what to do.
+    """
+    from prometheus_client.exposition import choose_encoder
+
+    encode, content_type = choose_encoder(accept)
+    return encode(_collector(app)), content_type
+
+
+def _collector(app: Flask) -> Any:
+    """Return what has an app's metrics, as far as the extension shows them itself."""
+    counting = app.extensions.get(NAME)
+    if counting is None:
+        raise LookupError("There are no metrics: LLM_METRICS=on switches them on.")
+    if counting.own is not None:
+        raise LookupError(
+            "The metrics are on the app's own registry (LLM_METRICS_REGISTRY), and"
+            " shown where the app shows that."
+        )
+    from .live import MULTIPROCESS
+    from .scrape import AllProcesses
+
+    if MULTIPROCESS:
+        return AllProcesses(counting.meter.live, Path(os.environ[_FOLDER]))
+    return counting.registry
+
+
+def _registry(given: object) -> Any:
+    """Return the app's own registry, if it has given one."""
+    from prometheus_client import CollectorRegistry
+
+    if given is None or isinstance(given, CollectorRegistry):
+        return given
+    kind = type(given).__name__
+    fault = "must be a CollectorRegistry of prometheus_client, set in app.config"
+    raise ConfigurationError([f"LLM_METRICS_REGISTRY {fault}, not {kind}"])
+
+
+def _check_folder() -> None:
+    """See that the processes can count together, if they are to; else say so."""
+    from .live import MULTIPROCESS
+
+    if not MULTIPROCESS:
+        if "gunicorn" in os.environ.get("SERVER_SOFTWARE", ""):
+            log.warning(
+                "LLM_METRICS: each worker counts its own calls only; with more than one"
+                " set %s to an empty folder before gunicorn starts",
+                _FOLDER,
+            )
+    elif not os.access(os.environ.get(_FOLDER, ""), os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            [f"{_FOLDER} must be a folder that exists and can be written to"]
+        )

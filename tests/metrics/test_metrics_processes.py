@@ -1,0 +1,266 @@
+"""Several processes: real gunicorns whose workers count together, and forks."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+from gunicorn_server import CLASSES, PRELOAD, SOON, Gunicorn
+from scraped import make_app, total
+
+from flask_llm.testing import FakeProvider
+from flask_llm.testing.fork import across_a_fork
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+CALLED = "flask_llm_calls_total"
+FLIGHT = "flask_llm_attempts_in_flight"
+WORKERS = 3
+
+
+def hook() -> str:
+    """Return what the documentation tells gunicorn to do when a worker ends."""
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    return next(each for each in blocks if "def child_exit" in each)
+
+
+@contextmanager
+def serving(folder, worker_class="sync", *, preload=False, settings="", **variables):
+    """Run a gunicorn with three workers of the app of `counting_app`."""
+    config = {
+        "pythonpath": str(Path(__file__).parent),
+        "bind": "127.0.0.1:0",
+        "worker_class": worker_class,
+        "workers": WORKERS,
+        "threads": 4 if worker_class == "gthread" else 1,
+        "preload_app": preload,
+        "control_socket_disable": True,
+    }
+    lines = [f"{name} = {value!r}" for name, value in config.items()]
+    (folder / "conf.py").write_text("\n".join([*lines, settings]))
+    log = folder / "stderr"
+    variables["PYTHONWARNINGS"] = "ignore:Monkey-patching ssl"
+    command = ["-m", "gunicorn", "counting_app:app", f"--config={folder / 'conf.py'}"]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, *command], env=os.environ | variables, stderr=stderr
+        )
+    try:
+        yield Gunicorn(process, log)
+    finally:
+        process.terminate()
+        process.wait(SOON)
+
+
+@pytest.fixture
+def counts(tmp_path):
+    """An empty folder for the counts, as the environment names it."""
+    folder = tmp_path / "counts"
+    folder.mkdir()
+    return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+
+
+def scrape(server: Gunicorn, accept: str = "*/*") -> str:
+    request = Request(f"{server.url}/llm/metrics", headers={"Accept": accept})
+    with build_opener(ProxyHandler({})).open(request, timeout=SOON) as response:
+        return response.read().decode()
+
+
+def soon(condition) -> bool:
+    until = time.monotonic() + SOON
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.slow
+class TestGunicorn:
+    @pytest.mark.parametrize("worker_class", CLASSES)
+    @PRELOAD
+    def test_the_sums_are_the_calls_that_were_made(
+        self, tmp_path, counts, worker_class, preload
+    ):
+        """Whichever worker answers; of two apps that count the same, both."""
+        asked = 90
+        with serving(tmp_path, worker_class, preload=preload, **counts) as server:
+            server.pids(WORKERS)
+            with ThreadPoolExecutor(6) as pool:
+                made = list(pool.map(server.get, ["/ask/p"] * asked))
+                texts = list(pool.map(scrape, [server] * 12))
+
+        assert all(each["ok"] for each in made)
+        assert len({each["pid"] for each in made}) == WORKERS
+        for text in texts:
+            assert total(text, CALLED, purpose="p", provider="a") == 2 * asked
+            tokens = "gen_ai_client_inference_usage_input_tokens_total"
+            assert total(text, tokens, purpose="p") == 2 * asked * 5
+            duration = "flask_llm_call_duration_seconds"
+            assert total(text, f"{duration}_count", purpose="p") == 2 * asked
+            assert total(text, f"{duration}_bucket", purpose="p", le="+Inf") == (
+                2 * asked
+            )
+            assert total(text, FLIGHT, provider="a") == 0
+            # Before a fork there is one process that imports, else each worker does.
+            imports = 1 if preload else WORKERS
+            assert total(text, CALLED, purpose="import") == imports
+            assert total(text, "flask_llm_processes") == WORKERS + preload
+
+    @PRELOAD
+    def test_each_worker_knows_what_is_so_in_the_others(
+        self, tmp_path, counts, preload
+    ):
+        """A rest and a request under way in one; gone with a worker that was killed."""
+        hooked = {"preload": preload, "settings": hook()}
+        with serving(tmp_path, **hooked, **counts) as server:
+            server.pids(WORKERS)
+            rests, waits = server.get("/rest")["pid"], server.get("/wait")["pid"]
+            with ThreadPoolExecutor(6) as pool:
+                texts = list(pool.map(scrape, [server] * 12))
+            for text in texts:
+                state = "flask_llm_circuit_state"
+                assert total(text, state, provider="c", state="open") == 1
+                assert total(text, state, provider="c") == 1
+                ends = total(text, "flask_llm_circuit_rest_ends_timestamp_seconds")
+                assert ends - time.time() == pytest.approx(60, abs=SOON)
+                assert total(text, FLIGHT, provider="b") == 1
+
+            for pid in {rests, waits}:
+                os.kill(pid, signal.SIGKILL)
+            assert soon(lambda: total(scrape(server), FLIGHT) == 0)
+            text = scrape(server)
+            assert total(text, state, provider="c", state="open") == 0
+            assert total(text, "flask_llm_attempts_total", provider="c") == 1
+            folder = Path(counts["PROMETHEUS_MULTIPROC_DIR"])
+            assert soon(lambda: not [*folder.glob(f"gauge_live*_{waits}.db")])
+
+    def test_a_dead_worker_counts_no_longer_without_the_hook(self, tmp_path, counts):
+        """Nobody has to have read the documentation for that."""
+        with serving(tmp_path, **counts) as server:
+            server.pids(WORKERS)
+            waits = server.get("/wait")["pid"]
+            assert total(scrape(server), FLIGHT, provider="b") == 1
+            os.kill(waits, signal.SIGKILL)
+            assert soon(lambda: total(scrape(server), FLIGHT, provider="b") == 0)
+            folder = Path(counts["PROMETHEUS_MULTIPROC_DIR"])
+            assert [*folder.glob(f"gauge_live*_{waits}.db")]
+
+    def test_without_a_folder_each_worker_says_that_it_counts_alone(self, tmp_path):
+        """In the log at start, and in a metric."""
+        with serving(tmp_path) as server:
+            server.pids(WORKERS)
+            text = scrape(server)
+
+        assert total(text, "flask_llm_processes") == 1
+        assert total(text, CALLED, purpose="import") == 1
+        line = "LLM_METRICS: each worker counts its own calls only"
+        assert server.log.read_text().count(line) >= WORKERS
+
+    def test_openmetrics_is_spoken_for_all_too(self, tmp_path, counts):
+        """The same numbers in the other format."""
+        wanted = "application/openmetrics-text;version=1.0.0"
+        with serving(tmp_path, **counts) as server:
+            server.pids(WORKERS)
+            text = scrape(server, wanted)
+
+        assert text.endswith("# EOF\n")
+        assert 'flask_llm_circuit_state{provider="a",state="closed"} 1.0' in text
+
+
+def run(code: str, **variables: str) -> str:
+    """Run a script in a process of its own; return what it says at its end."""
+    folder = str(Path(__file__).parent)
+    start = f"import sys; sys.path.insert(0, {folder!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + code],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    """At start, where somebody sees it, and not in each call."""
+    code = """if True:
+        from scraped import FakeProvider, make_app
+        try:
+            make_app(FakeProvider())
+        except ValueError as error:
+            print(error)
+    """
+    told = run(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "missing"))
+
+    assert "PROMETHEUS_MULTIPROC_DIR must be a folder that exists" in told
+
+
+def test_the_apps_own_registry_counts_in_the_files(tmp_path):
+    """The way that prometheus_client's documents show, with the app's own metrics."""
+    code = """if True:
+        from prometheus_client import (
+            REGISTRY, CollectorRegistry, Counter, generate_latest, multiprocess
+        )
+        from scraped import FakeProvider, make_app, total
+        Counter("mine", "Mine.").inc()
+        one = make_app(FakeProvider(), LLM_METRICS_REGISTRY=REGISTRY)
+        two = make_app(FakeProvider())
+        for app in (one, two):
+            app.llm.generate_content("x")
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        shown = generate_latest(registry).decode()
+        print(total(shown, "mine_total"), total(shown, "flask_llm_calls_total"))
+        print(total(two, "mine_total"), total(two, "flask_llm_calls_total"))
+    """
+    told = run(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+
+    assert told.split("\n") == ["1.0 2.0", "0 2.0"]
+
+
+def test_a_child_shows_its_own_calls():
+    """Not those that its parent has made before the fork."""
+    app = make_app(FakeProvider())
+    made = []
+
+    def call(expected):
+        app.llm.generate_content("hello")
+        made.append(1)
+        assert total(app, CALLED) == expected(len(made)), len(made)
+
+    told = across_a_fork(
+        parent=lambda: call(lambda number: number),
+        child=lambda: call(lambda number: number - 1),
+    )
+    assert told == ""
+
+
+def test_a_child_counts_in_files_of_its_own(tmp_path):
+    """Each call once, and each request under way, whoever of the two has it."""
+    code = """if True:
+        import os
+        from flask_llm.testing import Delay
+        from scraped import FakeProvider, make_app, total
+        slow = ["one ", Delay(20, "two")]
+        app = make_app(FakeProvider(slow, "yes", "yes", slow))
+        stream = app.llm.stream_content("x")
+        app.llm.generate_content("x")
+        pid = os.fork()
+        app.llm.generate_content("x")
+        if pid == 0:
+            another = app.llm.stream_content("x")
+            os._exit(int(total(app, "flask_llm_attempts_in_flight")))
+        seen = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(seen, total(app, "flask_llm_attempts_in_flight"))
+        stream.close()
+        print(total(app, "flask_llm_calls_total"))
+    """
+    told = run(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+
+    assert told.split() == ["2", "1.0", "4.0"]
