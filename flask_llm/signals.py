@@ -2,25 +2,37 @@
 
 A receiver is called as ``receiver(sender, event=record)``. The sender is the Flask app,
 or the `LLMFactory` where there is no app. A receiver that fails is logged and does not
-disturb the call; one defined inside a function needs ``connect(…, weak=False)``.
+disturb the call; one that takes more than a second is logged and left out for a minute.
+One that is defined inside a function needs ``connect(…, weak=False)``.
 
 The records hold the prompt and the answer: take care where you write them.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
 
 from blinker import NamedSignal, Namespace
 
+from .aside import Aside
 from .types import Attempt, LLMResponse, Request
 
 log = logging.getLogger("flask_llm")
 
+SLOW_S = 1.0
+"""Seconds that a receiver may take."""
+
+ASIDE_S = 60.0
+"""Seconds for which one that takes longer is left out."""
+
 _signals = Namespace()
+R = TypeVar("R", bound=Callable[..., Any])
+
+_aside = Aside()
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationStarted:
+class GenerationStarted(NamedTuple):
     """A call of `generate_content` or `stream_content` begins.
 
     Attributes:
@@ -31,26 +43,27 @@ class GenerationStarted:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
+class AttemptStarted(NamedTuple):
     """One provider is about to be asked; an `AttemptMade` follows.
 
     Of a stream it follows when the stream has ended; of one that is only forgotten,
-    and never closed, it does not.
+    and never closed, it does not. A context variable that a receiver sets has its
+    value for this attempt only, also in the thread that makes it.
 
     Attributes:
         request: What is asked.
         provider: Chain entry.
         model: The model that is asked; None if that is not known.
+        streamed: Whether the answer is to come piece by piece.
     """
 
     request: Request
     provider: str
     model: str | None
+    streamed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptMade:
+class AttemptMade(NamedTuple):
     """One provider was asked once.
 
     Attributes:
@@ -62,8 +75,7 @@ class AttemptMade:
     attempt: Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class RetryScheduled:
+class RetryScheduled(NamedTuple):
     """The same provider will be asked again.
 
     Attributes:
@@ -83,8 +95,7 @@ class RetryScheduled:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderSwitched:
+class ProviderSwitched(NamedTuple):
     """The chain moves on.
 
     Attributes:
@@ -102,8 +113,7 @@ class ProviderSwitched:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitChanged:
+class CircuitChanged(NamedTuple):
     """A provider rests from now on, or rests for longer; or it answers again.
 
     Sent by the process that has seen it, also if a store shares the rest with others.
@@ -111,9 +121,9 @@ class CircuitChanged:
     Attributes:
         provider: Chain entry.
         at: When that was, in seconds since 1970.
-        until: When its rest ends; None if it has answered.
-        kind: Error kind that made it rest; None if it has answered.
-        reason: The same in a few words; None if it has answered.
+        until: When its rest ends; None if it has answered, or its circuit was reset.
+        kind: Error kind that made it rest; None if it does not.
+        reason: The same in a few words; None if it does not.
         status: HTTP status of that failure, if there was one.
     """
 
@@ -125,8 +135,7 @@ class CircuitChanged:
     status: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationFinished:
+class GenerationFinished(NamedTuple):
     """A call of `generate_content` or `stream_content` is over.
 
     Attributes:
@@ -153,8 +162,20 @@ generation_finished = _signals.signal(
 )
 
 
+def lossless(receiver: R) -> R:
+    """Mark a receiver, or a method, that must hear everything, however long it takes.
+
+    Such as one that counts, and is quick unless the whole machine stands still.
+    """
+    receiver.lossless = True  # type: ignore[attr-defined]  # read by `emit`
+    return receiver
+
+
 def emit(signal: NamedSignal, sender: object, event: object) -> None:
     """Send `event` to every receiver; a failing receiver is logged, never raised.
+
+    One that is slow is left out for a while: if it hangs, as on a database that is
+    gone, a caller waits for it once a minute at most.
 
     Args:
         signal: One of the signals of this module.
@@ -162,7 +183,25 @@ def emit(signal: NamedSignal, sender: object, event: object) -> None:
         event: The signal's record.
     """
     for receiver in signal.receivers_for(sender):
-        try:
-            receiver(sender, event=event)
-        except Exception:
-            log.exception("A receiver of the signal %s failed", signal.name)
+        if not _aside.holds(receiver):
+            _call(receiver, signal, sender, event)
+
+
+def _call(
+    receiver: Callable[..., Any], signal: NamedSignal, sender: object, event: object
+) -> None:
+    began = monotonic()
+    try:
+        receiver(sender, event=event)
+    except Exception:
+        log.exception("A receiver of the signal %s failed", signal.name)
+    took = monotonic() - began
+    if took > SLOW_S and not getattr(receiver, "lossless", False):
+        _aside.put(receiver, ASIDE_S)
+        line = "A receiver of the signal %s took %.1f s, left out for %g s: %s"
+        log.warning(line, signal.name, took, ASIDE_S, _name(receiver))
+
+
+def _name(receiver: Callable[..., Any]) -> str:
+    named = receiver if hasattr(receiver, "__qualname__") else type(receiver)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -1,12 +1,20 @@
 import logging
+import queue
+import re
+import threading
+from collections import Counter
+from pathlib import Path
 
 import pytest
+from blinker import NamedSignal
 
 from flask_llm import signals
 from flask_llm.errors import QuotaError, TransientError
 from flask_llm.factory import LLMFactory
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Attempt, Request
+
+PAGE = (Path(__file__).parents[1] / "docs" / "signals.md").read_text()
 
 
 @pytest.fixture
@@ -49,7 +57,12 @@ def test_a_call_tells_its_story_in_order(heard, clock):
             request, Attempt("first", "quota", 0.0, "quota exceeded", started_s=5.0)
         ),
         signals.ProviderSwitched("first", "second", "quota", "quota exceeded", request),
-        signals.AttemptMade(request, Attempt("second", "success", started_s=5.0)),
+        signals.AttemptMade(
+            request,
+            Attempt(
+                "second", "success", started_s=5.0, cost_note="no tokens were counted"
+            ),
+        ),
         signals.GenerationFinished(request, response),
     ]
     assert {sender for sender, _ in heard} == {factory}
@@ -81,3 +94,43 @@ def test_records_are_frozen():
     """Receivers share one record."""
     with pytest.raises(AttributeError):
         signals.RetryScheduled("x", "quota", "why", 1, 5.0, Request("?")).wait_s = 0
+
+
+def test_the_page_names_every_signal_and_every_field():
+    """It is the contract: who adds or takes something away tells it there."""
+    things = vars(signals).items()
+    sent = {name for name, each in things if isinstance(each, NamedSignal)}
+    records = {
+        name: [*each._fields]
+        for name, each in things
+        if hasattr(each, "_fields") and each.__module__ == signals.__name__
+    }
+    told = re.findall(r"(?m)^\| `([a-z_]+)` \| `(\w+)` \| ", PAGE)
+    shown = re.findall(r"(?m)^\| `([A-Z]\w+)` \| (.+) \|$", PAGE)
+
+    assert {name for name, _ in told} == sent
+    assert {record for _, record in told} == records.keys()
+    assert {name: re.findall(r"`(\w+)`", row) for name, row in shown} == records
+    assert "more than a second" in PAGE
+    assert "for a minute" in PAGE
+    assert (signals.SLOW_S, signals.ASIDE_S) == (1, 60)
+
+
+def test_the_code_of_the_page_runs(app):
+    """The counter counts, and the queue gets each attempt."""
+    saved, done = [], threading.Event()
+
+    def save(*attempt):
+        saved.append(attempt)
+        done.set()
+
+    first, second = re.findall(r"(?ms)^```python\n(.+?)^```", PAGE)
+    scope = {"app": app, "counts": Counter(), "save": save}
+    exec(first, scope)
+    exec(second, scope)
+    response = app.llm.generate_content("hello", purpose="greet")
+
+    assert scope["counts"] == {("greet", "answered"): 1}
+    assert done.wait(5)
+    assert saved == [(response.metadata["call_id"], response.attempts[0])]
+    assert isinstance(scope["waiting"], queue.SimpleQueue)
