@@ -1,16 +1,25 @@
 """What the extension serves over HTTP."""
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask.blueprints import Blueprint, BlueprintSetupState
 
+from .pages import protected
+from .routes import ROUTES, is_on
 from .streaming import AppFactory, event_stream
 
 __all__ = ["AppFactory", "api_bp", "event_stream"]
 
-api_bp = Blueprint("flask_llm", __name__)
+api_bp = Blueprint(
+    "flask_llm", __name__, static_folder="static", template_folder="templates"
+)
 """The extension's routes, registered under LLM_URL_PREFIX."""
 
+api_bp.after_request(protected)
 
-@api_bp.get("/status")
-def status() -> Response:
-    """Return `LLMFactory.get_provider_status` as JSON. Asks no provider."""
-    return jsonify(current_app.extensions["llm"].get_provider_status())
+
+@api_bp.record
+def _register(state: BlueprintSetupState) -> None:
+    """Give an app the routes of what is switched on there."""
+    observing = state.app.extensions["llm"].config.observing
+    for each in ROUTES:
+        if is_on(each, observing):
+            state.add_url_rule(each.rule, each.name, each.view, methods=[each.method])

@@ -1,48 +1,88 @@
 """Who may see more than names and booleans, and who may act."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-from flask import abort, current_app
+from flask import current_app
+from werkzeug.wrappers import Response
+
+from .pages import refusal
 
 View = Callable[..., Any]
 Authorize = Callable[[], Any]
 
 NAME = "llm.guard"
 
+_HOW = (
+    "Closed: this app has not said who may come in. For its developer: pass"
+    " FlaskLLM(view_decorators=[…]) or FlaskLLM(authorize=…), or use debug mode."
+)
+_NO = "Closed: you may not come in here."
 
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Guard:
     """Decides about the closed routes of one app.
 
-    Args:
+    Attributes:
         decorators: Decorators of views that let only some in, such as Flask-Login's
             `login_required`; the first one is the outermost.
-        authorize: Called within the request; lets it in by returning something true.
+        authorize: Called within the request, and within the decorators. True lets it
+            in, False or None does not; a response is the answer.
     """
 
-    def __init__(
-        self, decorators: Sequence[Callable[[View], View]], authorize: Authorize | None
-    ) -> None:
-        self._decorators = tuple(decorators)
-        self._authorize = authorize
+    decorators: Sequence[Callable[[View], View]] = ()
+    authorize: Authorize | None = None
+    _views: dict[View, View] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.decorators, list | tuple):
+            raise TypeError("view_decorators must be a list of decorators")
+        for each in self.decorators:
+            if not callable(each):
+                raise TypeError(f"view_decorators has {each!r}, which is no decorator")
+        if not (self.authorize is None or callable(self.authorize)):
+            raise TypeError("authorize must be a function without arguments")
 
     @property
     def is_set(self) -> bool:
         """Whether the app has said who may come in."""
-        return bool(self._decorators or self._authorize)
+        return bool(self.decorators) or self.authorize is not None
 
     def around(self, view: View) -> View:
-        """Return a view that only those may see whom the guard lets in."""
-        for each in reversed(self._decorators):
-            view = each(view)
-        return view
+        """Return a view for those only whom the guard lets in; the same each time."""
+        if view not in self._views:
+            # Two threads may both make one; the first to store it wins.
+            self._views.setdefault(view, self._decorated(view))
+        return self._views[view]
 
-    def admits(self) -> bool:
-        """Return whether `authorize` lets the current request in."""
-        if self._authorize:
-            return bool(self._authorize())
-        return bool(self._decorators) or current_app.debug
+    def _decorated(self, view: View) -> View:
+        @wraps(view)
+        def entered(*args: Any, **kwargs: Any) -> Any:
+            refusal = self._refusal()
+            return view(*args, **kwargs) if refusal is None else refusal
+
+        decorated: View = entered
+        for each in reversed(self.decorators):
+            decorated = each(decorated)
+        return decorated
+
+    def _refusal(self) -> Response | None:
+        """Return what is answered instead; None to whom the guard lets in."""
+        if not self.is_set:
+            return None if current_app.debug else refusal(403, _HOW)
+        if self.authorize is None:
+            return None
+        allowed = current_app.ensure_sync(self.authorize)()
+        if isinstance(allowed, Response):
+            return allowed
+        if allowed is None or isinstance(allowed, bool):
+            return None if allowed else refusal(403, _NO)
+        # A tuple that was meant as a refusal would be true: nobody comes in by mistake.
+        kind = type(allowed).__name__
+        raise TypeError(f"authorize must return True, False or a response, not {kind}")
 
 
 def guarded(view: View) -> View:
@@ -51,8 +91,6 @@ def guarded(view: View) -> View:
     @wraps(view)
     def entered(*args: Any, **kwargs: Any) -> Any:
         guard: Guard = current_app.extensions[NAME]
-        if not guard.admits():
-            abort(403)
-        return guard.around(view)(*args, **kwargs)
+        return current_app.ensure_sync(guard.around(view))(*args, **kwargs)
 
     return entered
