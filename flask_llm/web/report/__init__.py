@@ -1,0 +1,80 @@
+"""What the dashboard shows, as plain data: made of a source, and of how it stands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...observe.source import About, Source, Span
+from .calls import in_full, listed
+from .cards import chain, entries
+from .findings import Findings, span_of
+from .headline import headline
+from .openings import openings
+from .points import charts
+from .totals import UNKNOWN, breakdown, tiles
+
+__all__ = ["in_full", "report"]
+
+_HOUR_S = 3600
+
+_USAGE = "The calls of all workers, from the usage log."
+_MEMORY = (
+    "This process's calls of the last hour; LLM_USAGE=on keeps them for all workers."
+)
+_LONG_MEMORY = (
+    "This process's calls of the last hour, for no more is kept; LLM_USAGE=on keeps"
+    " those of all workers, and for longer."
+)
+
+
+def report(
+    source: Source, status: Mapping[str, Any], range_name: str, now: float
+) -> dict[str, Any]:
+    """Return all that the dashboard shows. Fit for JSON; asks no provider.
+
+    Args:
+        source: Where the numbers are from. If it cannot be read they are None.
+        status: What `get_provider_status(detail=True)` returns.
+        range_name: One of `observe.source.RANGES`.
+        now: Seconds since 1970.
+    """
+    span = span_of(range_name, now)
+    found = Findings.of(source, span)
+    numbers = tiles(found.by_purpose) if found.is_readable else UNKNOWN
+    return {
+        "generated_at": now,
+        "range": _range(range_name, span),
+        "source": _source(found.about, span),
+        "headline": headline(entries(status), numbers, range_name=range_name, now=now),
+        "chain": chain(status, found, span.since),
+        "tiles": numbers,
+        "charts": charts(found.by_time, found.attempts, span),
+        "openings": openings(found.changes, span),
+        "breakdown": breakdown(found.by_purpose),
+        "recent": [listed(each) for each in found.recent],
+    }
+
+
+def _range(name: str, span: Span) -> dict[str, Any]:
+    return {
+        "name": name,
+        "since": span.since,
+        "until": span.until,
+        "width_s": span.range.width,
+    }
+
+
+def _source(about: About, span: Span) -> dict[str, Any]:
+    return {
+        "kind": about.kind,
+        "text": _told(about, span),
+        "since": about.since,
+        "error": about.error,
+        "lost": about.lost,
+    }
+
+
+def _told(about: About, span: Span) -> str:
+    """Return where the numbers come from, in a sentence."""
+    if about.kind == "usage":
+        return _USAGE
+    return _LONG_MEMORY if span.range.seconds > _HOUR_S else _MEMORY

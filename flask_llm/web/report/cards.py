@@ -1,0 +1,82 @@
+"""The providers of the chain, each with how it stands and how it did."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...observe.record import SUCCESS
+from ...observe.source import Failure
+from .advice import advice
+from .figures import P50, P95, Row, count, judged, latency, share
+from .findings import Findings
+
+Standing = Mapping[str, Any]
+"""An entry of `LLMFactory.get_provider_status(detail=True)`."""
+
+
+def entries(status: Mapping[str, Any]) -> list[Standing]:
+    """Return the entries of a chain in order."""
+    return [status["primary"], *status["fallbacks"]]
+
+
+def chain(
+    status: Mapping[str, Any], found: Findings, since: float
+) -> list[dict[str, Any]]:
+    """Return a card for each entry.
+
+    Args:
+        status: What `get_provider_status(detail=True)` returns.
+        found: What the source tells.
+        since: When its span begins: an older failure needs no advice any more.
+    """
+    return [
+        _card(each, found, since)
+        | {
+            "role": "fallback" if place else "primary",
+            "current": each["name"] == status["current"],
+        }
+        for place, each in enumerate(entries(status))
+    ]
+
+
+def _card(entry: Standing, found: Findings, since: float) -> dict[str, Any]:
+    name = entry["name"]
+    failure = (found.failures or {}).get(name)
+    rows = [row for row in found.attempts if row["provider"] == name]
+    return {
+        "name": name,
+        "model": entry["model"],
+        "state": entry["state"],
+        "reason": entry["reason"],
+        "until": entry["until"],
+        "advice": _advice(entry, failure, since),
+        "attempts": count(rows, "attempts") if found.is_readable else None,
+        "error_rate": _error_rate(rows),
+        "p50_s": latency(rows, P50),
+        "p95_s": latency(rows, P95),
+        "last_error": failure and _told(failure),
+    }
+
+
+def _error_rate(rows: Sequence[Row]) -> float | None:
+    counted = judged(rows)
+    failed = [row for row in counted if row["outcome"] != SUCCESS]
+    return share(count(failed, "attempts"), count(counted, "attempts"))
+
+
+def _advice(entry: Standing, failure: Failure | None, since: float) -> str | None:
+    """Return what to do about what is wrong now, else about the last failure."""
+    if entry["state"] != "closed":
+        return advice(entry["kind"], entry["advice"])
+    if failure and failure.at >= since:
+        return advice(failure.attempt.outcome)
+    return None
+
+
+def _told(failure: Failure) -> dict[str, Any]:
+    attempt = failure.attempt
+    return {
+        "at": failure.at,
+        "kind": attempt.outcome,
+        "text": attempt.error or "",
+        "status": attempt.status,
+    }
