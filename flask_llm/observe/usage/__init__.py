@@ -1,0 +1,68 @@
+"""The usage log: each call in a database, over workers and restarts.
+
+A prompt only leaves its record in memory; one thread of each process writes. Nothing
+is connected before the first call. SQLAlchemy is imported at once, where the log is on:
+a process that forks while a thread imports may hang in its child.
+
+`metadata` has the tables, for whoever manages them with Alembic.
+"""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask
+
+from ...errors import ConfigurationError
+from ...factory import LLMFactory
+from ...signals import circuit_changed, generation_finished
+
+if TYPE_CHECKING:
+    from .tables import metadata
+
+__all__ = ["LOG", "SOURCE", "install", "metadata"]
+
+LOG = "llm.usage"
+"""Under this name an app's extensions have its `UsageLog`."""
+
+SOURCE = "llm.source"
+"""And under this one where its pages take their numbers from."""
+
+
+def install(app: Flask, factory: LLMFactory) -> None:
+    """Write an app's calls to the usage log.
+
+    Args:
+        app: The app, which sends the signals.
+        factory: Its factory.
+
+    Raises:
+        ConfigurationError: SQLAlchemy is missing, or the address is wrong.
+    """
+    observing = factory.config.observing
+    if find_spec("sqlalchemy") is None:
+        key = "LLM_USAGE_URL" if observing.usage_url else "LLM_USAGE"
+        raise ConfigurationError(
+            [f'{key} needs SQLAlchemy: pip install "Flask-LLM[usage]"']
+        )
+    from .dialects import dialect_of
+    from .log import UsageLog
+    from .place import place_of
+    from .source import UsageSource
+
+    place = place_of(observing.usage_url, app.instance_path)
+    dialect_of(place).engine(writes=True, patience_s=1.0)  # imports the driver
+    log = UsageLog(place, observing.usage_days)
+    # A signal holds its receivers weakly, and the app holds them.
+    app.extensions[LOG] = log
+    app.extensions[SOURCE] = UsageSource(place, lambda: log.lost)
+    generation_finished.connect(log.finished, app)
+    circuit_changed.connect(log.changed, app)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the tables when they are asked for: not every app has SQLAlchemy."""
+    if name == "metadata":
+        from .tables import metadata
+
+        return metadata
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

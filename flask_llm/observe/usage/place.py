@@ -1,0 +1,116 @@
+"""`LLM_USAGE_URL`: what it may say. No fault repeats it: it may hold a password."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
+
+from ...errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+_FILE = "flask_llm_usage.sqlite3"
+# By what they are called, and where they come from; the first one is preferred.
+_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the log is.
+
+    Attributes:
+        file: The file of SQLite, else None.
+        server: The address of a PostgreSQL database, else None.
+    """
+
+    file: Path | None = None
+    server: "URL | None" = field(default=None, repr=False)
+
+    @cached_property
+    def url(self) -> "URL":
+        """The address as SQLAlchemy takes it."""
+        from sqlalchemy import URL
+
+        if self.server is not None:
+            return self.server
+        return URL.create("sqlite+pysqlite", database=str(self.file))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may hold."""
+        if self.server is None:
+            return ()
+        password = str(self.server.password or "")
+        hidden = {password, quote(password, ""), quote_plus(password)}
+        return tuple(hidden | set(map(str, self.server.query.values())))
+
+
+def place_of(url: str, folder: str) -> Place:
+    """Return the place that an address names; connects to nothing.
+
+    Args:
+        url: The value of LLM_USAGE_URL; "" for a file in the folder.
+        folder: The app's instance folder.
+
+    Raises:
+        ConfigurationError: It names none, or what it needs is not installed.
+    """
+    if not url:
+        return Place(file=Path(folder) / _FILE)
+    try:
+        return _parsed(url)
+    except ValueError as fault:
+        raise ConfigurationError([f"LLM_USAGE_URL {fault}"]) from None
+
+
+def _parsed(url: str) -> Place:
+    """Return the place; a fault is the second half of a sentence."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(
+            "is no address of a database, such as"
+            " postgresql://USER:PASSWORD@HOST/NAME or sqlite:////PATH"
+        ) from None
+    backend, _, driver = parts.drivername.partition("+")
+    if backend == "sqlite" and driver in {"", "pysqlite"}:
+        return Place(file=_file(parts))
+    if backend not in {"postgresql", "postgres"} or driver not in {"", *_DRIVERS}:
+        raise ValueError(
+            "must begin with sqlite:///, postgresql://, postgresql+psycopg:// or"
+            " postgresql+psycopg2://"
+        )
+    driver = _installed([driver] if driver else list(_DRIVERS))
+    return Place(server=parts.set(drivername=f"postgresql+{driver}"))
+
+
+def _file(parts: "URL") -> Path:
+    """Return the file of an SQLite address."""
+    name = parts.database or ""
+    if not name or name == ":memory:" or name.startswith("file:") or parts.query:
+        raise ValueError("must name a file and nothing else, as in sqlite:////PATH")
+    # Absolute now: a server may change its folder later.
+    path = Path(name).absolute()
+    if path.is_dir():
+        raise ValueError("names a folder; it must name a file")
+    if not path.parent.is_dir():
+        raise ValueError("names a file in a folder that does not exist")
+    return path
+
+
+def _installed(drivers: Sequence[str]) -> str:
+    """Return the first driver that is installed."""
+    found = [each for each in drivers if find_spec(each)]
+    if not found:
+        package = _DRIVERS[drivers[0]]
+        raise ValueError(
+            f'needs {drivers[0]}, which is not installed: pip install "{package}"'
+        )
+    return found[0]

@@ -1,0 +1,75 @@
+"""Figures as a table for people."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .figures import Figures, Report
+
+_UNKNOWN = "-"
+_MORE = "+ some tokens have a cost that is not known: it is more than this."
+
+
+def as_table(report: "Report", by: str | None, encoding: str) -> str:
+    """Return a report in aligned columns, with a line of the total.
+
+    Args:
+        report: The figures.
+        by: What their names are; None if there is only the total.
+        encoding: Of the output; what it does not have is written as escapes.
+    """
+    shown = [*report.rows, report.total]
+    lines = [
+        [by or "", *_COLUMNS],
+        *([each.name or _UNKNOWN, *_cells(each)] for each in shown),
+    ]
+    table = _aligned(lines)
+    if report.rows:
+        table.insert(-1, "-" * len(table[0]))
+    period = f"{_written(report.since)} to {_written(report.until)} UTC"
+    notes = [_MORE] if report.total.unpriced else []
+    text = "\n".join([period, "", *table, *notes])
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _cells(each: "Figures") -> list[str]:
+    return [write(each) for write in _COLUMNS.values()]
+
+
+_COLUMNS: "dict[str, Callable[[Figures], str]]" = {
+    "calls": lambda each: f"{each.calls:,}",
+    "attempts": lambda each: f"{each.attempts:,}",
+    "answered": lambda each: _share(each.answered, each.calls),
+    "by fallback": lambda each: _share(each.by_fallback, each.calls),
+    "tokens in": lambda each: f"{each.input_tokens:,}",
+    "tokens out": lambda each: f"{each.output_tokens:,}",
+    "cost USD": lambda each: f"{each.cost_usd:,.4f}{'+' if each.unpriced else ' '}",
+    "p95": lambda each: _UNKNOWN if each.p95_s is None else f"{each.p95_s:.2f} s",
+}
+
+
+def _share(part: int, whole: int) -> str:
+    """Return a percentage that is 100 or 0 only if it is."""
+    if not whole:
+        return _UNKNOWN
+    percent = 100 * part / whole
+    if 0 < part < whole:
+        percent = min(max(percent, 0.1), 99.9)
+    return f"{percent:.1f} %"
+
+
+def _written(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of columns; all but the first one end below each other."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]

@@ -1,0 +1,177 @@
+"""`flask llm usage`: figures that were worked out by hand."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from commands import invoke
+from usage_calls import attempt, call, link_to
+
+from flask_llm.observe.usage.ledger import write
+
+NOON = datetime(2026, 11, 10, 12, tzinfo=UTC).timestamp()
+DAY_S = 86_400
+MANY = {"input_tokens": 100, "output_tokens": 50, "total_tokens": 150}
+ALL = ("--since", "2026-11-01", "--until", "2026-12-01")
+
+CALLS = [
+    # answered by the first
+    call(1, NOON, attempt("one", latency=1.0, cost=0.5), purpose="sort"),
+    call(2, NOON + 1, attempt("one", latency=2.0, cost=0.5), purpose="sort"),
+    # answered by the second, after an answer of the first that was no good and cost
+    call(
+        3,
+        NOON + 2,
+        attempt("one", "bad_answer", 3.0, usage=MANY, cost_usd=0.125, model="one-m"),
+        attempt("two", latency=4.0, cost=0.25),
+        purpose="draft",
+    ),
+    # the day after: answered by the second for a price that is not known
+    call(
+        4,
+        NOON + DAY_S,
+        attempt("one", "cooldown", 0.0, skipped=True),
+        attempt("two", latency=1.0, cost=None, cost_note="not known"),
+        purpose="draft",
+    ),
+    # answered by nobody
+    call(5, NOON + DAY_S, attempt("one", "auth", 0.5), purpose="draft"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def usage(url):
+    """Return what runs the command on a log with these calls."""
+    link_to(url).run(lambda one: write(one, CALLS, []))
+    settings = {"LLM_USAGE_URL": url, "LLM_DASHBOARD": "off"}
+    return lambda *args: invoke(settings, "usage", *args)
+
+
+def figures(result, *names):
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    return [
+        tuple(row[name] for name in ("name", *names))
+        for row in (*found["rows"], found["total"])
+    ]
+
+
+def test_all_in_one_line(usage):
+    """Every figure of the total."""
+    found = json.loads(usage(*ALL, "--json").stdout)
+
+    assert found["since"] == "2026-11-01T00:00:00+00:00"
+    assert found["rows"] == []
+    assert found["total"] == {
+        "name": "total",
+        "calls": 5,
+        "attempts": 6,
+        "answered": 4,
+        "by_fallback": 2,
+        "input_tokens": 7 * 4 + 100,
+        "output_tokens": 3 * 4 + 50,
+        "cost_usd": 0.5 + 0.5 + 0.125 + 0.25,
+        "unpriced": 1,
+        "p95_s": 7.0,
+    }
+
+
+def test_a_failed_attempt_costs_its_own_provider(usage):
+    """Calls that asked it, and its own answers, tokens, cost and times."""
+    names = ("calls", "attempts", "answered", "by_fallback", "input_tokens")
+    total = ("total", 5, 6, 4, 2, 128)
+    rows = figures(usage(*ALL, "--by", "provider", "--json"), *names)
+    assert rows == [("one", 4, 4, 2, 0, 114), ("two", 2, 2, 2, 2, 14), total]
+    more = ("cost_usd", "unpriced", "p95_s")
+    assert figures(usage(*ALL, "--by", "provider", "--json"), *more)[:2] == [
+        ("one", 1.125, 0, 3.0),
+        ("two", 0.25, 1, 4.0),
+    ]
+    assert figures(usage(*ALL, "--by", "model", "--json"), "calls", "cost_usd") == [
+        ("one-m", 3, 1.125),
+        ("two-m", 2, 0.25),
+        ("", 1, 0.0),
+        ("total", 5, 1.375),
+    ]
+
+
+def test_by_purpose_and_by_day(usage):
+    """Whole calls; a day is one of UTC."""
+    names = ("calls", "answered", "cost_usd", "p95_s")
+    assert figures(usage(*ALL, "--by", "purpose", "--json"), *names) == [
+        ("draft", 3, 2, 0.375, 7.0),
+        ("sort", 2, 2, 1.0, 2.0),
+        ("total", 5, 4, 1.375, 7.0),
+    ]
+    assert figures(usage(*ALL, "--by", "day", "--json"), *names) == [
+        ("2026-11-10", 3, 3, 1.375, 7.0),
+        ("2026-11-11", 2, 1, 0.0, 1.0),
+        ("total", 5, 4, 1.375, 7.0),
+    ]
+
+
+def test_only_a_part_of_the_time(usage):
+    """From the beginning on, and until just before the end."""
+    begin, end = "2026-11-10T12:00:01", "2026-11-11T12:00+00:00"
+    rows = figures(usage("--since", begin, "--until", end, "--json"), "calls")
+    assert rows == [("total", 2)]
+    assert figures(usage("--since", "all", "--json"), "calls") == [("total", 5)]
+    assert figures(usage("--since", "1h", "--json"), "calls", "p95_s") == [
+        ("total", 0, None)
+    ]
+
+
+def test_the_table_for_people(usage):
+    """Columns below each other, and a sign where some cost is not known."""
+    result = usage(*ALL, "--by", "provider")
+
+    lines = result.stdout.splitlines()
+    assert lines[0] == "2026-11-01 00:00 to 2026-12-01 00:00 UTC"
+    assert lines[2].split("  ")[0] == "provider"
+    assert {len(line) for line in lines[2:7]} == {len(lines[2])}
+    assert [" ".join(line.split()) for line in lines[3:7]] == [
+        "one 4 4 50.0 % 0.0 % 114 56 1.1250 3.00 s",
+        "two 2 2 100.0 % 100.0 % 14 6 0.2500+ 4.00 s",
+        "-" * len(lines[2]),
+        "total 5 6 80.0 % 40.0 % 128 62 1.3750+ 7.00 s",
+    ]
+    assert lines[7].startswith("+ some tokens have a cost that is not known")
+
+
+def test_csv_for_a_spreadsheet(usage):
+    """A line of names, and one for each row."""
+    rows = list(csv.DictReader(io.StringIO(usage(*ALL, "--by", "day", "--csv").stdout)))
+
+    assert [(row["name"], row["calls"], row["cost_usd"]) for row in rows] == [
+        ("2026-11-10", "3", "1.375"),
+        ("2026-11-11", "2", "0.0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "args", "told"),
+    [
+        ({}, (), "The usage log is off: set LLM_USAGE=on"),
+        ({"LLM_USAGE": "on"}, ("--since", "yesterday"), "neither an age"),
+        ({"LLM_USAGE": "on"}, ("--json", "--csv"), "exclude each other"),
+        (
+            {"LLM_USAGE": "on"},
+            ("--since", "2026-02-01", "--until", "2026-01-01"),
+            "--since must be before --until",
+        ),
+        (
+            {"LLM_USAGE_URL": "postgresql://u:secret-0123@127.0.0.1:1/db"},
+            (),
+            "The usage log cannot be read: OperationalError: connection",
+        ),
+    ],
+)
+def test_errors_are_said_in_words(settings, args, told):
+    """Without a traceback, and without a password."""
+    result = invoke({"LLM_DASHBOARD": "off", **settings}, "usage", *args)
+
+    assert result.exit_code != 0
+    assert told in result.output
+    assert "secret-0123" not in result.output
