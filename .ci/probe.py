@@ -17,7 +17,7 @@ from typing import Any
 import flask
 
 import flask_llm
-from flask_llm import FlaskLLM
+from flask_llm import FlaskLLM, LLMFactory
 from flask_llm.testing import StubServer, reply
 
 TEXT = "It works."
@@ -55,6 +55,10 @@ PROVIDERS = {
     "google-genai": ["genai", "vertex"],
     "local": ["local"],
     "redis": ["claude"],
+    "prices": ["claude"],
+    "metrics": ["claude"],
+    "traces": ["claude"],
+    "usage": ["claude"],
 }
 SDKS = {
     "openai": "openai",
@@ -63,6 +67,9 @@ SDKS = {
     "google-genai": "google.genai",
     "local": "xllamacpp",
     "redis": "redis",
+    "prices": "genai_prices",
+    "usage": "sqlalchemy",
+    "metrics": "prometheus_client",
 }
 
 
@@ -72,11 +79,73 @@ def main(extra: str) -> None:
     assert "site-packages" in home.parts, home
     assert (home / "py.typed").is_file()
     found = {name for name, module in SDKS.items() if find_spec(module)}
-    assert found == {extra} - {""}, found
+    # What traces need comes with anthropic.
+    assert found == {extra} - {"", "traces"}, found
     with ExitStack() as stack:
         settings = {"LLM_STATE_URL": redis(stack)} if extra == "redis" else {}
         for provider in PROVIDERS[extra]:
             call(provider, settings, stack)
+    if extra == "prices":
+        check_prices()
+    if extra == "metrics":
+        check_metrics()
+    if extra == "traces":
+        check_traces()
+    if extra == "usage":
+        check_usage()
+
+
+def check_usage() -> None:
+    """Check that a call is written to the usual file."""
+    from flask_llm.testing import FakeProvider
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = flask.Flask("logged", instance_path=folder)
+        app.config |= {"LLM_PRIMARY_PROVIDER": FakeProvider(), "LLM_USAGE": "on"}
+        app.config["LLM_FALLBACK_PROVIDERS"] = []
+        FlaskLLM(app)
+        app.llm.generate_content("Say that it works.")
+        assert app.extensions["llm.usage"].flush()
+        shown = app.test_cli_runner().invoke(args=["llm", "usage"])
+        assert "100.0 %" in shown.output, shown.output
+    print("a call was written")
+
+
+def check_traces() -> None:
+    """Check that the package is there, without which the app would not start."""
+    app = flask.Flask("traced")
+    app.config |= {"LLM_TRACES": "on", "LLM_PRIMARY_PROVIDER": "claude"}
+    FlaskLLM(app)
+    print(f"spans by {type(app.extensions['llm.tracing']).__name__}")
+
+
+def check_metrics() -> None:
+    """Check that a call is counted."""
+    from flask_llm.observe.metrics import exposition
+    from flask_llm.testing import FakeProvider
+
+    app = flask.Flask("counted")
+    app.config |= {"LLM_PRIMARY_PROVIDER": FakeProvider(), "LLM_METRICS": "on"}
+    app.config["LLM_FALLBACK_PROVIDERS"] = []
+    FlaskLLM(app)
+    assert app.llm.generate_content("Say that it works.").success
+    lines = exposition(app)[0].decode().splitlines()
+    (line,) = (each for each in lines if each.startswith("flask_llm_calls_total{"))
+    print(line)
+
+
+def check_prices() -> None:
+    """Check that an answer of a default model has a cost, by the published list."""
+    answer = {**ANSWERS["claude"], "model": "claude-sonnet-5-5"}
+    with StubServer(reply(answer)) as server:
+        config = {"LLM_CLAUDE_BASE_URL": server.url, "ANTHROPIC_API_KEY": "made-up-key"}
+        factory = LLMFactory("claude", [], config=config)
+        provider = factory.entries[0].provider
+        provider.warm_up(full=True)
+        provider.base_url = None  # as if it were Anthropic's; it stays connected
+        response = factory.generate_content("Say that it works.")
+    assert response.cost_usd, response.metadata
+    print(f"{response.model}: ${response.cost_usd:.6f}")
 
 
 def redis(stack: ExitStack) -> str:

@@ -17,6 +17,7 @@ from flask_llm.clock import SYSTEM, Clock, SystemClock
 from flask_llm.providers.claude import ClaudeProvider
 from flask_llm.testing import FakeProvider
 
+from . import observers
 from .measure import Call, Paired, Plan, Spread
 from .report import Row
 from .upstream import CHUNKS, Upstream
@@ -388,6 +389,28 @@ def chunks(to: Upstream) -> Pair:
     return Pair(bare_stream(to.chunks), our_stream(chain(claude(to.chunks))))
 
 
+def nobody_watches(_: Upstream) -> Pair:
+    """Compare an app all of whose observers are off with a factory alone."""
+    return Pair(observers.plain(), observers.watched(**observers.OFF))
+
+
+def metrics(_: Upstream) -> Pair:
+    """Compare an app with metrics with one without any observer."""
+    off = observers.watched(**observers.OFF)
+    return Pair(off, observers.watched(**observers.METRICS))
+
+
+def dashboard(_: Upstream) -> Pair:
+    """Compare an app as it is by default with one without any observer."""
+    return Pair(observers.watched(**observers.OFF), observers.watched())
+
+
+def everybody_watches(to: Upstream) -> Pair:
+    """Compare an app with all observers and a usage log with one without any."""
+    off = observers.watched(**observers.OFF)
+    return Pair(off, observers.watched(**observers.everything(to)))
+
+
 _WIRE = Plan(rounds=400, batch=5)
 _MEMORY = Plan(rounds=300, batch=50)
 _LOAD = Plan(rounds=40, batch=1, warm_up=1)
@@ -432,6 +455,16 @@ CASES = (
     ),
     Case("`redis://`, a call after the other", redis, added, 500e-6, _WIRE),
     Case("`redis://`, each call asks the server", redis_each, added, 500e-6, _WIRE),
+    Case("an app with all observers off", nobody_watches, added, 5e-6, _MEMORY),
+    Case("metrics alone", metrics, added, 60e-6, _MEMORY),
+    Case("the dashboard alone, as by default", dashboard, added, None, _MEMORY),
+    Case(
+        "usage log in SQLite, metrics, traces, costs",
+        everybody_watches,
+        added,
+        1.5e-3,
+        _MEMORY,
+    ),
     Case(
         f"{THREADS} threads and an upstream that takes 20 ms",
         threads,

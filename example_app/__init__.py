@@ -25,7 +25,7 @@ DEFAULTS: Mapping[str, Any] = {
     "LLM_TIMEOUT": 10,
 }
 
-llm = FlaskLLM()
+llm = FlaskLLM(authorize=security.may_watch)
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:

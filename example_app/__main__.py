@@ -15,6 +15,7 @@ from flask_llm import current_llm
 from . import create_app
 from .mails import SAMPLES, Mail
 from .report import Report
+from .security import LOCAL_ONLY
 from .services.agent_service import AgentService
 
 HOST = "127.0.0.1"
@@ -38,7 +39,7 @@ def demo() -> int:
     """Classify one mail, show how it went, and serve the page to a person."""
     log_to_stdout()
     title("A Flask app sorts a mail with a language model")
-    app = create_app({"TRUSTED_HOSTS": [HOST, "localhost"]})
+    app = create_app({"TRUSTED_HOSTS": [HOST, "localhost"], LOCAL_ONLY: True})
     with app.app_context():
         error = show_classification(SAMPLES[0])
         show_status()

@@ -9,6 +9,7 @@ from flask import current_app
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
 from flask_llm.errors import QuotaError
 from flask_llm.types import Request
+from flask_llm.web import AppFactory
 
 CHOICES = {
     "": "works",
@@ -71,5 +72,8 @@ def chain(choice: str) -> LLMFactory:
     if choice not in made:
         text = _WORDS if choice == "midway" else ""
         broken = BrokenProvider(f"broken-{usual.entries[0].name}", text)
-        made[choice] = LLMFactory(broken, config=current_app.config)
+        # Sent by the app, its signals reach the dashboard too.
+        made[choice] = AppFactory(
+            broken, config=current_app.config, sender=usual.sender
+        )
     return made[choice]  # type: ignore[no-any-return]  # app.extensions is untyped

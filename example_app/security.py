@@ -1,8 +1,9 @@
 """What every page of the app is protected with."""
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, request
+from flask import Flask, Response, abort, current_app, request
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
@@ -10,11 +11,28 @@ POLICY = (
 )
 """The Content-Security-Policy: nothing inline, nothing from elsewhere."""
 
+LOCAL_ONLY = "LOCAL_ONLY"
+"""Key of the setting that says that only this machine can reach the app.
+
+Set it for no app behind a proxy: there every visitor seems to be on this machine.
+"""
+
 
 def init_app(app: Flask) -> None:
     """Protect an app."""
     app.before_request(_refuse_other_sites)
     app.after_request(_add_headers)
+
+
+def may_watch() -> bool:
+    """Return whether the visitor may see the dashboard, which tells what calls cost.
+
+    A developer in debug mode may, and the person before the demo. An app with users
+    would ask who is logged in.
+    """
+    if current_app.config.get(LOCAL_ONLY):
+        return ip_address(request.remote_addr or "::").is_loopback
+    return current_app.debug
 
 
 def _refuse_other_sites() -> None:

@@ -15,12 +15,14 @@ from flask import (
 
 from flask_llm.web import event_stream
 
-from . import broken
+from . import broken, security
 from .mails import BY_ID, SAMPLES, Mail
 from .report import TINY, TINY_MODEL, Report
 from .services.agent_service import AgentService
 
 inbox = Blueprint("inbox", __name__)
+
+_DASHBOARD = "flask_llm.dashboard"
 
 
 @inbox.get("/")
@@ -93,6 +95,7 @@ def _page(result: dict[str, Any] | None = None) -> str:
         chosen=request.form.get("primary", ""),
         tiny=TINY,
         tiny_note=TINY_MODEL,
+        watched=_DASHBOARD in current_app.view_functions and security.may_watch(),
     )
 
 

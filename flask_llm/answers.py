@@ -6,6 +6,7 @@ from typing import Any
 
 from .errors import ClosedError, ProviderError, StreamInterrupted
 from .outcome import Outcome
+from .prices import NO_TOKENS
 from .types import LLMResponse
 
 # What providers call an answer that ends because it may not be longer.
@@ -13,7 +14,7 @@ _CUT = {"length", "max_tokens", "max_output_tokens"}
 
 
 def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return metadata in which every key is there, and nothing is known yet."""
+    """Return metadata in which every key is there, and the attempts alone are known."""
     return {
         "model": None,
         "usage": None,
@@ -22,7 +23,8 @@ def _metadata(attempts: list[dict[str, Any]]) -> dict[str, Any]:
         "error_kind": None,
         "attempts": attempts,
         "warnings": [],
-        **_cost(attempts),
+        "cost_usd": None,
+        "cost_note": NO_TOKENS,
     }
 
 
@@ -37,8 +39,10 @@ def of_call(outcome: Outcome) -> LLMResponse:
     attempts = _attempts(outcome)
     if outcome.entry is None or outcome.response is None:
         story = outcome.story(detailed=True)
-        return failure(story, outcome.telling_error(), attempts)
-    return _success(outcome.entry.name, outcome.response, attempts)
+        response = failure(story, outcome.telling_error(), attempts)
+    else:
+        response = _success(outcome.entry.name, outcome.response, attempts)
+    return _paid(response, outcome)
 
 
 def of_stream(
@@ -55,7 +59,7 @@ def of_stream(
     if isinstance(ending, ProviderError):
         broken = not isinstance(ending, ClosedError)
         told = StreamInterrupted("", ending) if broken else ending
-        return failure(str(told), ending, _attempts(outcome))
+        return _paid(failure(str(told), ending, _attempts(outcome)), outcome)
     if ending is not None:
         outcome.response = replace(ending, content=text)
     return of_call(outcome)
@@ -71,8 +75,8 @@ def _success(
     """Return a provider's answer under its name in the chain."""
     metadata = _metadata(attempts)
     metadata.update(response.metadata, attempts=attempts, error_kind=None)
-    metadata.update(_cost(attempts))
-    metadata["usage"] = _total(attempts) or metadata["usage"]
+    metadata["usage"] = _total(attempts)
+    metadata.pop("first_token_s", None)  # the call's to tell, of streams only
     told = metadata["warnings"]
     metadata["warnings"] = list(told) if isinstance(told, (list, tuple)) else []
     if is_cut(metadata):
@@ -109,15 +113,17 @@ def _total(attempts: Sequence[dict[str, Any]]) -> dict[str, int] | None:
     return {name: sum(each[name] for each in counted) for name in counted[0]}
 
 
-def _cost(attempts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what all attempts cost together, or why that is not known.
+def _paid(response: LLMResponse, outcome: Outcome) -> LLMResponse:
+    """Say in a response what all attempts cost together, or why that is not known.
 
-    One price that is missing makes the whole unknown: a sum of the others would be
-    taken for it.
+    One price or count that is missing makes the whole unknown: a sum of the others
+    would be taken for it.
     """
-    notes = [each["cost_note"] for each in attempts if each["cost_note"]]
-    costs = [each["cost_usd"] for each in attempts if each["cost_usd"] is not None]
-    if notes or not costs:
-        note = next(iter(notes), "no tokens were counted")
-        return {"cost_usd": None, "cost_note": note}
-    return {"cost_usd": sum(costs), "cost_note": None}
+    notes = [each.cost_note for each in outcome.attempts if each.cost_note]
+    costs = [each.cost_usd for each in outcome.attempts if each.cost_usd is not None]
+    note = None if costs and not notes else next(iter(notes), NO_TOKENS)
+    if costs and note == NO_TOKENS:
+        note = "not all tokens were counted"
+    cost = sum(costs) if note is None else None
+    response.metadata.update(cost_usd=cost, cost_note=note)
+    return response

@@ -37,10 +37,12 @@ def written_chain(
     if primary is not None:
         head = "primary_provider"
         first = reader.parsed(head, one_entry, primary, first)
+        reader.note("LLM_PRIMARY_PROVIDER", first, head)
     tail, rest = "LLM_FALLBACK_PROVIDERS", config.fallbacks
     if fallbacks is not None:
         tail = "fallback_providers"
         rest = reader.parsed(tail, names, fallbacks, rest)
+        reader.note("LLM_FALLBACK_PROVIDERS", rest, tail)
     return [(head, first), *((tail, each) for each in rest)]
 
 
@@ -188,6 +190,8 @@ def _with_model(
     }
     timeout = provider_class.default_timeout or config.timeout
     configured_model = reader.read(keys["model"], text, None)
+    if configured_model is None:
+        reader.note(keys["model"], provider_class.default_model)
     return replace(
         basic,
         model=model or configured_model,
@@ -204,6 +208,7 @@ def _api_key(reader: Reader, directory: Directory, name: str) -> tuple[str, str]
         return "", ""
     found, value = reader.first(directory.api_key_names(name))
     key = "" if value is None else reader.parsed(found, api_key, value, "")
+    reader.note(found, key)
     return reader.label(found), key
 
 
@@ -217,4 +222,5 @@ def _options(
         key, value = reader.first((setting_key(name, option), *others))
         if value is not None:
             found[option] = reader.parsed(key, parse, value, None)
+        reader.note(key, found.get(option))
     return {option: value for option, value in found.items() if value is not None}

@@ -9,10 +9,9 @@ from .circuit import CLOSED, BreakerPolicy, Circuit, State
 from .clock import Clock
 from .entry import ChainEntry
 from .errors import CoolingDownError, ProviderError
+from .logs import tell
 from .signals import CircuitChanged, circuit_changed, emit
 from .state.base import Store
-
-log = logging.getLogger("flask_llm")
 
 # What a probe may take beyond its longest time before its process is taken for dead.
 _LEASE_MORE_S = 5.0
@@ -146,8 +145,29 @@ class Breaker:
             lambda now: CLOSED if now.until == seen.until else now,
         )
         if seen.until:
-            log.info("%s answers again", entry.name)
+            tell(logging.INFO, "%s answers again", entry.name, **_who(entry))
             self._changed(entry, self._clock.time())
+
+    def reset(self, entry: ChainEntry) -> None:
+        """Close the circuit, whatever is known, where all who share the store see it.
+
+        Raises:
+            OSError: The shared store does not answer; only this process knows it.
+        """
+        before = CLOSED
+
+        def change(circuit: Circuit) -> Circuit:
+            nonlocal before
+            before = circuit
+            return CLOSED
+
+        try:
+            self._store.settle(entry.circuit_key, change)
+        finally:
+            if before.until:
+                line = "%s no longer rests: its circuit was reset"
+                tell(logging.INFO, line, entry.name, **_who(entry))
+                self._changed(entry, self._clock.time())
 
     def _changed(self, entry: ChainEntry, at: float, *known: Any) -> None:
         emit(circuit_changed, self._sender, CircuitChanged(entry.name, at, *known))
@@ -160,6 +180,10 @@ def _tell(entry: ChainEntry, error: ProviderError, rest: float, *, news: bool) -
     if error.cooldown and error.severity < logging.ERROR:
         level = logging.ERROR if news else logging.DEBUG
     what = error.summary + (f", {error.meaning}" if error.meaning else "")
-    log.log(
-        level, "%s cooling down for %g s after %s", entry.name, round(rest, 1), what
-    )
+    told = (entry.name, round(rest, 1), what)
+    fields = {**_who(entry), "kind": error.kind, "wait_s": rest}
+    tell(level, "%s cooling down for %g s after %s", *told, **fields)
+
+
+def _who(entry: ChainEntry) -> dict[str, str | None]:
+    return {"provider": entry.name, "model": entry.model_name}

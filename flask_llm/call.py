@@ -5,9 +5,10 @@ from dataclasses import replace
 from .answers import is_cut
 from .errors import ProviderError
 from .filtering import Filters
+from .road import Sent
 from .turns import Turn
 from .types import LLMResponse, Request
-from .walk import Sent, Walk
+from .walk import Walk
 
 
 class Call(Walk[LLMResponse]):
@@ -38,7 +39,7 @@ def _examined(response: LLMResponse, request: Request, filters: Filters) -> LLMR
     if request.schema is None and not filters.has_output:
         return response
     try:
-        checked = filters.check(response)
+        checked = _checked(response, filters)
         if request.schema is None:
             return checked
         cut = is_cut(checked.metadata)
@@ -47,3 +48,12 @@ def _examined(response: LLMResponse, request: Request, filters: Filters) -> LLMR
         error.usage = response.usage_told
         raise
     return replace(checked, parsed=parsed)
+
+
+def _checked(response: LLMResponse, filters: Filters) -> LLMResponse:
+    """Return an answer after the app's filters, with what its provider told of it.
+
+    A filter may make a response of its own, which knows no model and no tokens.
+    """
+    checked = filters.check(response)
+    return replace(checked, metadata=response.metadata | checked.metadata)

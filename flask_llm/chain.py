@@ -1,20 +1,26 @@
 """The providers of an app in order."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from .breaker import Breaker
 from .call import Call
+from .circuit import BreakerPolicy
 from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
 from .filtering import Filters
 from .lane import Lane
 from .outcome import Outcome
-from .prices import UNPRICED, Prices
+from .prices import Prices
 from .retry import RetryPolicy, StreamLimits
+from .state.memory import MemoryStore
 from .stream_walk import StreamWalk
 from .types import Request
 from .workers import Workers
+
+if TYPE_CHECKING:
+    from .content import Content
 
 
 class Chain:
@@ -28,12 +34,13 @@ class Chain:
         prices: What tokens cost.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         clock: Where time is read and waited for.
+        log_content: Whether prompts and answers are logged.
 
     Attributes:
         current: The provider that answered last; the primary before that.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what calls share
         self,
         entries: Sequence[ChainEntry],
         *,
@@ -42,7 +49,8 @@ class Chain:
         filters: Filters,
         fallback_on_blocked: bool,
         clock: Clock,
-        prices: Prices = UNPRICED,
+        prices: Prices,
+        log_content: bool = False,
     ) -> None:
         self.entries = tuple(entries)
         self.breaker = breaker
@@ -52,11 +60,36 @@ class Chain:
         self.fallback_on_blocked = fallback_on_blocked
         self.clock = clock
         self.secrets = tuple(key for each in entries for key in each.secrets if key)
+        self.content = _content(self.secrets) if log_content else None
         self.current = self.entries[0]
         workers = Workers(clock)
         self.lanes = {
             each.name: Lane(each.max_concurrency, workers, clock) for each in entries
         }
+
+    def alone(self, entry: ChainEntry, policy: BreakerPolicy) -> "Chain":
+        """Return a chain of one of its links, which nobody watches.
+
+        It shares no circuit and no filter with this one, but the places of its lane.
+
+        Args:
+            entry: The link.
+            policy: When it rests.
+        """
+        breaker = Breaker([entry], MemoryStore(self.clock), policy, self.clock)
+        chain = Chain(
+            [entry],
+            breaker=breaker,
+            sender=None,
+            filters=Filters(),
+            fallback_on_blocked=False,
+            clock=self.clock,
+            prices=self.prices,
+        )
+        chain.sender = chain
+        chain.secrets = self.secrets
+        chain.lanes = {entry.name: self.lanes[entry.name]}
+        return chain
 
     def answered_by(self, name: str) -> None:
         """Note which provider answered last."""
@@ -93,3 +126,9 @@ class Chain:
             is_gone: Tells whether nobody waits for the first text any more.
         """
         return StreamWalk(self, request, policy, deadline, limits, is_gone)
+
+
+def _content(secrets: tuple[str, ...]) -> "Content":
+    from .content import Content  # its patterns take 10 ms, which most apps need not
+
+    return Content(secrets)

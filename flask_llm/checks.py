@@ -9,7 +9,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .references import UnresolvableError, references, target
-from .validators import validator_of
 
 _FAULTS = 3  # told at once
 _LONGEST = 90  # characters of each
@@ -69,6 +68,8 @@ class SchemaCheck:
 
     def __init__(self, text: str) -> None:
         from jsonschema import SchemaError
+
+        from .validators import validator_of
 
         self.schema: dict[str, Any] = json.loads(text)
         try:

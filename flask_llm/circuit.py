@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from typing import Self
+from typing import NamedTuple, Self
 
 from .errors import ProviderError
 
@@ -30,6 +30,9 @@ class Circuit:
         rest: How long that rest was meant to be, in seconds.
         told: Whether the provider itself named that time.
         reason: What made it rest, in a few words.
+        kind: The kind of that error; empty if it is not known.
+        status: Its HTTP status; 0 if there was none.
+        advice: What the developer can do about it.
         openings: How often in a row it had to rest, for the growth of the rest.
         probe_until: Nobody else tries before then.
         lease: How long that was meant to be, in seconds.
@@ -44,6 +47,9 @@ class Circuit:
     openings: int = 0
     probe_until: float = 0.0
     lease: float = 0.0
+    kind: str = ""
+    status: int = 0
+    advice: str = ""
 
     def rests(self, now: float) -> bool:
         """Return whether the rest is not over; a clock that was wrong ends it too."""
@@ -96,8 +102,7 @@ class State(Enum):
     HALF_OPEN = "half-open"
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
+class BreakerPolicy(NamedTuple):
     """When a provider rests, and for how long.
 
     Attributes:
@@ -195,4 +200,13 @@ class BreakerPolicy:
         until = now + rest
         if circuit.until >= until:
             return circuit
-        return replace(circuit, until=until, rest=rest, told=told, reason=error.reason)
+        return replace(
+            circuit,
+            until=until,
+            rest=rest,
+            told=told,
+            reason=error.reason,
+            kind=error.kind,
+            status=error.status or 0,
+            advice=error.advice or error.remedy,
+        )

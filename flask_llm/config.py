@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .circuit import BreakerPolicy
+from .effective import DEFAULT
 from .observing import Observing
+from .own_prices import TokenPrice, own_prices
 from .parsers import (
     flag,
     fraction,
@@ -21,6 +23,8 @@ from .parsers import (
 from .reader import Reader
 from .retry import PRESETS, RetryPolicy, StreamLimits
 from .state.urls import state_url
+
+_PRESET = "patient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class LLMConfig:
         timeout: Seconds for one attempt.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         url_prefix: Path under which the blueprint is registered.
+        prices: What tokens cost by the app's own word, by model, chain entry or
+            provider.
     """
 
     primary: Any = "gemini"
@@ -55,21 +61,32 @@ class LLMConfig:
     fallback_on_blocked: bool = False
     url_prefix: str = "/llm"
     observing: Observing = field(default_factory=Observing)
+    prices: Mapping[str, TokenPrice] = field(default_factory=dict)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether circuits are kept where other processes see them."""
+        return self.state_url != "memory://"
 
     @classmethod
     def read(cls, reader: Reader) -> "LLMConfig":
         """Return the settings; what is wrong stays in `reader.faults`."""
         usual = cls()
-        preset = PRESETS[reader.read("LLM_RETRY_PRESET", one_of(*PRESETS), "patient")]
         above_zero = seconds(above_zero=True)
+        preset_name = reader.read("LLM_RETRY_PRESET", one_of(*PRESETS), _PRESET)
+        preset = PRESETS[preset_name]
+        with reader.usually(_source_of(preset_name)):
+            retry = _retry(reader, preset.retry)
+            deadline = reader.read(
+                "LLM_DEADLINE", unless_none(above_zero), preset.deadline
+            )
+            limits = _limits(reader, preset.limits)
         return cls(
             primary=reader.read("LLM_PRIMARY_PROVIDER", one_entry, usual.primary),
             fallbacks=reader.read("LLM_FALLBACK_PROVIDERS", names, usual.fallbacks),
-            retry=_retry(reader, preset.retry),
-            deadline=reader.read(
-                "LLM_DEADLINE", unless_none(above_zero), preset.deadline
-            ),
-            limits=_limits(reader, preset.limits),
+            retry=retry,
+            deadline=deadline,
+            limits=limits,
             heartbeat=reader.read("LLM_HEARTBEAT", above_zero, usual.heartbeat),
             breaker=_breaker(reader, usual.breaker),
             state_url=reader.read("LLM_STATE_URL", state_url, usual.state_url),
@@ -82,7 +99,13 @@ class LLMConfig:
             ),
             url_prefix=reader.read("LLM_URL_PREFIX", url_prefix, usual.url_prefix),
             observing=Observing.read(reader),
+            prices=own_prices(reader),
         )
+
+
+def _source_of(preset: str) -> str:
+    """Return where the numbers of a preset come from, for the reader's notes."""
+    return DEFAULT if preset == _PRESET else f"preset {preset}"
 
 
 def _retry(reader: Reader, usual: RetryPolicy) -> RetryPolicy:

@@ -6,12 +6,10 @@ name's own keys: `LLM_CLAUDE_EU_MODEL`, `CLAUDE_EU_API_KEY`.
 """
 
 import difflib
-import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from .parsers import shown
+from .parsers import shown, table
 from .providers.base import LLMProvider
 from .reader import Reader, default_api_key_name, setting_key
 from .registry import PluginError, Registry, is_name
@@ -53,7 +51,7 @@ class Directory(Mapping[str, ProviderClass]):
         """
         if reader.raw(KEY) is None:
             return cls(registry, {})
-        written = reader.read(KEY, _objects, None)
+        written = reader.read(KEY, table("endpoints by name"), None)
         if written is None:
             return cls(registry, {}, None)
         found: dict[str, ProviderClass | PluginError] = {}
@@ -95,20 +93,6 @@ class Directory(Mapping[str, ProviderClass]):
         """Return the configuration keys that may hold a provider's API key."""
         names = () if name in self._endpoints else self[name].api_key_names
         return tuple(names) or (default_api_key_name(name),)
-
-
-def _objects(value: Any) -> Mapping[Any, Any]:
-    """Parse a mapping, or the JSON of one. No fault repeats the value."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as fault:
-            where = getattr(fault, "pos", 0) + 1
-            hint = "; write double quotes" if re.search(r"[{,:]\s*'", value) else ""
-            raise ValueError(f"is no valid JSON (at character {where}{hint})") from None
-    if not isinstance(value, Mapping):
-        raise ValueError("must be a dict of endpoints by name, or the JSON of one")
-    return value
 
 
 def _taken(registry: Registry) -> dict[str, str]:

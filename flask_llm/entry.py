@@ -1,7 +1,6 @@
 """One link of the chain: a provider under the name that the configuration gives it."""
 
 import logging
-import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 from .config import ProviderSettings, fingerprint
 from .errors import ProviderError, UnavailableError, text_of
+from .logs import lines_of, log, tell
 from .pieces import cut_at, encodable, texts, until, visible, whole_characters
 from .presentable import presentable
 from .process import PerProcess
@@ -17,8 +17,6 @@ from .providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
 from .redact import hidden_in, redact
 from .types import LLMResponse, Request
 from .verdict import fault_of, fault_of_stream
-
-log = logging.getLogger("flask_llm")
 
 # What a provider object handed in is trusted with; its own timeout is not known.
 _USUAL_TIMEOUT_S = 30.0
@@ -159,7 +157,8 @@ class ChainEntry:
             self.provider.warm_up(full=full)
         except Exception as exc:  # noqa: BLE001  # it will fail again where it matters
             error = self._presentable(explained(self.provider, exc), self.secrets)
-            log.warning("%s cannot be warmed up: %s", self.name, error)
+            line = "%s cannot be warmed up: %s"
+            tell(logging.WARNING, line, self.name, error, provider=self.name)
 
     def list_models(self) -> list[str]:
         """Return the models that the provider offers.
@@ -263,8 +262,9 @@ class ChainEntry:
     def _trace(self, exc: Exception, secrets: tuple[str, ...]) -> None:
         """Leave the traceback of a provider's exception in the log, at DEBUG level."""
         if log.isEnabledFor(logging.DEBUG):
-            told = redact("".join(traceback.format_exception(exc)), secrets)
-            log.debug("%s raised\n%s", self.name, told)
+            told = redact(lines_of(exc), secrets)
+            line, model = "%s raised\n%s", self.model_name
+            tell(logging.DEBUG, line, self.name, told, provider=self.name, model=model)
 
     def _presentable(self, error: E, secrets: tuple[str, ...]) -> E:
         return presentable(error, self.name, self.settings, secrets)

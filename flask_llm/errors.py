@@ -89,6 +89,7 @@ class ProviderError(LLMError):
         of_model: Whether it is the model's word, the same under any key and address.
         asked: Whether the provider was asked at all.
         meaning: What a long rest means for the developer.
+        remedy: What the developer can do where there is no `advice`.
         severity: Level of the log line that tells of it.
         reason: A few words of ours, safe in any log.
         advice: What the developer can do, e.g. "set LLM_CLAUDE_MODEL".
@@ -110,6 +111,7 @@ class ProviderError(LLMError):
     of_model: ClassVar[bool] = False
     asked: ClassVar[bool] = True
     meaning: ClassVar[str] = ""
+    remedy: ClassVar[str] = ""
     severity: ClassVar[int] = logging.WARNING
 
     # On the class, so that a subclass with an __init__ of its own has them too.
@@ -166,6 +168,7 @@ class QuotaError(ProviderError):
 
     kind = "quota"
     trips = True
+    remedy = "if this happens often, raise the provider's limit"
     reason = "quota exceeded"
 
 
@@ -174,6 +177,7 @@ class UsedUpError(QuotaError):
 
     cooldown = 3600.0
     meaning = "a day's quota or the credit is used up"
+    remedy = "raise the limit or add credit at the provider"
 
 
 class TransientError(ProviderError):
@@ -182,6 +186,7 @@ class TransientError(ProviderError):
     kind = "transient"
     retryable = True
     trips = True
+    remedy = "nothing to do: it is tried again by itself"
     reason = "temporary failure"
 
 
@@ -189,12 +194,14 @@ class TimedOutError(TransientError):
     """The provider said nothing, or not enough, in the time that it had."""
 
     silent = True
+    remedy = "if this happens often, raise its timeout"
     reason = "timeout"
 
 
 class UnreachableError(TransientError):
     """There was no connection: nobody listens, or there is no such host."""
 
+    remedy = "see whether this machine reaches the provider"
     reason = "connection error"
 
 
@@ -204,6 +211,7 @@ class AuthError(ProviderError):
     kind = "auth"
     cooldown = 300.0
     severity = logging.ERROR
+    remedy = "check its API key"
     reason = "API key rejected"
 
 
@@ -212,6 +220,7 @@ class ModelNotFoundError(ProviderError):
 
     kind = "model_not_found"
     cooldown = 300.0
+    remedy = "choose another model"
     reason = "model not found"
 
 

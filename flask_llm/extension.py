@@ -1,11 +1,13 @@
 """The Flask extension: the only place where the parts are wired to an app."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
+from .cli import llm_commands
 from .factory import LLMFactory
 from .filtering import Filters
 from .observe import install
@@ -13,6 +15,7 @@ from .reader import use_ambient
 from .web import AppFactory, api_bp
 from .web.guard import NAME as GUARD
 from .web.guard import Authorize, Guard, View
+from .web.warning import warn_if_closed
 
 _NAME = "llm"
 
@@ -27,8 +30,13 @@ class FlaskLLM:
         app: The app, or None to call `init_app` later.
         view_decorators: Decorators for the views that not everybody may see: the
             dashboard, metrics, details and actions. Such as ``[login_required]``.
-        authorize: Asked in each request for one of these; lets it in by returning
-            something true.
+        authorize: Asked in each request for one of these: True lets it in, False does
+            not, and a response is the answer, such as a redirect to the login. Both
+            given, it is asked within the decorators. With neither these views are open
+            in debug mode only.
+
+    Raises:
+        TypeError: A decorator or `authorize` cannot be called.
 
     Attributes:
         prompt_filter: Decorator that adds a filter of prompts; see `flask_llm.filters`.
@@ -69,15 +77,14 @@ class FlaskLLM:
                 "This app already has an extension 'llm'. Call FlaskLLM(app) or"
                 " init_app(app) once; import the FlaskLLM object where you need it."
             )
-        from .cli import llm_commands
-
         factory = AppFactory(config=app.config, sender=app, filters=self._filters)
+        app.extensions[_NAME] = factory
+        app.extensions[GUARD] = guard = replace(self._guard)  # with views of its own
         app.register_blueprint(api_bp, url_prefix=factory.config.url_prefix)
         app.cli.add_command(llm_commands)
-        app.extensions[_NAME] = factory
-        app.extensions[GUARD] = self._guard
         app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
         install(app, factory)
+        warn_if_closed(app, factory.config, guard)
         if factory.config.warm_up != "off":
             _warm_up(app, factory)
 

@@ -14,15 +14,19 @@ from .endpoints import Directory
 from .entry import ChainEntry
 from .filtering import Filters
 from .generation import Generation
+from .lane import Lane
 from .messages import Message
 from .origin import Origin
+from .prices import Prices
 from .providers.base import LLMProvider
 from .reader import Reader
 from .registry import Registry
 from .schemas import Schema
+from .standing import detailed, plain
 from .state.urls import store_of
 from .stream import LLMStream, OnInterrupt
 from .terms import deadline_of, policy_of, stops_of
+from .trial import tried
 from .types import LLMResponse, Request, require
 
 Prompt = str | Sequence[Mapping[str, Any] | Message]
@@ -87,6 +91,7 @@ class LLMFactory:
         in_use = {each.name: each.api_key_name for each in settings}
         reader.finish(in_use, set(directory) - in_use.keys())
         self.notices = (*self.PROVIDER_REGISTRY.left_out, *reader.warnings)
+        self._settings = tuple(reader.settings.values())
         self._clock = clock
         self.entries = tuple(entries)
         store = store_of(self.config.state_url, clock)
@@ -99,7 +104,9 @@ class LLMFactory:
             filters=self.filters,
             breaker=Breaker(entries, store, self.config.breaker, clock, self.sender),
             sender=self.sender,
+            prices=Prices(self.config.prices, clock),
             fallback_on_blocked=self.config.fallback_on_blocked,
+            log_content=self.config.observing.log_content,
             clock=clock,
         )
         log.info("LLMFactory initialized with primary provider: %s", entries[0].name)
@@ -260,40 +267,100 @@ class LLMFactory:
         Args:
             full: Whether clients are made and the local model is loaded, which must
                 happen in the process that uses them, after any fork. Else only the
-                SDKs are imported.
+                SDKs are imported, and the list of prices.
         """
         for entry in self._chain.entries:
             entry.warm_up(full=full)
+            self._chain.prices.look_up(entry)
 
     @property
     def current_provider(self) -> LLMProvider:
         """The provider that answered last; the primary before that."""
         return self._chain.current.provider
 
+    @property
+    def lanes(self) -> Mapping[str, Lane]:
+        """What knows how many requests each provider has under way in this process."""
+        return self._chain.lanes
+
     def get_provider_status(self, *, detail: bool = False) -> dict[str, Any]:
         """Return which providers could be asked, without asking any.
 
         Args:
             detail: Whether each provider also has a "reason", which says what is
-                missing or until when it rests, or is None.
+                missing or until when it rests, its "model", its "state" ("closed",
+                "open", "half-open" or "unavailable"), the "until" of its rest in
+                seconds since 1970, an "advice", and the "kind" and HTTP "status" of
+                what made it rest. What is not known, or not so, is None.
 
         Returns:
             A dict of "primary" (``{"name", "available"}``), "fallbacks" (a list of
             such) and "current", the provider that answered last, the primary before
             that.
         """
-        shown = self._detailed if detail else _status
-        primary, *fallbacks = map(shown, self._chain.entries)
+        entries, breaker = self._chain.entries, self._chain.breaker
+        if detail:
+            circuits = breaker.look()
+            each = [detailed(entry, breaker, circuits[entry.name]) for entry in entries]
+        else:
+            each = [plain(entry) for entry in entries]
+        primary, *fallbacks = each
         return {
             "primary": primary,
             "fallbacks": fallbacks,
             "current": self._chain.current.name,
         }
 
-    def _detailed(self, entry: ChainEntry) -> dict[str, Any]:
-        """Return an entry's status with the reason why it would not be asked."""
-        error = entry.unavailable() or self._chain.breaker.rest_of(entry)
-        return _status(entry) | {"reason": error.summary if error else None}
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """The settings in force: "key", "value" as text, "source", and "secret".
+
+        The source is "app.config", "environment", "default", a preset, an argument or
+        a place in LLM_PROVIDERS. A secret's value is "set" or "not set"; an address is
+        without its user, password and query.
+        """
+        links = (*self.entries, *self.spare)
+        secrets = {secret for each in links for secret in each.secrets}
+        return [each.shown(secrets) for each in self._settings]
+
+    def test(self, name: str, deadline: float = 30.0) -> LLMResponse:
+        """Ask one provider of the chain for two words, which costs a little money.
+
+        Nobody else is asked in its place. A rest does not keep it from being asked, and
+        a failure does not make it rest. Filters, signals and numbers do not see it.
+
+        Args:
+            name: The chain entry.
+            deadline: Seconds for all of it.
+
+        Returns:
+            The answer, or why there is none.
+
+        Raises:
+            LookupError: There is no such entry in the chain.
+        """
+        return tried(self._chain, self._entry(name), deadline)
+
+    def reset(self, name: str) -> None:
+        """Close a provider's circuit, so that the next call asks it.
+
+        Where LLM_STATE_URL is shared, that is so in each process; else in this one.
+
+        Args:
+            name: The chain entry.
+
+        Raises:
+            LookupError: There is no such entry in the chain.
+            OSError: The shared store does not answer; only this process knows it.
+        """
+        self._chain.breaker.reset(self._entry(name))
+
+    def _entry(self, name: str) -> ChainEntry:
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        known = ", ".join(each.name for each in self.entries)
+        raise LookupError(f"no provider {name!r} is in the chain (it has: {known})")
 
     def _origin(self, purpose: str) -> Origin:
         """Return where a call comes from that begins now."""
@@ -315,7 +382,3 @@ class LLMFactory:
         policy = policy_of(self.config, max_retries, retry_delay)
         time = deadline_of(self.config, deadline, self._clock)
         return Generation(self._chain, request, policy, time)
-
-
-def _status(entry: ChainEntry) -> dict[str, Any]:
-    return {"name": entry.name, "available": entry.unavailable() is None}

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Protocol, TypeVar
 
@@ -32,13 +33,28 @@ class Lane:
         most: The most calls at once in a process; None for no limit.
         workers: Threads for calls with a time limit.
         clock: Where time is read.
+
+    Attributes:
+        changed: Called when a call has begun or ended, in that call's thread. Must not
+            raise.
     """
+
+    changed: Callable[[], None] | None = None
 
     def __init__(self, most: int | None, workers: Workers, clock: Clock) -> None:
         self._most = most
         self._workers = workers
         self._clock = clock
-        self._calls = PerProcess(lambda: _Calls(most, clock))
+        self._calls = PerProcess(lambda: _Calls(most, clock, self._tell))
+
+    @property
+    def under_way(self) -> int:
+        """How many calls this process has there, those included that were left."""
+        return len(self._calls.get().under_way)
+
+    def _tell(self) -> None:
+        if self.changed is not None:
+            self.changed()
 
     def call(
         self,
@@ -99,10 +115,11 @@ class Lane:
             raise BusyError(reason="busy (no more threads)") from None
 
     def _unlimited(self, function: Callable[[float | None], T], patience: float) -> T:
-        if self._most is None:
-            return function(None)
         calls = self._calls.get()
-        calls.begin(patience)
+        if self._most is None:
+            calls.enter()
+        else:
+            calls.begin(patience)
         try:
             return function(None)
         finally:
@@ -145,9 +162,14 @@ class _Call:
 class _Calls:
     """One process's calls to a provider."""
 
-    def __init__(self, most: int | None, clock: Clock) -> None:
+    def __init__(
+        self, most: int | None, clock: Clock, changed: Callable[[], None]
+    ) -> None:
         self._most = most
         self._clock = clock
+        self._changed = changed
+        # One for each; unlike a number it loses no change of two threads.
+        self.under_way: deque[None] = deque()
         self._slots = threading.Semaphore(most) if most else None
         self._most_abandoned = min(most or _MOST_ABANDONED, _MOST_ABANDONED)
         self.abandoned: set[_Leavable] = set()
@@ -159,6 +181,11 @@ class _Calls:
             raise BusyError(reason=f"busy ({stuck} abandoned calls have not ended)")
         if self._slots and not self._slots.acquire(timeout=patience):
             raise BusyError(reason=f"busy ({self._most} at once)")
+        self.enter()
+
+    def enter(self) -> None:
+        self.under_way.append(None)
+        self._changed()
 
     def _stuck(self) -> int:
         """Return how many calls that were left behind do not come to an end."""
@@ -176,5 +203,7 @@ class _Calls:
             self.abandoned.discard(call)
 
     def end(self) -> None:
+        self.under_way.pop()
+        self._changed()
         if self._slots:
             self._slots.release()

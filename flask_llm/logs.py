@@ -6,7 +6,8 @@ filter of the logger adds them. What else applies comes with the line itself, by
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -51,6 +52,20 @@ def within_its_call(
             _origin.reset(token)
 
     return within
+
+
+@contextmanager
+def within(origin: Origin) -> Iterator[None]:
+    """Let all that is logged meanwhile have the fields of a call.
+
+    Args:
+        origin: Of the call.
+    """
+    token = _origin.set(origin)
+    try:
+        yield
+    finally:
+        _origin.reset(token)
 
 
 def tell(level: int, sentence: str, *told: object, **fields: object) -> None:

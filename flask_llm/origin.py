@@ -8,7 +8,7 @@ _MOST = 100
 """Characters of a purpose that are kept: it names a kind of call, and is no text."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Origin:
     """Where a call comes from, for whoever watches.
 

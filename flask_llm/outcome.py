@@ -6,8 +6,8 @@ from typing import Any
 
 from .entry import ChainEntry
 from .errors import ClosedError, CoolingDownError, DeadlineError, ProviderError
-from .prices import UNPRICED, Prices
-from .types import Attempt, LLMResponse
+from .prices import Prices
+from .types import Attempt, LLMResponse, Usage
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Outcome:
     first: str
     deadline: float | None = None
     started: float = 0.0
-    prices: Prices = UNPRICED
+    prices: Prices = field(default_factory=Prices)
     attempts: list[Attempt] = field(default_factory=list)
     errors: dict[str, ProviderError] = field(default_factory=dict)
     entry: ChainEntry | None = None
@@ -60,6 +60,8 @@ class Outcome:
         at: float,
         latency: float,
         answer: LLMResponse | ProviderError,
+        *,
+        begun: bool = False,
     ) -> Attempt:
         """Note how an entry was asked.
 
@@ -68,12 +70,14 @@ class Outcome:
             at: When it was asked.
             latency: Seconds that it took.
             answer: What came of it.
+            begun: Whether there was some of an answer, though it ended in an error.
         """
         if isinstance(answer, ProviderError):
             known = _failure(answer)
         else:
-            known = _success(answer)
-        attempt = self._attempt(entry, at, known, latency_s=latency)
+            known, begun = _success(answer), True
+        cost = self._cost(entry, known, answered=begun)
+        attempt = self._attempt(entry, at, known | cost, latency_s=latency)
         self.attempts.append(attempt)
         return attempt
 
@@ -90,17 +94,16 @@ class Outcome:
     def _attempt(
         self, entry: ChainEntry, at: float, known: dict[str, Any], **more: Any
     ) -> Attempt:
-        model = known.pop("model", None) or entry.model_name
-        cost, note = self.prices.cost(entry, model, known["usage"])
-        return Attempt(
-            provider=entry.name,
-            model=model,
-            started_s=at - self.started,
-            cost_usd=cost,
-            cost_note=note,
-            **known,
-            **more,
-        )
+        started = at - self.started
+        known["model"] = known.get("model") or entry.model_name
+        return Attempt(provider=entry.name, started_s=started, **known, **more)
+
+    def _cost(
+        self, entry: ChainEntry, known: dict[str, Any], *, answered: bool
+    ) -> dict[str, Any]:
+        model = known.get("model") or entry.model_name
+        cost, note = self.prices.cost(entry, model, known["usage"], answered=answered)
+        return {"cost_usd": cost, "cost_note": note}
 
     def story(self, *, detailed: bool = False) -> str:
         """Return who failed and why, in the documented words.
@@ -153,5 +156,5 @@ def _failure(error: ProviderError) -> dict[str, Any]:
         "error": error.summary,
         "status": error.status,
         "retry_after_s": error.retry_after,
-        "usage": error.usage,
+        "usage": error.usage if Usage.of(error.usage) else None,
     }

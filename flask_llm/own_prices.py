@@ -3,8 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .parsers import shown, table
 from .reader import Reader
@@ -15,8 +14,7 @@ _SIDES = ("input", "output")
 _PER = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPrice:
+class TokenPrice(NamedTuple):
     """What tokens cost, however many there are and whenever they are bought.
 
     Attributes:

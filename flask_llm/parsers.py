@@ -4,6 +4,7 @@ Each takes what the app's configuration or the environment holds and returns the
 or raises ValueError with the second half of a sentence that begins with the key.
 """
 
+import json
 import math
 import os
 import re
@@ -160,6 +161,32 @@ def names(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError("must be names separated by commas, or a list of them")
     return tuple(each for each in map(entry, value) if each != "")
+
+
+def table(of: str) -> Parser[Mapping[Any, Any]]:
+    """Return a parser of a mapping, or of the JSON of one. No fault repeats the value.
+
+    Args:
+        of: What of, for the text of a fault: "endpoints by name".
+    """
+
+    def parse(value: Any) -> Mapping[Any, Any]:
+        if isinstance(value, str):
+            value = _from_json(value)
+        if not isinstance(value, Mapping):
+            raise ValueError(f"must be a dict of {of}, or the JSON of one")
+        return value
+
+    return parse
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as fault:
+        where = getattr(fault, "pos", 0) + 1
+        hint = "; write double quotes" if re.search(r"[{,:]\s*'", text) else ""
+        raise ValueError(f"is no valid JSON (at character {where}{hint})") from None
 
 
 def url(value: Any) -> str:

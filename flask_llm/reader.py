@@ -7,9 +7,11 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from .effective import DEFAULT, Setting
 from .errors import ConfigurationError
 from .parsers import Parser
 
@@ -43,6 +45,7 @@ class Reader:
     Attributes:
         faults: What is wrong, a sentence each.
         warnings: What is odd, a sentence each.
+        settings: Each setting that was read, as it is in force.
     """
 
     def __init__(self, mapping: Mapping[str, Any] | None = None) -> None:
@@ -52,11 +55,34 @@ class Reader:
         self._known: set[str] = set()
         self.faults: list[str] = []
         self.warnings: list[str] = []
+        self.settings: dict[str, Setting] = {}
+        self._sources: dict[str, str] = {}
+        self._unset = DEFAULT
 
     def read(self, key: str, parse: Parser[T], default: T) -> T:
         """Return the parsed value of `key`, or `default` if unset or faulty."""
         value = self.raw(key)
-        return default if value is None else self.parsed(key, parse, value, default)
+        found = default if value is None else self.parsed(key, parse, value, default)
+        self.note(key, found)
+        return found
+
+    def note(self, key: str, value: Any, source: str = "") -> None:
+        """Remember what is in force.
+
+        Args:
+            key: The setting.
+            value: Its parsed value.
+            source: Where it is from; where it was found, if this is empty.
+        """
+        found = source or self._sources.get(key, self._unset)
+        self.settings[key] = Setting(key, value, found)
+
+    @contextmanager
+    def usually(self, source: str) -> Iterator[None]:
+        """Say where the values of unset keys come from, within a `with` block."""
+        self._unset = source
+        yield
+        self._unset = DEFAULT
 
     def parsed(self, key: str, parse: Parser[T], value: Any, default: T) -> T:
         """Return `value` parsed; a fault is noted under `key` and gives `default`."""
@@ -97,10 +123,12 @@ class Reader:
         is set: the first key and None.
         """
         self._known.update(keys)
-        for source in (self._put, self._mapping, os.environ):
+        places = {"": self._put, "app.config": self._mapping, "environment": os.environ}
+        for place, source in places.items():
             for key in keys:
                 value = source.get(key)
                 if value is not None and str(value).strip():
+                    self._sources[key] = place or self.label(key)
                     return key, value
         return keys[0], None
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import ProviderError
 from .types import require
@@ -81,8 +82,7 @@ ONCE = RetryPolicy(max_attempts=1)
 """For a probe: one attempt and no wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
+class StreamLimits(NamedTuple):
     """How long a stream may be silent, whatever it sends besides text.
 
     Attributes:
@@ -94,8 +94,7 @@ class StreamLimits:
     stall: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(NamedTuple):
     """The numbers that belong together for one kind of work.
 
     Attributes:

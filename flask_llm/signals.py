@@ -2,13 +2,15 @@
 
 A receiver is called as ``receiver(sender, event=record)``. The sender is the Flask app,
 or the `LLMFactory` where there is no app. A receiver that fails is logged and does not
-disturb the call; one that takes more than a second is logged and left out for a minute.
+disturb the call; one that takes more than a second is logged and left out for a minute,
+or for as long as it hangs.
 One that is defined inside a function needs ``connect(…, weak=False)``.
 
 The records hold the prompt and the answer: take care where you write them.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -30,6 +32,8 @@ _signals = Namespace()
 R = TypeVar("R", bound=Callable[..., Any])
 
 _aside = Aside()
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
+    os.register_at_fork(after_in_child=_aside.forget_runs)
 
 
 class GenerationStarted(NamedTuple):
@@ -141,10 +145,12 @@ class GenerationFinished(NamedTuple):
     Attributes:
         request: What was asked.
         response: What the caller gets.
+        reason: Why no provider was asked, in our own words; None if one was.
     """
 
     request: Request
     response: LLMResponse
+    reason: str | None = None
 
 
 generation_started = _signals.signal(
@@ -175,31 +181,60 @@ def emit(signal: NamedSignal, sender: object, event: object) -> None:
     """Send `event` to every receiver; a failing receiver is logged, never raised.
 
     One that is slow is left out for a while: if it hangs, as on a database that is
-    gone, a caller waits for it once a minute at most.
+    gone, the callers of its first second wait for it, and then nobody else.
 
     Args:
         signal: One of the signals of this module.
         sender: The Flask app, or the factory.
         event: The signal's record.
     """
+    if signal.is_muted:
+        return
     for receiver in signal.receivers_for(sender):
-        if not _aside.holds(receiver):
+        if getattr(receiver, "lossless", False):
             _call(receiver, signal, sender, event)
+        elif not _is_left_out(receiver, signal):
+            _timed(receiver, signal, sender, event)
 
 
 def _call(
     receiver: Callable[..., Any], signal: NamedSignal, sender: object, event: object
 ) -> None:
-    began = monotonic()
     try:
         receiver(sender, event=event)
     except Exception:
         log.exception("A receiver of the signal %s failed", signal.name)
+
+
+def _timed(
+    receiver: Callable[..., Any], signal: NamedSignal, sender: object, event: object
+) -> None:
+    """Call a receiver; leave it out for a while if it takes long."""
+    began = monotonic()
+    run = _aside.began(receiver, began)
+    try:
+        _call(receiver, signal, sender, event)
+    finally:
+        _aside.ended(run)
     took = monotonic() - began
-    if took > SLOW_S and not getattr(receiver, "lossless", False):
-        _aside.put(receiver, ASIDE_S)
-        line = "A receiver of the signal %s took %.1f s, left out for %g s: %s"
-        log.warning(line, signal.name, took, ASIDE_S, _name(receiver))
+    if took > SLOW_S:
+        _leave_out(receiver, signal, f"took {took:.1f} s")
+
+
+def _is_left_out(receiver: Callable[..., Any], signal: NamedSignal) -> bool:
+    if _aside.holds(receiver):
+        return True
+    if not _aside.hangs(receiver, SLOW_S):
+        return False
+    # Told once a minute, by whoever comes first.
+    _leave_out(receiver, signal, f"has been called for {SLOW_S:g} s")
+    return True
+
+
+def _leave_out(receiver: Callable[..., Any], signal: NamedSignal, why: str) -> None:
+    _aside.put(receiver, ASIDE_S)
+    line = "A receiver of the signal %s %s, left out for %g s: %s"
+    log.warning(line, signal.name, why, ASIDE_S, _name(receiver))
 
 
 def _name(receiver: Callable[..., Any]) -> str:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from .errors import ProviderError, StreamInterrupted
+from .origin import NOWHERE
 from .outcome import Outcome
 from .stream_walk import Opened, StreamWalk
 from .types import Attempt, LLMResponse
@@ -55,9 +56,11 @@ class LLMStream(Iterator[str]):
             same metadata as one of `LLMFactory.generate_content`, and `first_token_s`,
             the seconds until the first text. None before that.
         provider_name: Chain entry that answers, or was asked last.
+        origin: The call that it is the answer of.
     """
 
     provider_name = ""
+    origin = NOWHERE
     response: LLMResponse | None = None
     _opened: Opened | None = None
     _next: str | None = None
@@ -194,8 +197,6 @@ class WholeStream(LLMStream):
 
     def __init__(self, response: LLMResponse) -> None:
         self._whole = response
-        seconds = response.metadata.get("latency_s") if response.success else None
-        response.metadata["first_token_s"] = seconds
         self._texts = []
         self.provider_name = response.provider_name
         if not response.success:

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .caller import Caller
 from .deadline import Deadline
@@ -15,17 +16,17 @@ from .errors import (
     ProviderError,
     TimedOutError,
 )
+from .logs import tell, within_its_call
 from .relay import Relay
 from .retry import ONCE, RetryPolicy, StreamLimits
+from .road import MOST, Road, Sent
 from .turns import Turn
 from .types import LLMResponse, Request
-from .walk import MOST, Road, Sent, Walk
+from .walk import Walk
 from .workers import LeftBehind
 
 # What a provider's own limit gets more than ours, so that ours ends a stream.
 _GRACE_S = 0.5
-
-log = logging.getLogger("flask_llm")
 
 
 @dataclass(slots=True)
@@ -64,6 +65,8 @@ class StreamWalk(Walk[Opened]):
         is_gone: Tells whether nobody waits for the first text any more; None if the
             caller cannot leave.
     """
+
+    streamed = True
 
     def __init__(
         self,
@@ -104,18 +107,23 @@ class StreamWalk(Walk[Opened]):
         opened.silent_since = None
         return text
 
+    @within_its_call
     def finished(self, opened: Opened) -> LLMResponse:
         """Note that a stream is complete; return what is known of its answer."""
         self._note(opened.turn, opened.sent, opened.texts.result)
         return opened.texts.result
 
+    @within_its_call
     def broken(self, opened: Opened, error: ProviderError) -> ProviderError:
         """Note that a stream broke off; return why, in the chain's words."""
         fault = error.with_traceback(None).copy(provider=opened.turn.entry.name)
-        log.warning("%s broke off its answer: %s", fault.provider, fault.summary)
-        self._note(opened.turn, opened.sent, fault)
+        told = (fault.provider, fault.summary)
+        fields = self._fields(opened, fault)
+        tell(logging.WARNING, "%s broke off its answer: %s", *told, **fields)
+        self._note(opened.turn, opened.sent, fault, begun=True)
         return fault
 
+    @within_its_call
     def resume(self, opened: Opened, error: ProviderError) -> Opened | None:
         """Ask the providers after one whose stream broke off.
 
@@ -127,14 +135,26 @@ class StreamWalk(Walk[Opened]):
         self._policy = ONCE
         return self._go(self._leave(opened.turn, error))
 
+    @within_its_call
     def closed(self, opened: Opened) -> ClosedError:
         """Close a stream before its end, which nobody is to blame for."""
         opened.sent.settled = True
         opened.texts.cut()
         error = ClosedError(provider=opened.turn.entry.name)
-        log.info("%s %s", error.provider, error.summary)
-        self._note(opened.turn, opened.sent, error)
+        fields = self._fields(opened, error)
+        tell(logging.INFO, "%s %s", error.provider, error.summary, **fields)
+        self._note(opened.turn, opened.sent, error, begun=True)
         return error
+
+    def _fields(self, opened: Opened, error: ProviderError) -> dict[str, Any]:
+        """Return the fields of the line about a stream that has no end."""
+        return {
+            "provider": error.provider,
+            "model": opened.turn.entry.model_name,
+            "kind": error.kind,
+            "attempt": self._telling.tries,
+            "latency_s": self._chain.clock.monotonic() - opened.sent.at,
+        }
 
     def _answer(self, turn: Turn, sent: Sent) -> Opened:
         if self._caller.has_left():
@@ -176,7 +196,9 @@ class StreamWalk(Walk[Opened]):
             texts.cut()
             raise
         if text is None:
-            raise BadAnswerError(reason="empty answer")
+            error = BadAnswerError(reason="empty answer")
+            error.usage = texts.result.usage_told
+            raise error
         return text
 
     def _awaited(self, texts: Relay[LLMResponse], seconds: float) -> str | None:

@@ -10,11 +10,11 @@ from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
 from .errors import DeadlineError, ProviderError
+from .logs import tell
 from .outcome import Outcome
 
-log = logging.getLogger("flask_llm")
-
-_NO_TIME = DeadlineError(reason="not asked, no time left")
+NO_TIME = DeadlineError(reason="not asked, no time left")
+"""Why nobody is asked any more."""
 
 
 class Turn(NamedTuple):
@@ -72,7 +72,7 @@ class Turns:
                 continue
             state = self._breaker.state(self.circuits[entry.name])
             if state is not State.OPEN and self._deadline.is_over():
-                self._skip(entry, _NO_TIME.copy(provider=entry.name))
+                self._skip(entry, NO_TIME.copy(provider=entry.name))
             elif state is State.CLOSED or self._may_probe(entry, state):
                 to_come = self._entries[position + 1 :]
                 yield Turn(entry, state is not State.CLOSED, to_come)
@@ -100,7 +100,16 @@ class Turns:
     def _skip(
         self, entry: ChainEntry, error: ProviderError, level: int = logging.INFO
     ) -> None:
-        log.log(level, "%s skipped: %s", entry.name, error)
+        tell(
+            level,
+            "%s skipped: %s",
+            entry.name,
+            error.summary,  # without its provider's own words
+            provider=entry.name,
+            model=entry.model_name,
+            kind=error.kind,
+            wait_s=error.retry_after,
+        )
         self._outcome.failed(error)
         self._outcome.skipped(entry, self._clock.monotonic(), error)
 

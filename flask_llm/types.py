@@ -1,12 +1,20 @@
 """The words of a conversation with a model: what is asked, and what comes back."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, TypeGuard
 
 from .errors import BY_KIND, ProviderError
 from .request import Request, require
 
 __all__ = ["Attempt", "LLMResponse", "Request", "Usage", "counted", "require"]
+
+# More than all of its providers write in a day.
+_TOO_MANY = 10**12
+
+
+def _is_count(told: object) -> TypeGuard[int]:
+    """Return whether a number of tokens can be one."""
+    return type(told) is int and 0 <= told < _TOO_MANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,16 @@ class Usage:
     output_tokens: int
     total_tokens: int
 
+    @classmethod
+    def of(cls, told: object) -> Self | None:
+        """Return what somebody says of tokens; None if it makes no sense."""
+        try:
+            usage = cls(**told)  # type: ignore[arg-type]  # that is what is tried
+        except TypeError:  # none, or in a shape of the provider's own
+            return None
+        counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
+        return usage if all(_is_count(each) for each in counts) else None
+
 
 def counted(taken: object, given: object) -> dict[str, int] | None:
     """Return the `usage` of `LLMResponse.metadata`; None unless both are numbers.
@@ -31,7 +49,7 @@ def counted(taken: object, given: object) -> dict[str, int] | None:
         taken: Tokens of the prompt.
         given: Tokens of the answer, hidden thinking included.
     """
-    if not (isinstance(taken, int) and isinstance(given, int)):
+    if not (_is_count(taken) and _is_count(given)):
         return None
     return {
         "input_tokens": taken,
@@ -59,7 +77,7 @@ class Attempt:
         skipped: Whether the provider was not asked at all.
         cost_usd: What the tokens cost, in US dollars; None if that is not known, or
             there were none.
-        cost_note: Why the cost of tokens is not known.
+        cost_note: Why the cost of an answer is not known.
     """
 
     provider: str
@@ -119,18 +137,18 @@ class LLMResponse:
     @property
     def usage(self) -> Usage | None:
         """The tokens counted, or None where the provider tells none."""
-        told = self.metadata.get("usage")
-        try:
-            usage = Usage(**told)  # type: ignore[arg-type]  # that is what is tried
-        except TypeError:  # none, or in a shape of the provider's own
-            return None
-        counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
-        return usage if all(type(each) is int for each in counts) else None
+        return Usage.of(self.metadata.get("usage"))
 
     @property
     def usage_told(self) -> dict[str, int] | None:
         """What the metadata say of the tokens, if that is what they should say."""
         return None if self.usage is None else self.metadata["usage"]
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the whole call has cost in US dollars; None if that is not known."""
+        told = self.metadata.get("cost_usd")
+        return told if isinstance(told, float) else None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:

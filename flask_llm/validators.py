@@ -35,11 +35,11 @@ def validator_of(schema: dict[str, Any]) -> Any:
 
 
 def _formats(kind: Any) -> Any:
-    """Return the formats of a draft, and those that need further packages there."""
+    """Return the formats of a draft; ours where it would need further packages."""
     from jsonschema import FormatChecker
 
     formats: Any = FormatChecker(())
-    formats.checkers = {**_OWN, **kind.FORMAT_CHECKER.checkers}
+    formats.checkers = {**kind.FORMAT_CHECKER.checkers, **_OWN}
     return formats
 
 

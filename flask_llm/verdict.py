@@ -30,7 +30,13 @@ def fault_of(response: object) -> ProviderError | None:
     metadata: object = response.metadata
     if not isinstance(metadata, dict):
         return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
-    return _content_fault(response) if response.success else _returned_error(response)
+    if not response.success:
+        fault: ProviderError | None = _returned_error(response)
+    else:
+        fault = _content_fault(response)
+    if fault is not None:
+        fault.usage = response.usage_told
+    return fault
 
 
 def fault_of_stream(response: object) -> ProviderError | None:

@@ -1,71 +1,20 @@
 """One call on its way along the providers: ask, wait, switch."""
 
-import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from contextvars import copy_context
+from typing import ClassVar, Generic, TypeVar
 
-from .breaker import Breaker
-from .clock import Clock
 from .deadline import Deadline
 from .entry import ChainEntry
 from .errors import ProviderError, SchemaError
-from .filtering import Filters
-from .lane import Lane
 from .outcome import Outcome
-from .prices import Prices
 from .retry import ONCE, RetryPolicy
-from .signals import (
-    AttemptMade,
-    AttemptStarted,
-    ProviderSwitched,
-    RetryScheduled,
-    attempt_made,
-    attempt_started,
-    emit,
-    provider_switched,
-    retry_scheduled,
-)
-from .turns import Turn, Turns
+from .road import MOST, Road, Sent
+from .telling import Telling
+from .turns import NO_TIME, Turn, Turns
 from .types import LLMResponse, Request
 
 A = TypeVar("A")
-
-MOST = 0.9
-"""A part of its time that makes no difference to an attempt."""
-
-log = logging.getLogger("flask_llm")
-
-
-class Road(Protocol):
-    """What a walk needs to know of the chain."""
-
-    entries: tuple[ChainEntry, ...]
-    breaker: Breaker
-    lanes: dict[str, Lane]
-    secrets: tuple[str, ...]
-    filters: Filters
-    prices: Prices
-    fallback_on_blocked: bool
-    sender: object
-    clock: Clock
-
-
-@dataclass(slots=True)
-class Sent:
-    """When a request went to a provider, and how much time it had.
-
-    Attributes:
-        at: When it went there.
-        limit: Seconds that it had without a queue in this process; None for no limit.
-        given: Seconds that were left for the provider itself.
-        settled: Whether somebody notes how it went.
-    """
-
-    at: float
-    limit: float | None = None
-    given: float | None = None
-    settled: bool = False
 
 
 class Walk(ABC, Generic[A]):
@@ -80,8 +29,11 @@ class Walk(ABC, Generic[A]):
         deadline: The time for all of it.
 
     Attributes:
+        streamed: Whether the answers come piece by piece.
         outcome: How it went so far.
     """
+
+    streamed: ClassVar[bool] = False
 
     def __init__(
         self, chain: Road, request: Request, policy: RetryPolicy, deadline: Deadline
@@ -102,6 +54,7 @@ class Walk(ABC, Generic[A]):
         )
         self._queue = iter(self._turns)
         self._asked_for = request
+        self._telling = Telling(chain)
 
     def run(self) -> A | None:
         """Ask one provider after the other; return the first answer, or None."""
@@ -110,7 +63,7 @@ class Walk(ABC, Generic[A]):
     def _go(self, turn: Turn | None) -> A | None:
         """Ask from one turn on."""
         while turn is not None:
-            log.info("Using %s for content generation", turn.entry.name)
+            self._telling.turns_to(turn.entry)
             self._asked_for = self._request
             answer = self._persist(turn)
             if not isinstance(answer, ProviderError):
@@ -122,7 +75,7 @@ class Walk(ABC, Generic[A]):
 
     def _leave(self, turn: Turn, error: ProviderError) -> Turn | None:
         """Note why a provider did not answer; return whom to ask next."""
-        log.debug("%s failed: %s", turn.entry.name, error)
+        self._telling.failed(turn.entry, error)
         self.outcome.failed(error)
         if error.of_model:
             self._turns.rejections[turn.entry.model] = error
@@ -134,7 +87,7 @@ class Walk(ABC, Generic[A]):
         outcome = self.outcome
         outcome.over = self._deadline.is_over()
         outcome.late = self._deadline.has_cut and not outcome.stopped
-        log.log(outcome.severity, "%s", outcome.story())
+        self._telling.ended(outcome)
 
     def _persist(self, turn: Turn) -> A | ProviderError:
         """Ask one provider as often as it makes sense."""
@@ -158,7 +111,7 @@ class Walk(ABC, Generic[A]):
             return False
         if self._asked_for is not self._request or not self._deadline.allows(0.0):
             return False
-        log.warning("%s %s, told so", error.provider, error.summary)
+        self._telling.corrected(error)
         fault = error.detail or error.reason
         self._asked_for = self._request.corrected(error.answer, fault)
         return True
@@ -173,7 +126,8 @@ class Walk(ABC, Generic[A]):
             return True
         if self._is_given_up(turn, failures, wait):
             return False
-        self._rest(error, failures, wait)
+        self._telling.retried(self._asked_for, error, failures, wait)
+        self._sleep(wait)
         return not self._is_given_up(turn, failures)
 
     def _is_given_up(self, turn: Turn, failures: int, wait: float = 0.0) -> bool:
@@ -183,12 +137,21 @@ class Walk(ABC, Generic[A]):
 
     def _ask(self, turn: Turn) -> A | ProviderError:
         """Ask one provider once, and note how it went."""
+        if not self._telling.is_heard:
+            return self._asked(turn)
+        # In a context of its own: what a receiver leaves there ends with the attempt.
+        return copy_context().run(self._told, turn)
+
+    def _told(self, turn: Turn) -> A | ProviderError:
+        """Ask one provider once, and tell of it."""
+        self._telling.begun(self._asked_for, turn.entry, streamed=self.streamed)
+        return self._asked(turn)
+
+    def _asked(self, turn: Turn) -> A | ProviderError:
         sent = Sent(self._chain.clock.monotonic(), self._limit(turn))
-        if attempt_started.receivers:
-            entry = turn.entry
-            begun = AttemptStarted(self._asked_for, entry.name, entry.model_name)
-            emit(attempt_started, self._chain.sender, begun)
+        self._telling.tries += 1
         try:
+            self._require_time()
             return self._answer(turn, sent)
         except ProviderError as error:
             # Its traceback would tie it to this very frame, in a cycle.
@@ -200,6 +163,11 @@ class Walk(ABC, Generic[A]):
         self._note(turn, sent, fault)
         return fault
 
+    def _require_time(self) -> None:
+        """Raise if a receiver has taken what was left of the deadline."""
+        if self._deadline.is_over():
+            raise NO_TIME.copy()
+
     @abstractmethod
     def _answer(self, turn: Turn, sent: Sent) -> A:
         """Return what a provider answers, or raise its `ProviderError`.
@@ -210,15 +178,26 @@ class Walk(ABC, Generic[A]):
         """
 
     def _note(
-        self, turn: Turn, sent: Sent, answer: LLMResponse | ProviderError
+        self,
+        turn: Turn,
+        sent: Sent,
+        answer: LLMResponse | ProviderError,
+        *,
+        begun: bool = False,
     ) -> None:
-        """Note how an attempt has ended, and what that says of the provider."""
+        """Note how an attempt has ended, and what that says of the provider.
+
+        Args:
+            turn: Who was asked.
+            sent: When the request went there.
+            answer: What came of it.
+            begun: Whether there was some of an answer, though it ended in an error.
+        """
         latency = self._chain.clock.monotonic() - sent.at
-        attempt = self.outcome.tried(turn.entry, sent.at, latency, answer)
+        told = (turn.entry, sent.at, latency, answer)
+        attempt = self.outcome.tried(*told, begun=begun)
         self._learn(turn, answer, sent.given, sent.limit)
-        if attempt_made.receivers:
-            made = AttemptMade(self._asked_for, attempt)
-            emit(attempt_made, self._chain.sender, made)
+        self._telling.made(self._asked_for, attempt)
 
     def _limit(self, turn: Turn) -> float | None:
         """Return the seconds for an attempt, a share kept back for those to come."""
@@ -252,21 +231,6 @@ class Walk(ABC, Generic[A]):
         queued = given is not None and limit is not None and given < limit * MOST
         return self._deadline.is_fair(given, entry.timeout, hurried=queued)
 
-    def _rest(self, error: ProviderError, failures: int, wait: float) -> None:
-        """Wait before the same provider is asked again."""
-        told = (error.provider, error.summary)
-        log.warning("%s %s, retrying in %g s", *told, round(wait, 2))
-        event = RetryScheduled(
-            error.provider,
-            error.kind,
-            error.summary,
-            failures,
-            wait,
-            request=self._asked_for,
-        )
-        emit(retry_scheduled, self._chain.sender, event)
-        self._sleep(wait)
-
     def _sleep(self, seconds: float) -> None:
         self._chain.clock.sleep(seconds)
 
@@ -280,11 +244,5 @@ class Walk(ABC, Generic[A]):
         following = next(self._queue, None)
         if following is None:
             return None
-        name = following.entry.name
-        line = "%s %s, switching to %s"
-        log.log(error.severity, line, error.provider, error.summary, name)
-        event = ProviderSwitched(
-            error.provider, name, error.kind, error.summary, request=self._request
-        )
-        emit(provider_switched, self._chain.sender, event)
+        self._telling.switched(self._request, error, following.entry.name)
         return following

@@ -16,6 +16,7 @@ names = os.environ["LLM_TEST_PROVIDERS"].split(",")
 
 app = Flask(__name__)
 app.config |= {"LLM_PRIMARY_PROVIDER": names[0], "LLM_FALLBACK_PROVIDERS": []}
+app.config["LLM_DASHBOARD"] = "off"  # or its log begins with a warning
 FlaskLLM(app)
 factories = {name: LLMFactory(name, [], config=app.config) for name in names}
 factories[names[0]] = app.llm

@@ -35,7 +35,7 @@ CLASSES = [
 ]
 PRELOAD = pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
 
-_COMMAND = [sys.executable, "-m", "gunicorn", "gunicorn_app:app"]
+_COMMAND = [sys.executable, "-m", "gunicorn"]
 
 
 class Gunicorn:
@@ -78,10 +78,14 @@ class Gunicorn:
                 seen |= {each["pid"] for each in pool.map(self.get, ["/health"] * 8)}
         return seen
 
-    def end(self) -> None:
-        """Ask it to end, and see that it does, in time and without a complaint."""
+    def stop(self) -> None:
+        """Ask it to end, and see that it does, in time."""
         self.process.terminate()
         assert self.process.wait(SOON) == 0
+
+    def end(self) -> None:
+        """Ask it to end, and see that it does, in time and without a complaint."""
+        self.stop()
         lines = self.log.read_text().splitlines()
         usual = r"\[[^]]+\] \[\d+\] \[INFO\] |google-generativeai is no longer"
         assert [line for line in lines if not re.match(usual, line)] == []
@@ -95,6 +99,7 @@ def serving(
     providers: Sequence[str],
     workers: int = 2,
     threads: int = 8,
+    app: str = "gunicorn_app:app",
     **variables: str,
 ) -> Iterator[Gunicorn]:
     """Run a gunicorn.
@@ -106,6 +111,7 @@ def serving(
         providers: Who can be asked there.
         workers: How many.
         threads: Of each worker of the class gthread.
+        app: Where the app is.
         variables: Its environment.
     """
     config = {
@@ -126,7 +132,7 @@ def serving(
     log = folder / "stderr"
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [*_COMMAND, f"--config={folder / 'conf.py'}"],
+            [*_COMMAND, app, f"--config={folder / 'conf.py'}"],
             env=os.environ | variables,
             stderr=stderr,
         )

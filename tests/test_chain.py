@@ -47,6 +47,7 @@ def test_the_primary_answers(clock, caplog):
     assert caplog.messages == [
         "LLMFactory initialized with primary provider: gemini",
         "Using gemini for content generation",
+        "gemini answered in 0.00 s",
     ]
 
 
@@ -327,5 +328,7 @@ def test_attempts_tell_the_whole_story(clock):
     assert attempts == [
         failed | unwell,
         failed | used_up | {"retry_after_s": 37.5, "started_s": 5.0},
-        usual | {"provider": "claude", "outcome": "success", "started_s": 5.0},
+        usual
+        | {"provider": "claude", "outcome": "success", "started_s": 5.0}
+        | {"cost_note": "no tokens were counted"},
     ]

@@ -219,6 +219,21 @@ def test_a_circuit_survives_a_store():
     assert Circuit.loads(circuit.dumps()) == circuit
 
 
+def test_a_circuit_of_an_older_version_is_read():
+    """An update that adds what is kept forgets no rest."""
+    before = '{"failures": 5, "since": 9.0, "until": 19.0, "rest": 10.0, "told": false}'
+
+    assert Circuit.loads(before) == Circuit(5, 9.0, 19.0, 10.0)
+
+
+def test_an_open_circuit_knows_what_opened_it():
+    """The kind and the HTTP status of the failure, also after a store."""
+    circuit, _ = failed(QuotaError(retry_after=9, status=429))
+
+    kept = Circuit.loads(circuit.dumps())
+    assert (kept.kind, kept.status) == ("quota", 429)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 
 import pytest
@@ -9,8 +10,10 @@ from commands import CANARY, KEYS, MINI, invoke, run_flask
 from flask import Flask
 from wire import closed_port, python
 
-from flask_llm import FlaskLLM, LLMResponse
+from flask_llm import FlaskLLM, LLMFactory, LLMResponse
+from flask_llm.circuit import CLOSED
 from flask_llm.errors import QuotaError
+from flask_llm.state.sqlite import SqliteStore
 from flask_llm.testing import FakeProvider
 
 ANSWER = LLMResponse(
@@ -49,6 +52,14 @@ def test_ask_prints_the_answer_and_who_gave_it(run):
     assert result.exit_code == 0
     assert result.stdout == "spam — certainly\n"
     assert result.stderr.startswith("(gemini, fake-1, 3+4 tokens, 0.0")
+
+
+def test_ask_tells_what_it_has_cost(run, monkeypatch):
+    """Where that is known, behind the tokens."""
+    monkeypatch.setenv("LLM_PRICES", '{"gemini": {"input": 1, "output": 2}}')
+    result = run("ask", "is this spam?")
+
+    assert result.stderr.startswith("(gemini, fake-1, 3+4 tokens, $0.000011, 0.0")
 
 
 def test_ask_passes_its_options_on(run):
@@ -135,11 +146,11 @@ def test_status_as_json_has_the_reasons_too(run):
     """The same JSON as the route's, and why somebody would not be asked."""
     result = run("status", "--json")
 
-    assert json.loads(result.stdout) == {
-        "primary": {"name": "gemini", "available": True, "reason": None},
-        "fallbacks": [],
-        "current": "gemini",
-    }
+    found = json.loads(result.stdout)
+    assert (found["fallbacks"], found["current"]) == ([], "gemini")
+    primary = found["primary"]
+    assert (primary["available"], primary["reason"]) == (True, None)
+    assert primary["state"] == "closed"
 
 
 def test_the_real_command_works_outside_a_request(tmp_path):
@@ -301,6 +312,85 @@ def test_models_of_an_unknown_provider(lists):
     assert "names no known provider: 'gemimi'; did you mean 'gemini'?" in result.stderr
 
 
+# reset ----------------------------------------------------------------------------
+
+
+def resting(url):
+    """Return the configuration of an app, after its first provider began to rest."""
+    shared = {
+        "LLM_PRIMARY_PROVIDER": FakeProvider(
+            QuotaError(retry_after=600), name="gemini"
+        ),
+        "LLM_FALLBACK_PROVIDERS": [FakeProvider(name="claude")],
+        "LLM_STATE_URL": url,
+    }
+    app = Flask("server")
+    app.config |= shared
+    FlaskLLM(app)
+    app.llm.generate_content("hello")
+    state = app.llm.get_provider_status(detail=True)["primary"]["state"]
+    assert state == "open"
+    return shared
+
+
+def test_reset_reaches_the_server_through_the_shared_store(tmp_path):
+    """The command is a process of its own; its server asks the provider again."""
+    store = SqliteStore(tmp_path / "llm.db")
+    shared = resting(f"sqlite:///{tmp_path}/llm.db")
+    key = LLMFactory(config=shared).entries[0].circuit_key
+    wait_for(lambda: store.read([key])[0].until)
+    result = invoke(shared, "reset", "gemini")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "gemini: the next call asks it again\n"
+    assert store.read([key]) == [CLOSED]
+
+
+def wait_for(condition):
+    """Wait until a thread that writes circuits has done so."""
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def test_reset_says_that_it_cannot_reach_circuits_in_memory():
+    """Each process has its own; the command would only reset itself."""
+    result = invoke(resting("memory://"), "reset", "gemini")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        "Error: with LLM_STATE_URL=memory:// each process has circuits of its own"
+    )
+
+
+def test_reset_of_a_store_that_does_not_answer_fails(tmp_path):
+    """A script can tell."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    config = {"LLM_STATE_URL": f"sqlite:///{folder}/llm.db"}
+    app = Flask("testapp")
+    app.config |= config
+    FlaskLLM(app)
+    folder.rmdir()
+    result = app.test_cli_runner().invoke(args=["llm", "reset", "gemini"])
+
+    assert result.exit_code == 1
+    assert "LLM_STATE_URL: sqlite does not answer (" in result.stderr
+
+
+def test_reset_of_a_provider_outside_the_chain(tmp_path):
+    """The chain is told."""
+    config = {"LLM_STATE_URL": f"sqlite:///{tmp_path}/llm.db"}
+    result = invoke(config, "reset", "gemimi")
+
+    assert result.exit_code == 2
+    assert "no provider 'gemimi' is in the chain (it has: gemini, claude)" in (
+        result.stderr
+    )
+
+
 # as a plug-in of `flask` ------------------------------------------------------------
 
 
@@ -318,10 +408,10 @@ def test_other_commands_tell_a_wrong_configuration_without_a_traceback(flask):
     assert "  - LLM_TIMEOUT must be seconds" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["ask", "status", "models"])
+@pytest.mark.parametrize("command", ["ask", "status", "models", "reset"])
 def test_without_the_extension_the_commands_say_so(flask, command):
     """Since they are there for every app where the package is installed."""
-    arguments = ["hello"] if command == "ask" else []
+    arguments = ["hello"] if command in {"ask", "reset"} else []
     result = flask("llm", command, *arguments, source=MINI)
 
     assert result.returncode == 1
@@ -365,3 +455,29 @@ def test_help_of_other_commands_imports_no_sdk():
         assert not heavy & set(sys.modules), heavy & set(sys.modules)
     """)
     assert "Ask language models" in told
+
+
+def test_the_help_lists_each_command_with_its_own_help(run):
+    """Though they are imported only when it is asked for."""
+    listed = dict(
+        line.split(maxsplit=1)
+        for line in run("--help").stdout.partition("Commands:")[2].splitlines()
+        if line.strip()
+    )
+
+    assert set(listed) == {"ask", "doctor", "models", "reset", "status", "usage"}
+    assert all(text.endswith(".") for text in listed.values())
+
+
+def test_an_app_starts_without_its_commands():
+    """Who runs none of them does not wait for their import."""
+    python("""if True:
+        import sys
+        from flask import Flask
+        from flask_llm import FlaskLLM
+        app = Flask("x")
+        FlaskLLM(app)
+        assert "llm" in app.cli.commands
+        late = {"flask_llm.cli.commands", "flask_llm.offers", "flask_llm.observe.usage"}
+        assert not late & set(sys.modules), late & set(sys.modules)
+    """)

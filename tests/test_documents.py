@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -91,11 +90,6 @@ def python_blocks():
     return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def indented_blocks():
-    found = re.findall(r"  ```python\n(.*?)  ```", README, re.DOTALL)
-    return map(textwrap.dedent, found)
-
-
 def test_the_app_of_the_readme_runs(tmp_path):
     """The twelve lines, word for word, as a file of their own, without any key."""
     app = next(block for block in python_blocks() if "Flask(__name__)" in block)
@@ -136,13 +130,13 @@ def test_the_provider_of_the_readme_works():
 
 def test_the_receiver_of_the_readme_hears(capsys):
     """The four lines of the signals' example."""
-    block = next(b for b in indented_blocks() if "generation_finished" in b)
+    block = next(b for b in python_blocks() if "generation_finished" in b)
     scope: dict = {}
     exec(block, scope)
-    LLMFactory(FakeProvider("hi"), []).generate_content("hello")
+    LLMFactory(FakeProvider("hi"), []).generate_content("hello", purpose="greet")
     generation_finished.disconnect(scope["count_tokens"])
 
-    assert capsys.readouterr().out == "fake None\n"
+    assert capsys.readouterr().out == "greet None\n"
 
 
 def test_the_test_of_the_readme_passes():

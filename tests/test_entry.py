@@ -179,12 +179,13 @@ def test_no_exception_is_too_odd(step, kind):
 
 
 def test_the_traceback_of_an_unknown_exception_is_in_the_debug_log(caplog):
-    """A developer's own bug can be found, and the key in it cannot."""
+    """A developer's own bug can be found; what its exception quotes cannot."""
     caplog.set_level("DEBUG", "flask_llm")
     failure(RuntimeError("key sk-12345678"), secrets=("sk-12345678",))
 
-    assert "Traceback (most recent call last)" in caplog.text
-    assert "RuntimeError: key [redacted]" in caplog.text
+    assert 'fake.py", line' in caplog.text
+    assert caplog.text.rstrip().endswith("RuntimeError")
+    assert "sk-12345678" not in caplog.text
 
 
 def test_the_key_of_an_object_handed_in_is_a_secret_too():

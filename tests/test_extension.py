@@ -182,9 +182,12 @@ def test_current_llm_outside_an_app_context_is_flask_s_own_error():
 
 
 def test_starting_an_app_emits_the_documented_line(caplog):
-    """INFO LLMFactory initialized with primary provider: gemini."""
+    """INFO LLMFactory initialized with primary provider: gemini; else nothing.
+
+    With the dashboard comes a warning that it is closed: see `web/test_guard.py`.
+    """
     caplog.set_level("INFO", "flask_llm")
-    FlaskLLM(make_app())
+    FlaskLLM(make_app(LLM_DASHBOARD="off"))
 
     assert [(r.levelname, r.name, r.getMessage()) for r in caplog.records] == [
         ("INFO", "flask_llm", "LLMFactory initialized with primary provider: gemini")

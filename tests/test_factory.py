@@ -97,16 +97,31 @@ def test_a_failed_call_leaves_current_as_it_was():
 
 
 def test_status_tells_what_is_missing_on_request():
-    """The plain status has the documented keys only; `detail` adds the reason."""
-    factory = LLMFactory("claude", ["gemini"], config={"GOOGLE_API_KEY": "k-1234"})
+    """The plain status has the documented keys only; `detail` adds what is known."""
+    config = {"GOOGLE_API_KEY": "k-1234", "LLM_GEMINI_MODEL": "gemini-9"}
+    factory = LLMFactory("claude", ["gemini"], config=config)
 
+    unset = dict.fromkeys(["reason", "until", "advice", "kind", "status"])
     assert factory.get_provider_status(detail=True) == {
-        "primary": {
+        "primary": unset
+        | {
             "name": "claude",
             "available": False,
             "reason": "no API key (set ANTHROPIC_API_KEY)",
+            "model": "claude-sonnet-5-5",
+            "state": "unavailable",
+            "advice": "set ANTHROPIC_API_KEY",
+            "kind": "unavailable",
         },
-        "fallbacks": [{"name": "gemini", "available": True, "reason": None}],
+        "fallbacks": [
+            unset
+            | {
+                "name": "gemini",
+                "available": True,
+                "model": "gemini-9",
+                "state": "closed",
+            }
+        ],
         "current": "claude",
     }
 

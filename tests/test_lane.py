@@ -303,3 +303,35 @@ def test_a_stream_that_is_over_leaves_nothing_to_count():
     relay.cut()
 
     assert not each._calls.get().abandoned
+
+
+@pytest.mark.parametrize("most", [None, 2])
+@pytest.mark.parametrize("limit", [None, 5])
+def test_what_is_under_way_is_counted(most, limit):
+    """While it lasts, whether or not there is a limit, and also if it fails."""
+    each, seen = lane(most), []
+    each.changed = lambda: seen.append(each.under_way)
+
+    assert each.call(lambda _: each.under_way, limit, 0) == 1
+    with pytest.raises(ZeroDivisionError):
+        each.call(lambda _: 1 / 0, limit, 0)
+    assert each.under_way == 0
+    assert seen == [1, 0, 1, 0]
+
+
+def test_a_refused_call_is_not_under_way(end):
+    """It has no slot."""
+    each = lane(1)
+    inside = threading.Event()
+    thread = threading.Thread(
+        target=each.call, args=(lambda _: inside.set() or end.wait(), None, 0)
+    )
+    thread.start()
+    inside.wait()
+    with pytest.raises(BusyError):
+        each.call(lambda _: 42, None, 0)
+
+    assert each.under_way == 1
+    end.set()
+    thread.join()
+    assert each.under_way == 0

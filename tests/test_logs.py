@@ -1,5 +1,6 @@
 """The fields of log records, and that no text of a prompt or an answer is in them."""
 
+import ast
 import asyncio
 import contextlib
 import json
@@ -25,7 +26,7 @@ from flask_llm.errors import (
 )
 from flask_llm.filters import Rejected
 from flask_llm.messages import Image, Message
-from flask_llm.testing import Delay, FakeProvider
+from flask_llm.testing import Delay, FakeProvider, StubServer, reply
 
 PAGE = (Path(__file__).parents[1] / "docs" / "logging.md").read_text()
 BROKEN = TransientError(reason="connection error")
@@ -287,7 +288,7 @@ def test_records_tell_where_they_were_written(fake, caplog):
 
     assert {each.filename for each in caplog.records} == {
         "factory.py",
-        "walk.py",
+        "telling.py",
         "generation.py",
     }
 
@@ -436,7 +437,7 @@ logging.getLogger("other").warning("of another logger")
 """
 
 
-@pytest.mark.parametrize("code", CODE[1:], ids=["standard library", "structlog"])
+@pytest.mark.parametrize("code", CODE[1:3], ids=["standard library", "structlog"])
 def test_json_logging_as_shown_works(code):
     """Each line is JSON, with the fields of the call."""
     done = subprocess.run(
@@ -454,6 +455,24 @@ def test_json_logging_as_shown_works(code):
     assert (ending["llm_purpose"], ending["request_id"]) == ("classify_email", "b7a1")
     assert not [name for name in foreign if name.startswith("llm_")]
     assert foreign["logger"] == "other"
+
+
+def test_the_loggers_of_sdks_are_kept_quiet_as_shown(caplog):
+    """With all of the logging at DEBUG the SDK's logger would quote the prompt."""
+    caplog.set_level(logging.DEBUG)
+    names = ast.literal_eval(re.search(r"in (\(.+?\)):", CODE[3], re.DOTALL)[1])
+    for name in names:
+        caplog.set_level(logging.NOTSET, name)  # which puts the level back at the end
+    with StubServer(reply({"error": {"message": "no"}}, 400)) as server:
+        config = {"LLM_CLAUDE_BASE_URL": server.url, "ANTHROPIC_API_KEY": "k" * 20}
+        factory = LLMFactory("claude", [], config=config)
+        factory.generate_content("CANARY, loud")
+        exec(CODE[3], {"logging": logging})
+        factory.generate_content("CANARY, quiet")
+
+    assert "CANARY, loud" in caplog.text
+    assert "CANARY, quiet" not in caplog.text
+    assert "anthropic" in names
 
 
 def test_the_format_as_shown_works_outside_of_calls(fake):

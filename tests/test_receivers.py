@@ -1,8 +1,10 @@
 """Receivers that fail, or take long: none of them changes an answer."""
 
 import asyncio
+import contextlib
 import gc
 import logging
+import os
 import threading
 import time
 import weakref
@@ -14,6 +16,7 @@ from flask_llm.aside import Aside
 from flask_llm.errors import QuotaError, TransientError
 from flask_llm.testing import FakeProvider
 
+ASIDE = signals._aside
 BROKEN = TransientError(reason="connection error")
 ALL = [
     signals.generation_started,
@@ -140,6 +143,103 @@ def test_one_that_hangs_costs_its_time_once(caplog):
     (line,) = [each for each in caplog.messages if "left out" in each]
     assert line.startswith("A receiver of the signal attempt-made took 0.")
     assert "s, left out for 60 s: test_receivers.test_one_that_hangs" in line
+
+
+def test_who_comes_while_it_hangs_does_not_wait_for_it(fake, caplog):
+    """Only those of its first moment do, however long it hangs."""
+    hanging, let_go = threading.Event(), threading.Event()
+    heard = []
+
+    def hang(sender, event):
+        heard.append(event)
+        hanging.set()
+        let_go.wait(10)
+
+    factory = LLMFactory(fake, [])
+    with signals.generation_finished.connected_to(hang):
+        first = threading.Thread(target=factory.generate_content, args=("hello",))
+        first.start()
+        assert hanging.wait(5)
+        time.sleep(0.02)
+        for _ in range(20):
+            assert factory.generate_content("hello").success
+        assert (first.is_alive(), len(heard)) == (True, 1)
+        let_go.set()
+        first.join()
+        assert factory.generate_content("hello").success
+
+    assert len(heard) == 1
+    assert not signals._aside._runs
+    told, _ = [each for each in caplog.messages if "left out" in each]
+    assert "has been called for 0.01 s, left out for 60 s: test_receivers." in told
+
+
+def test_who_comes_while_a_lossless_one_hangs_waits_too(fake):
+    """It hears everything, and is not even looked at."""
+    heard = []
+
+    @signals.lossless
+    def count(sender, event):
+        heard.append(event)
+        time.sleep(0.03)
+
+    factory = LLMFactory(fake, [])
+    ask = [
+        threading.Thread(target=factory.generate_content, args=("hello",))
+        for _ in range(3)
+    ]
+    with signals.generation_finished.connected_to(count):
+        for each in ask:
+            each.start()
+            time.sleep(0.015)
+        for each in ask:
+            each.join()
+
+    assert len(heard) == 3
+
+
+@pytest.mark.parametrize("end", [RuntimeError, SystemExit])
+def test_a_run_that_fails_is_over(fake, end):
+    """Nobody takes it for one that hangs."""
+
+    def leave(sender, event):
+        raise end
+
+    hears = signals.generation_finished.connected_to(leave)
+    with hears, contextlib.suppress(SystemExit):
+        LLMFactory(fake, []).generate_content("hello")
+
+    assert not signals._aside._runs
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_what_hangs_in_a_parent_does_not_hang_in_its_child():
+    """The threads of the parent do not go on there, so that none would end it."""
+    run = ASIDE.began(slow, time.monotonic() - 60)
+    assert ASIDE.hangs(slow, 1)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(ASIDE.hangs(slow, 1))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert ASIDE.hangs(slow, 1)
+    ASIDE.ended(run)
+    assert not ASIDE.hangs(slow, 1)
+
+
+def test_a_muted_signal_is_not_sent(fake):
+    """As blinker itself has it, for tests."""
+    heard = []
+
+    def hear(sender, event):
+        heard.append(event)
+
+    with signals.generation_finished.connected_to(hear):
+        with signals.generation_finished.muted():
+            LLMFactory(fake, []).generate_content("hello")
+        assert heard == []
+        LLMFactory(fake, []).generate_content("hello")
+    assert len(heard) == 1
 
 
 def test_one_that_hangs_is_left_out_of_all_its_signals(fake):

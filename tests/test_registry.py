@@ -176,6 +176,7 @@ def test_plug_ins_of_strangers(tmp_path, monkeypatch):
     )
     install(tmp_path, "broken-llm", "exit('no')", "broken = broken_llm:Any")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("LLM_DASHBOARD", "off")  # else a line says that it is closed
     done = subprocess.run(
         [sys.executable, "-c", APP], check=True, capture_output=True, text=True
     )

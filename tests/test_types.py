@@ -51,8 +51,8 @@ def test_usage_is_none_where_the_provider_tells_none(usage):
 
 
 @pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "total_tokens"])
-@pytest.mark.parametrize("odd", [None, "7", True, 7.0, [7]], ids=repr)
-def test_a_count_that_is_no_whole_number_is_no_usage(name, odd):
+@pytest.mark.parametrize("odd", [None, "7", True, 7.0, [7], -1, 10**12], ids=repr)
+def test_a_count_that_makes_no_sense_is_no_usage(name, odd):
     """Whoever adds tokens up may do so without looking."""
     usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, name: odd}
     response = LLMResponse(True, "hi", "x", metadata={"usage": usage})
@@ -165,3 +165,10 @@ def test_a_correction_ends_with_the_user():
     assert [each.role for each in request.messages] == ["user", "assistant", "user"]
     assert "no JSON" in request.messages[-1].text
     assert (request.system, request.fault) == ("Be exact.", None)
+
+
+@pytest.mark.parametrize(("told", "cost"), [(0.25, 0.25), (0.0, 0.0), ("1", None)])
+def test_cost_is_a_number_or_none(told, cost):
+    """A provider's own metadata may hold anything under the name."""
+    assert LLMResponse(True, "hi", "x", metadata={"cost_usd": told}).cost_usd == cost
+    assert LLMResponse(True, "hi", "x").cost_usd is None

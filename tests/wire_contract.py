@@ -141,6 +141,10 @@ class WireContract(ProviderContract):
             "attempts": response.metadata["attempts"],
             "latency_s": 0.0,
             "error_kind": None,
+            "call_id": response.metadata["call_id"],
+            "purpose": "",
+            "cost_usd": response.cost_usd,
+            "cost_note": response.metadata["cost_note"],
         }
         assert [each.outcome for each in response.attempts] == ["success"]
         assert len(httpserver.log) == 1

@@ -4,20 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from ..entry import ChainEntry
-from ..errors import BadAnswerError, InvalidRequestError
+from ..errors import BadAnswerError
 from ..factory import LLMFactory
+from ..trial import outcome
 from ..types import LLMResponse
-from .finding import Finding, guarded
+from .finding import Finding, Level, guarded
 from .subject import Subject
-
-_PROMPT = "Say OK."
-
-# Of what a model may think before; the answer itself takes two or three.
-_MAX_TOKENS = 512
-_DEADLINE_S = 30.0
-
-# A parameter that a model does not take is left out of the next try; two may be.
-_TRIES = 3
 
 
 def live(subject: Subject) -> Iterator[Finding]:
@@ -26,40 +18,23 @@ def live(subject: Subject) -> Iterator[Finding]:
     Args:
         subject: What is examined.
     """
+    if subject.factory is None:
+        return
     for entry in subject.able:
-        yield from guarded(entry.name, partial(_call, subject, entry))
+        yield from guarded(entry.name, partial(_call, subject.factory, entry))
 
 
-def _call(subject: Subject, entry: ChainEntry) -> Iterator[Finding]:
-    # Neither may a rest keep it from being asked, nor its failure make others rest.
-    config = {**subject.config, "LLM_STATE_URL": "memory://"}
-    provider = entry.name if entry.settings else entry.provider
-    factory = LLMFactory(provider, [], config=config)
-    for _ in range(_TRIES):
-        response = factory.generate_content(
-            _PROMPT, max_tokens=_MAX_TOKENS, max_retries=1, deadline=_DEADLINE_S
-        )
-        if response.metadata["error_kind"] != InvalidRequestError.kind:
-            break
+def _call(factory: LLMFactory, entry: ChainEntry) -> Iterator[Finding]:
+    response = factory.test(entry.name)
+    level = "ok" if response.success else _severity(response)
+    yield Finding(level, "live", entry.name, outcome(response))
     if response.success:
-        yield from _answered(entry, response)
-    else:
-        yield _failed(entry, response)
+        for warning in response.metadata["warnings"]:
+            yield Finding("note", "live", entry.name, str(warning))
 
 
-def _answered(entry: ChainEntry, response: LLMResponse) -> Iterator[Finding]:
-    usage = response.usage
-    tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
-    seconds = f"{response.metadata['latency_s']:.1f} s"
-    known = ", ".join(filter(None, [response.model, tokens, seconds]))
-    yield Finding("ok", "live", entry.name, f"answered ({known})")
-    for warning in response.metadata["warnings"]:
-        yield Finding("note", "live", entry.name, str(warning))
-
-
-def _failed(entry: ChainEntry, response: LLMResponse) -> Finding:
-    kind = response.metadata["error_kind"]
-    told = [each.error for each in response.attempts] or [response.error]
-    message = f"{kind}: {told[-1]}"
-    lives = kind == BadAnswerError.kind and "thinking used up" in message
-    return Finding("warning" if lives else "error", "live", entry.name, message)
+def _severity(response: LLMResponse) -> Level:
+    """Return how bad a failure is; a model that only thinks is there."""
+    thinks = "thinking used up" in outcome(response)
+    lives = response.metadata["error_kind"] == BadAnswerError.kind and thinks
+    return "warning" if lives else "error"

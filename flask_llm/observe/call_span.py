@@ -77,6 +77,7 @@ class CallSpan:
             event: What is asked.
             facts: Who is asked.
         """
+        self._end_attempt()  # one whose end was not told
         self._attempts += 1
         self._attempt = self._tracer.start_span(
             f"{facts.operation} {event.model or ''}".rstrip(),
@@ -118,7 +119,7 @@ class CallSpan:
                 at = self._started + int(each.started_s * _NS)
                 self._events.append((at, "flask_llm.skip", _skipped(each)))
         self._span.set_attributes(_of_call(record))
-        _judge(self._span, record.outcome, _story(record))
+        _judge(self._span, record.outcome, record.error)
         self._end(None)
 
     def forget(self, at: int) -> None:
@@ -236,10 +237,3 @@ def _judge(span: Span, outcome: str, reason: str | None) -> None:
     if outcome not in {SUCCESS, CLOSED}:
         span.set_attribute("error.type", outcome)
         span.set_status(StatusCode.ERROR, reason)
-
-
-def _story(record: CallRecord) -> str:
-    """Return why a call has failed, without words of a provider or of a prompt."""
-    last = {each.provider: each.error or each.outcome for each in record.attempts}
-    told = (f"{provider}: {why}" for provider, why in last.items())
-    return ", ".join(told) or "No provider was asked"

@@ -1,5 +1,6 @@
 """One call as those who watch keep it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,8 +16,8 @@ CLOSED = ClosedError.kind
 class CallRecord:
     """One call that is over: what logs, tables and charts are made of.
 
-    It holds neither the prompt nor the answer, and no words of a provider's but those
-    of `error`, out of which keys are taken.
+    It holds neither the prompt nor the answer, and nothing that a provider or a filter
+    has said: those may quote them.
 
     Attributes:
         call_id: Tells the call from all others.
@@ -25,9 +26,10 @@ class CallRecord:
         purpose: What the app wanted it for; may be empty.
         request_id: The number of the HTTP request in which it was made.
         provider: Chain entry that answered, or was asked last.
-        model: The model that answered; of a call that failed, that was asked last.
+        model: The model that answered; of a call that failed, that was asked last. None
+            if none was, or that is not known.
         outcome: "success", or the kind of the error.
-        error: Why there was no answer.
+        error: Why there was no answer, in the words of the log.
         fallback: Whether another provider than the first of the chain has answered.
         streamed: Whether it was a stream.
         latency_s: Seconds that it took.
@@ -72,19 +74,36 @@ class CallRecord:
             purpose=origin.purpose,
             request_id=origin.request_id,
             provider=response.provider_name,
-            model=attempts[-1].model if attempts else None,
+            model=_model(attempts, response.provider_name),
             outcome=SUCCESS if success else metadata["error_kind"],
-            error=response.error,
+            error=None if success else _story(attempts) or _refusal(event.reason),
             fallback=success and first != response.provider_name,
             streamed="first_token_s" in metadata,
             latency_s=latency,
             first_token_s=metadata.get("first_token_s"),
             input_tokens=sum(_tokens(each, "input_tokens") for each in attempts),
             output_tokens=sum(_tokens(each, "output_tokens") for each in attempts),
-            cost_usd=sum(each.cost_usd or 0.0 for each in attempts),
+            cost_usd=sum((each.cost_usd or 0.0 for each in attempts), 0.0),
             unpriced=any(each.cost_note for each in attempts),
             attempts=attempts,
         )
+
+
+def _model(attempts: Iterable[Attempt], provider: str) -> str | None:
+    """Return the model that a provider was asked for last."""
+    asked = [each for each in attempts if not each.skipped]
+    models = [each.model for each in asked if each.provider == provider]
+    return models[-1] if models else None
+
+
+def _story(attempts: Iterable[Attempt]) -> str:
+    """Return why each provider has not answered; empty if there were none."""
+    last = {each.provider: each.error or each.outcome for each in attempts}
+    return ", ".join(f"{provider}: {why}" for provider, why in last.items())
+
+
+def _refusal(reason: str | None) -> str:
+    return f"No provider was asked: {reason}" if reason else "No provider was asked"
 
 
 def _tokens(attempt: Attempt, name: str) -> int:

@@ -145,8 +145,9 @@ def quantile(
 ) -> float | None:
     """Return the seconds that a share of the counted times did not exceed.
 
-    Within a class times are taken to be evenly spread, so the result may be off by a
-    fifth; that above the last bound is given as that bound.
+    Within a class times are taken to be evenly spread, so the result is mostly off by
+    less than a fifth, and by two where all times are the same; what is above the last
+    bound is given as that bound.
 
     Args:
         sums: A row.

@@ -1,5 +1,6 @@
 """OpenTelemetry spans of an app's calls."""
 
+import logging
 from collections import deque
 from importlib.metadata import version
 from time import time_ns
@@ -21,6 +22,7 @@ from ..signals import (
     attempt_started,
     generation_finished,
     generation_started,
+    lossless,
     provider_switched,
     retry_scheduled,
 )
@@ -30,6 +32,8 @@ from .semconv import Facts
 
 if TYPE_CHECKING:
     from .call_span import CallSpan
+
+log = logging.getLogger("flask_llm")
 
 NAME = "llm.tracing"
 
@@ -63,6 +67,9 @@ def install(app: Flask, factory: LLMFactory) -> None:
 class Tracing:
     """Turns the signals of one app into spans.
 
+    Where a processor of spans is slow only `begin` may be left out, and then a call has
+    no span at all: half of them would be worse than none.
+
     Args:
         factory: The app's factory.
     """
@@ -92,28 +99,33 @@ class Tracing:
         call.watch(origin, lambda _: forgotten.append((key, time_ns())))
         self._calls[key] = call
 
+    @lossless
     def attempt(self, _: object, event: AttemptStarted) -> None:
         """Begin an attempt's span."""
         if call := self._call_of(event.request):
             call.begin(event, self._facts_of(event.provider))
 
+    @lossless
     def made(self, _: object, event: AttemptMade) -> None:
         """End an attempt's span."""
         if call := self._call_of(event.request):
             call.made(event.attempt)
 
+    @lossless
     def retry(self, _: object, event: RetryScheduled) -> None:
         """Note that a provider will be asked again."""
         if call := self._call_of(event.request):
             told = {"failures": event.failures, "wait_s": event.wait_s}
             call.note("flask_llm.retry", _why(event, **told))
 
+    @lossless
     def switch(self, _: object, event: ProviderSwitched) -> None:
         """Note that the chain moves on."""
         if call := self._call_of(event.request):
             told = {"next_provider": event.next_provider}
             call.note("flask_llm.switch", _why(event, **told))
 
+    @lossless
     def finish(self, _: object, event: GenerationFinished) -> None:
         """End a call's span."""
         if call := self._calls.pop(event.request.origin.call_id, None):
@@ -121,14 +133,20 @@ class Tracing:
             call.finish(CallRecord.of(event), finish_reason)
 
     def end_forgotten(self, _: object = None) -> None:
-        """End the spans of calls that nobody has ended and nobody can end any more."""
+        """End the spans of calls that nobody has ended and nobody can end any more.
+
+        Raises nothing: at the end of a request nobody else would catch it.
+        """
         while self._forgotten:
             try:
                 key, at = self._forgotten.popleft()
             except IndexError:  # another thread was quicker
                 return
             if call := self._calls.pop(key, None):
-                call.forget(at)
+                try:
+                    call.forget(at)
+                except Exception:
+                    log.exception("The spans of a forgotten call cannot be ended")
 
     def _call_of(self, request: Request) -> "CallSpan | None":
         return self._calls.get(request.origin.call_id)

@@ -54,6 +54,8 @@ class LLMProvider(ABC):
             cannot be chosen by configuration.
         default_timeout: Seconds for one attempt instead of `LLM_TIMEOUT`.
         max_concurrency: The most calls at once in a process; None for no limit.
+        address: Its own address, asked unless a `base_url` is configured. What its
+            tokens cost is looked up by it; without one that is not known.
         options: Parsers of its own settings by argument name of `__init__`; the
             setting `context` of a provider "local" is read from LLM_LOCAL_CONTEXT.
         other_keys: A second configuration key of some `options`, where a convention
@@ -69,6 +71,7 @@ class LLMProvider(ABC):
     max_concurrency: ClassVar[int | None] = None
     options: ClassVar[Mapping[str, Parser[Any]]] = {}
     other_keys: ClassVar[Mapping[str, str]] = {}
+    address: str = ""
     longest_attempt: float = 0.0
 
     @abstractmethod
@@ -209,6 +212,13 @@ class LLMProvider(ABC):
     def retirement(self) -> Retirement | None:
         """Return when its model ends, as far as is known here. Uses no network."""
         return None
+
+    def is_free(self) -> bool:
+        """Return whether nobody sends a bill for its tokens.
+
+        As it is, False; for a model that runs on a machine of the app's own.
+        """
+        return False
 
     def unavailable_reason(self) -> str:
         """Return what is missing while `is_available` says False."""

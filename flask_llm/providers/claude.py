@@ -7,16 +7,16 @@ from typing import Any
 
 from ..errors import InvalidRequestError, ProviderError
 from ..messages import Image
+from ..process import PerProcess
 from ..schemas import Schema
+from ..spans import has_span
 from ..types import LLMResponse, Request
 from .base import Retirement
 from .chat import ChatProvider
 from .claude_answers import follow, whole
 from .claude_errors import from_status_error
-from .dialects import closed
 from .dialogue import chat_messages
 from .http import client_options, cuttable, without_user
-from .retired import anthropic_ends
 from .thinking import HELD, SHORT, words_or_tokens
 
 _PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
@@ -56,6 +56,7 @@ class ClaudeProvider(ChatProvider):
     requirement = "anthropic"
     api_key_names = ("ANTHROPIC_API_KEY",)
     default_model = "claude-sonnet-5-5"
+    address = "https://api.anthropic.com"
     schema_parameter = "output_config"
     options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
 
@@ -70,9 +71,12 @@ class ClaudeProvider(ChatProvider):
     ) -> None:
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
         self.thinking = _parse_thinking(thinking)
+        self._spanless = PerProcess(self._without_spans)
 
     def retirement(self) -> Retirement | None:
         """Return when Anthropic ends the model."""
+        from .retired import anthropic_ends
+
         end = anthropic_ends().get(self.model)
         return None if end is None else Retirement(end)
 
@@ -85,7 +89,7 @@ class ClaudeProvider(ChatProvider):
 
     def _connect(self) -> Any:
         anthropic = self._import()
-        address = self.base_url or "https://api.anthropic.com"
+        address = self.base_url or self.address
         client = anthropic.Anthropic(
             api_key=self._api_key,
             http_client=cuttable(
@@ -96,9 +100,15 @@ class ClaudeProvider(ChatProvider):
             timeout=self.timeout,
             max_retries=0,
         )
-        # No argument keeps out the headers of ANTHROPIC_CUSTOM_HEADERS.
-        client._custom_headers = {}  # noqa: SLF001  # there is no other door
-        return client
+        return _without_headers(client)
+
+    def _connected(self) -> Any:
+        client = super()._connected()
+        return self._spanless.get() if has_span.get() else client
+
+    def _without_spans(self) -> Any:
+        """Return a client that makes no spans, on the connections of the usual one."""
+        return _without_headers(self._client.get().with_options(open_telemetry=False))
 
     def _refused(self) -> Collection[str]:
         return ("temperature",)
@@ -168,6 +178,12 @@ class ClaudeProvider(ChatProvider):
         return from_status_error(exc)
 
 
+def _without_headers(client: Any) -> Any:
+    """Return a client that sends no headers of ANTHROPIC_CUSTOM_HEADERS."""
+    client._custom_headers = {}  # noqa: SLF001  # no argument keeps them out
+    return client
+
+
 def _picture(image: Image) -> dict[str, Any]:
     """Return the content block of a picture."""
     source = {"type": "url", "url": image.url}
@@ -184,7 +200,11 @@ def _picture(image: Image) -> dict[str, Any]:
 
 def _format(schema: Schema | None) -> dict[str, Any] | None:
     """Return the format of an answer, or None if the API cannot be told of it."""
-    said = closed(schema.json) if schema else None
+    if schema is None:
+        return None
+    from .dialects import closed
+
+    said = closed(schema.json)
     return said and {"type": "json_schema", "schema": said}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import BadAnswerError, ContentBlockedError, TransientError
 from ..types import counted
 from ..wording import MALFORMED
-from .said import Said
+from .said import Said, billed
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {
@@ -69,11 +69,12 @@ class Answer:
         Raises:
             ProviderError: It is refused or incomplete.
         """
-        if self.stop_reason == "refusal":
-            raise ContentBlockedError(reason="refused to answer")
-        if self.stop_reason not in _FINISHED:
-            incomplete = f"incomplete answer (stop reason: {self.stop_reason})"
-            raise BadAnswerError(reason=incomplete)
+        with billed(self._usage()):
+            if self.stop_reason == "refusal":
+                raise ContentBlockedError(reason="refused to answer")
+            if self.stop_reason not in _FINISHED:
+                incomplete = f"incomplete answer (stop reason: {self.stop_reason})"
+                raise BadAnswerError(reason=incomplete)
         return Said(
             text=text,
             is_blank=self._is_blank,

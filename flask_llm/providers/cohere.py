@@ -52,6 +52,7 @@ class CohereProvider(ChatProvider):
     requirement = '"Flask-LLM[cohere]"'
     api_key_names = ("COHERE_API_KEY", "CO_API_KEY")
     default_model = "command-a-03-2025"
+    address = "https://api.cohere.com"
     options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
     schema_parameter = "response_format"
 
@@ -77,7 +78,7 @@ class CohereProvider(ChatProvider):
         import httpx
         from cohere import ClientV2
 
-        address = self.base_url or "https://api.cohere.com"
+        address = self.base_url or self.address
         return ClientV2(
             self._api_key,
             # Always given: else CO_API_URL would decide where the key goes.

@@ -10,7 +10,7 @@ from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..types import counted
 from ..wording import MALFORMED, NO_END
-from .said import Said
+from .said import Said, billed
 
 # Finish reasons that end an answer; the rest leave it incomplete.
 _FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
@@ -38,7 +38,8 @@ def answered(answer: Any) -> Said:
     if message is None or not isinstance(content, list):
         # Other JSON comes back as all None.
         raise TransientError(reason=MALFORMED)
-    finish = _finished(answer.finish_reason)
+    with billed(_usage(answer.usage)):
+        finish = _finished(answer.finish_reason)
     text = "".join(part for part in _parts(content, "text") if part)
     return Said(
         text=text,
@@ -120,11 +121,14 @@ class Events:
         """
         if self._end is None:
             raise BadAnswerError(reason=NO_END)
+        usage = _usage(getattr(self._end, "usage", None))
+        with billed(usage):
+            finish = _finished(self._end.finish_reason, self._end)
         return Said(
             text="",
             is_blank=self._is_blank,
-            finish_reason=_finished(self._end.finish_reason, self._end),
-            usage=_usage(getattr(self._end, "usage", None)),
+            finish_reason=finish,
+            usage=usage,
             has_thought=self._has_thought,
             request_id=self._id,
         )

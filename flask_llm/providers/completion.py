@@ -7,7 +7,7 @@ from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, TransientError
 from ..types import counted
 from ..wording import MALFORMED
-from .said import Said
+from .said import Said, billed
 
 # Finish reasons that end an answer: OpenAI's own, Together's "eos", the two others of
 # Hugging Face's TGI, and Mistral's word for a full context.
@@ -54,7 +54,8 @@ def completed(answer: Any) -> Said:
     """
     choice = _choice(answer)
     message = choice.message
-    finish = finished(choice.finish_reason, message.refusal)
+    with billed(usage_of(answer)):
+        finish = finished(choice.finish_reason, message.refusal)
     text = text_in(message)
     return Said(
         text=text,

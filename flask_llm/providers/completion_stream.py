@@ -14,7 +14,7 @@ from .completion import (
     text_in,
     usage_of,
 )
-from .said import Said
+from .said import Said, billed
 
 
 class Chunks:
@@ -60,10 +60,12 @@ class Chunks:
         """
         if self._finish is None and not self._refusal:
             raise BadAnswerError(reason=NO_END)
+        with billed(self._usage):
+            finish = finished(self._finish, self._refusal)
         return Said(
             text="",
             is_blank=self._is_blank,
-            finish_reason=finished(self._finish, self._refusal),
+            finish_reason=finish,
             usage=self._usage,
             has_thought=self._has_thought,
             request_id=self._stream.response.headers.get("x-request-id"),

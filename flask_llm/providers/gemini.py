@@ -14,10 +14,9 @@ from ..errors import ProviderError
 from ..packages import installed
 from ..parsers import one_of
 from ..types import Request
-from . import dialects, google
+from . import google
 from .genai import GenaiProvider
 from .google_chat import GoogleProvider, Said, contents
-from .google_session import tame
 from .parameters import tell_once
 from .sdk import SdkProvider
 
@@ -93,6 +92,8 @@ class GeminiProvider(GoogleProvider):
         tell_once(logging.WARNING, self.ended)
         from google.ai.generativelanguage import GenerativeServiceClient
 
+        from .google_session import tame
+
         # genai.configure() would be one key for the whole process.
         service = GenerativeServiceClient(
             transport="rest", client_options=self._options()
@@ -107,7 +108,9 @@ class GeminiProvider(GoogleProvider):
         return [f"{why} (set {self._switch})"]
 
     def _dialect(self, schema: dict[str, Any]) -> dict[str, Any] | None:
-        return dialects.openapi(schema)
+        from .dialects import openapi
+
+        return openapi(schema)
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
         asked = self._asked(request, optional)
@@ -158,6 +161,8 @@ class GeminiProvider(GoogleProvider):
     def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # has no list
         from google.ai.generativelanguage import ModelServiceClient
 
+        from .google_session import tame
+
         service = ModelServiceClient(transport="rest", client_options=self._options())
         tame(service.transport)
         found = service.list_models(retry=None, timeout=self.timeout)
@@ -173,7 +178,7 @@ class GeminiProvider(GoogleProvider):
             "api_key": self._api_key,
             # Always given: else GOOGLE_API_USE_MTLS_ENDPOINT would have a say in where
             # the key goes.
-            "api_endpoint": self.base_url or google.HOME,
+            "api_endpoint": self.base_url or self.address,
             # Else GOOGLE_CLOUD_UNIVERSE_DOMAIN would decide where the key goes.
             "universe_domain": "googleapis.com",
         }

@@ -90,7 +90,7 @@ class GenaiProvider(GoogleProvider):
     def _http_options(self) -> dict[str, Any]:
         from httpx2 import Client
 
-        address = self.base_url or self._home()
+        address = self.base_url or self.address
         # Without `retry_options` nothing is repeated.
         return {
             # Always given: else GOOGLE_GEMINI_BASE_URL and GOOGLE_VERTEX_BASE_URL
@@ -101,10 +101,6 @@ class GenaiProvider(GoogleProvider):
             # GOOGLE_GENAI_HTTP_CLIENT.
             "httpx_client": cuttable(Client(**client_options("httpx2", address))),
         }
-
-    def _home(self) -> str:
-        """Return Google's own address."""
-        return google.HOME
 
     def _account(self) -> dict[str, Any]:
         """Return the arguments of the client that say who asks, and which service."""

@@ -3,8 +3,7 @@
 import mimetypes
 from abc import abstractmethod
 from collections.abc import Collection, Generator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import BadAnswerError, InvalidRequestError
@@ -13,6 +12,7 @@ from ..types import LLMResponse, Request
 from . import google
 from .base import Retirement
 from .chat import ChatProvider
+from .said import billed
 from .thinking import used_up
 
 _MOST_STOPS = 5  # that the API takes; the chain heeds them all
@@ -24,8 +24,7 @@ _JSON = {"response_mime_type": "application/json"}
 _JSON_KEY = "response_mime_type.application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What an answer says, or a chunk of one.
 
     Attributes:
@@ -81,6 +80,7 @@ class GoogleProvider(ChatProvider):
 
     api_key_names: ClassVar[tuple[str, ...]] = google.API_KEY_NAMES
     default_model = google.DEFAULT_MODEL
+    address = google.HOME
     finished: ClassVar[Mapping[Any, str]]
     blocked: ClassVar[Collection[Any]]
 
@@ -133,7 +133,8 @@ class GoogleProvider(ChatProvider):
         said = self._said(answer)
         if not answer.candidates:
             raise BadAnswerError(reason="answer without a candidate")
-        google.check(said.finish, self.finished, self.blocked)
+        with billed(said.usage):
+            google.check(said.finish, self.finished, self.blocked)
         return self._response(said, said.text, spoke=bool(said.text.strip()))
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
@@ -141,7 +142,8 @@ class GoogleProvider(ChatProvider):
         for event in events:
             said = self._said(event)
             if said.finish:
-                google.check(said.finish, self.finished, self.blocked)
+                with billed(said.after(known).usage):
+                    google.check(said.finish, self.finished, self.blocked)
             if said.text:
                 spoke = spoke or bool(said.text.strip())
                 yield said.text
@@ -160,7 +162,8 @@ class GoogleProvider(ChatProvider):
         """
         finish = self.finished[said.finish]
         if not spoke and finish == "length":
-            raise used_up(thought=self._thought(said), remedy=self._remedy(said))
+            with billed(said.usage):
+                raise used_up(thought=self._thought(said), remedy=self._remedy(said))
         return LLMResponse(
             success=True,
             content=text,

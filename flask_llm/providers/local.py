@@ -99,6 +99,10 @@ class LocalProvider(ChatProvider):
             body = {"messages": hello, "max_tokens": 1, "stream": True}
             self._client.get().run(body, lambda _: True)
 
+    def is_free(self) -> bool:
+        """Return True: it runs in this process."""
+        return True
+
     def list_models(self) -> list[str]:
         """Return the one model that the file holds."""
         return self._list(None)

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import ModelNotFoundError, ProviderError, UnavailableError
 from ..packages import installed
@@ -16,7 +17,8 @@ from .loading import Loading
 from .ollama_chat import Reading, asked_for, split_at_line_feeds
 from .ollama_errors import absent, told_by
 
-_ADDRESS = "http://127.0.0.1:11434"
+# Models that the server hands on to ollama.com have such names: "glm-5:cloud".
+_HOSTED = (":cloud", "-cloud")
 
 
 class OllamaProvider(ChatProvider):
@@ -63,6 +65,7 @@ class OllamaProvider(ChatProvider):
     api_key_names = ("OLLAMA_API_KEY",)
     needs_key = False
     default_model = ""
+    address = "http://127.0.0.1:11434"
     schema_parameter = "format"
     options = {  # noqa: RUF012  # never changed
         "context": whole(256),
@@ -124,7 +127,7 @@ class OllamaProvider(ChatProvider):
             ) from None
 
     def _connect(self) -> Any:
-        address = self.base_url or _ADDRESS
+        address = self.base_url or self.address
         # A user in the address stands in place of a key.
         usual = {"auth": self._authorize} | client_options("httpx", address)
         hooks = own_times("httpx")
@@ -144,6 +147,15 @@ class OllamaProvider(ChatProvider):
         if self._api_key:
             request.headers["Authorization"] = f"Bearer {self._api_key}"
         return request
+
+    def is_free(self) -> bool:
+        """Return whether the model runs on a server of one's own.
+
+        Not one of Ollama's cloud; and not where another server wants a key.
+        """
+        host = urlsplit(self.base_url or "").hostname or ""
+        is_hosted = self.model.endswith(_HOSTED) or f".{host}".endswith(".ollama.com")
+        return not (is_hosted or (self.base_url and self._api_key))
 
     def patience(self) -> float:
         """Return how many seconds an answer may take now to begin.
@@ -230,7 +242,7 @@ class OllamaProvider(ChatProvider):
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the server's own words."""
-        address = self.base_url or _ADDRESS
+        address = self.base_url or self.address
         error = (
             absent(exc, address, self.setting("base_url"))
             or told_by(exc)

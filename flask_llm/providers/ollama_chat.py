@@ -8,6 +8,7 @@ from ..errors import BadAnswerError, InvalidRequestError
 from ..messages import Message
 from ..types import Request, counted
 from ..wording import NO_END
+from .said import billed
 from .thinking import used_up
 
 _FINISHED = {"stop": "stop", "length": "length"}
@@ -110,12 +111,15 @@ class Reading:
 
     def _told(self, last: Any) -> dict[str, Any]:
         finish = last.done_reason if last.done else None
-        if finish not in _FINISHED:
-            raise BadAnswerError(reason=f"incomplete answer (done reason: {finish})")
-        if finish == "length" and not self._has_text:
-            raise used_up(thought=self._has_thought, remedy=self._remedy)
+        usage = counted(last.prompt_eval_count, last.eval_count)
+        with billed(usage):
+            if finish not in _FINISHED:
+                incomplete = f"incomplete answer (done reason: {finish})"
+                raise BadAnswerError(reason=incomplete)
+            if finish == "length" and not self._has_text:
+                raise used_up(thought=self._has_thought, remedy=self._remedy)
         return {
             "model": last.model,
-            "usage": counted(last.prompt_eval_count, last.eval_count),
+            "usage": usage,
             "finish_reason": _FINISHED[finish],
         }

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Generator
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from .. import classify
@@ -70,9 +70,6 @@ class OpenAIProvider(ChatProvider):
     Raises:
         ValueError: The key holds what no HTTP header can carry, or `reasoning` is none
             of these.
-
-    Attributes:
-        address: OpenAI's own address.
     """
 
     name = "openai"
@@ -85,7 +82,7 @@ class OpenAIProvider(ChatProvider):
     renames = MappingProxyType({"max_tokens": "max_completion_tokens"})
     schema_parameter = "response_format"
     of_streams = MappingProxyType({"stream_options": {"include_usage": True}})
-    address: ClassVar[str] = "https://api.openai.com/v1"
+    address = "https://api.openai.com/v1"
 
     def __init__(
         self,

@@ -1,13 +1,29 @@
 """What a model has said, in one piece or in many, before it is an answer of ours."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
+from ..errors import ProviderError
 from ..types import LLMResponse
 from .thinking import used_up
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+@contextmanager
+def billed(usage: dict[str, int] | None) -> Iterator[None]:
+    """Let the error of an answer that is no good tell the tokens that it has cost.
+
+    Args:
+        usage: The tokens, as in `LLMResponse.metadata`.
+    """
+    try:
+        yield
+    except ProviderError as error:
+        error.usage = usage
+        raise
+
+
+class Said(NamedTuple):
     """What a model has said, and how that ended.
 
     Attributes:
@@ -40,7 +56,8 @@ class Said:
             BadAnswerError: It ends before its first word.
         """
         if self.is_blank and self.finish_reason == "length":
-            raise used_up(thought=self.has_thought, remedy=remedy)
+            with billed(self.usage):
+                raise used_up(thought=self.has_thought, remedy=remedy)
         return LLMResponse(
             success=True,
             content=self.text,

@@ -132,7 +132,9 @@ class VertexProvider(GenaiProvider):
     def _load(self) -> Bearer:
         return self._source.load(self.setting("credentials"), self.timeout)
 
-    def _home(self) -> str:
+    @property
+    def address(self) -> str:  # type: ignore[override]  # its location tells
+        """Google's address for its location."""
         if self.location == _EVERYWHERE:
             return "https://aiplatform.googleapis.com"
         if self.location in _CONTINENTS:

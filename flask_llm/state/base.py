@@ -40,6 +40,18 @@ class Store(ABC):
         """
         return self.update(key, change)
 
+    def settle(self, key: str, change: Change) -> Circuit:
+        """Change one circuit where all see it, even if that takes a second.
+
+        Returns:
+            What is stored now.
+
+        Raises:
+            OSError: A store that others share does not answer; the circuit is changed
+                here only.
+        """
+        return self.update(key, change)
+
     def check(self) -> None:
         """Write, read and remove something harmless; raises what goes wrong.
 

@@ -86,18 +86,16 @@ class Health:
         with self._lock:
             known, self._told, self.is_known = self._told, True, True
         if not known:
-            log.warning(
-                "LLM_STATE_URL: %s does not answer (%s); each process keeps its own "
-                "state until it does",
-                self._name,
-                self._told_of(error),
-            )
+            told = self.told_of(error)
+            log.warning("%s; each process keeps its own state until it does", told)
 
-    def _told_of(self, error: Exception) -> str:
+    def told_of(self, error: Exception) -> str:
         """Return what is wrong; more than a name where it is no mere outage."""
-        name = type(error).__name__
+        why = type(error).__name__
         text = " ".join(redact(text_of(error), self._secrets).split())[:_LONGEST]
-        return name if name in _OUTAGES or not text else f"{name}: {text}"
+        if text and why not in _OUTAGES:
+            why = f"{why}: {text}"
+        return f"LLM_STATE_URL: {self._name} does not answer ({why})"
 
     def tell_recovery(self) -> None:
         """Log the end of an outage that was logged."""

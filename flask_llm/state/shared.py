@@ -86,6 +86,16 @@ class SharedStore(Store):
             once.revoke()
         return link.memory.update(key, change)
 
+    def settle(self, key: str, change: Change) -> Circuit:
+        """Change one circuit in the remote store itself."""
+        link = self._links.get()
+        try:
+            circuit = self._remote.update(key, change)
+        except Exception as error:  # noqa: BLE001  # drivers raise what they like
+            link.memory.update(key, change)
+            raise OSError(link.health.told_of(error)) from None
+        return link.memory.update(key, lambda _: circuit)
+
     def check(self) -> None:
         """Check the remote store itself, however long that takes."""
         self._remote.check()

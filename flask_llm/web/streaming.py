@@ -1,6 +1,5 @@
 """A streamed answer as a response of server-sent events."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -9,6 +8,7 @@ from flask import Response, current_app, request, stream_with_context
 
 from ..errors import StreamInterrupted
 from ..factory import LLMFactory, Prompt
+from ..logs import log, within
 from ..stream import LLMStream, OnInterrupt, Restart
 from . import sse
 from .client import Client
@@ -33,8 +33,6 @@ _STATUS = {
 
 # Seconds between two looks at whether the client is still there.
 _LOOK_S = 0.25
-
-log = logging.getLogger("flask_llm")
 
 
 class AppFactory(LLMFactory):
@@ -138,9 +136,10 @@ def _told(
             yield from _texts(stream, heartbeat, is_gone)
         except StreamInterrupted as broken:
             yield sse.error(broken.error.kind, broken.attempts, partial=True)
-        except Exception:
+        except Exception:  # noqa: BLE001  # it is logged
             # The status is sent, and no error handler of Flask's would be asked.
-            log.exception("A streamed response failed")
+            with within(stream.origin):
+                log.exception("A streamed response failed")
             yield sse.error("unknown", partial=bool(stream.text))
 
 

@@ -223,6 +223,30 @@ def test_the_remote_store_decides(connected, remote):
 # The first moments
 
 
+def test_what_must_reach_all_does_before_it_returns(connected, remote):
+    """A command that ends with it cannot leave the writing to a thread."""
+    remote.update("claude", lambda _: OPEN)
+    connected.update("claude", lambda _: OPEN)
+    settle(connected)
+    remote.calls.clear()
+    assert connected.settle("claude", lambda _: CLOSED) == CLOSED
+
+    assert remote.calls == ["update claude"]
+    assert MemoryStore.read(remote, ["claude"]) == [CLOSED]
+    assert connected.read(["claude"]) == [CLOSED]
+
+
+def test_what_must_reach_all_and_does_not_is_an_error(connected, remote):
+    """It is done here; who asked for it is told, without a password."""
+    connected.update("claude", lambda _: OPEN)
+    settle(connected)
+    remote.fault = ConnectionError("refused")
+
+    with pytest.raises(OSError, match=r"^LLM_STATE_URL: redis does not answer \(Conn"):
+        connected.settle("claude", lambda _: CLOSED)
+    assert connected.read(["claude"]) == [CLOSED]
+
+
 def test_the_first_reader_sees_what_others_wrote(store, remote):
     """A new process begins with what is known."""
     remote.update("claude", lambda _: OPEN)

@@ -172,7 +172,7 @@ def test_nobody_is_asked(traces, make_app):
     make_app(FakeProvider()).llm.generate_content(" ")
 
     (call,) = traces.spans
-    told = ("ERROR", "invalid_request", "No provider was asked")
+    told = ("ERROR", "invalid_request", "No provider was asked: request rejected")
     assert outcome(call) == told
 
 

@@ -14,6 +14,7 @@ from wired import WIRES, loaded, settings
 
 from flask_llm import Restart, StreamInterrupted
 from flask_llm.errors import TransientError
+from flask_llm.filters import on_text
 from flask_llm.testing import Delay, FakeProvider
 
 EACH = pytest.mark.parametrize("name", WIRES)
@@ -208,11 +209,12 @@ def test_streams_side_by_side(traces, make_app):
 
 
 def test_stream_after_an_output_filter(traces, make_app):
-    """It is asked for in one piece, so its span is that of a plain call."""
+    """Its provider is asked for one piece, which is the first text of the call."""
     app = make_app(FakeProvider("an answer"))
-    app.llm.output_filter(str.upper)
-    "".join(app.llm.stream_content(PROMPT))
+    app.llm.output_filter(on_text(str.upper))
+    assert "".join(app.llm.stream_content(PROMPT)) == "AN ANSWER"
 
     call, attempt = traces.spans
     assert "gen_ai.request.stream" not in attempt.attributes
-    assert call.attributes["flask_llm.streamed"] is False
+    assert call.attributes["flask_llm.streamed"] is True
+    assert call.attributes["flask_llm.first_token_s"] > 0

@@ -67,13 +67,13 @@ def test_a_stream_and_a_failure_come_back_too(app_of, url, source):
     app = app_of(url, FakeProvider("one two", TransientError()), LLM_MAX_RETRIES=1)
     with app.llm.stream_content("hello") as stream:
         assert "".join(stream) == "one two"
-    failed = app.llm.generate_content("hello")
+    app.llm.generate_content("hello")
     assert app.extensions["llm.usage"].flush()
 
     last, first = source.recent(5)
     assert first.streamed
     assert first.first_token_s > 0
-    assert (last.outcome, last.error) == ("transient", failed.error)
+    assert (last.outcome, last.error) == ("transient", "fake: temporary failure")
 
 
 def test_the_app_has_the_source_of_its_pages(app_of, url):

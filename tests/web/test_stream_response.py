@@ -271,6 +271,9 @@ def test_whatever_happens_there_is_an_end(monkeypatch, caplog):
     assert [name for name, _ in events] == ["start", "delta", "error"]
     assert events[-1][1]["kind"] == "unknown"
     assert "ZeroDivisionError" in caplog.text
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert len(record.llm_call_id) == 24
+    assert record.llm_purpose == "stream"
 
 
 def test_metadata_of_any_kind_can_be_sent():
@@ -333,6 +336,7 @@ def test_a_client_that_leaves_during_silence_is_noticed(server, caplog):
     caplog.set_level(logging.INFO, "flask_llm")
     server.script(faults.stall_stream(1, ANSWER))
     with served(wired(server)) as address:
+        caplog.clear()  # of the start
         with open_stream(address) as client:
             read_until(client, b'{"text": "one"}')
         left = time.monotonic()
@@ -352,6 +356,7 @@ def test_a_client_that_leaves_before_the_first_text_is_noticed(server, caplog):
     server.script(faults.stall_stream(0, ANSWER))
     second = FakeProvider(name="second")
     with served(wired(server, second)) as address:
+        caplog.clear()  # of the start
         with open_stream(address):
             assert server.arrived(1)
         left = time.monotonic()

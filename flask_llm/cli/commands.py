@@ -1,45 +1,35 @@
-"""The command `flask llm`.
+"""The commands of `flask llm`, imported when one of them is run or listed."""
 
-It is found by its entry point, so that it is there even if the app cannot start.
-"""
-
-import json
 import sys
-from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from flask import Flask, current_app
-from flask.cli import AppGroup, NoAppException, ScriptInfo
+from flask.cli import NoAppException, ScriptInfo
 
-from .errors import ConfigurationError, StreamInterrupted
-from .factory import LLMFactory
-from .offers import Offer, offers
-from .stream import LLMStream
-from .types import LLMResponse
+from ..errors import ConfigurationError
+from ..factory import LLMFactory
+from ..observe.usage.command import usage
+from ..offers import offers
+from . import llm_commands
+from .printing import (
+    print_about,
+    print_findings,
+    print_json,
+    print_offer,
+    print_stream,
+)
 
 if TYPE_CHECKING:
-    from .doctor import Finding, Subject
+    from ..doctor import Subject
 
 _FIELDS = ("success", "content", "provider_name", "error", "metadata")
-_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 
-
-class _Commands(AppGroup):
-    """Commands that say what is wrong with the configuration without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ConfigurationError as error:
-            raise click.ClickException(str(error)) from None
-
-
-llm_commands = _Commands("llm", help="Ask language models; see how they are set up.")
+llm_commands.add_command(usage)
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -60,10 +50,10 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
     asked = (prompt, temperature, max_tokens)
     if as_json:
         response = _llm().generate_content(*asked)
-        _print_json({name: getattr(response, name) for name in _FIELDS})
+        print_json({name: getattr(response, name) for name in _FIELDS})
     else:
-        response = _print_stream(_llm().stream_content(*asked))
-        _print_about(response)
+        response = print_stream(_llm().stream_content(*asked))
+        print_about(response)
     if not response.success:
         raise click.exceptions.Exit(1)
 
@@ -74,7 +64,7 @@ def status(*, as_json: bool) -> None:
     """Show the chain of providers, and who could be asked. Asks nobody."""
     found = _llm().get_provider_status(detail=True)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     links = [found["primary"], *found["fallbacks"]]
     roles = ["primary", *["fallback"] * len(found["fallbacks"])]
@@ -82,6 +72,28 @@ def status(*, as_json: bool) -> None:
     for role, each in zip(roles, links, strict=True):
         state = each["reason"] or "available"
         click.echo(f"{role:<9} {each['name']:<{width}} {state}")
+
+
+@llm_commands.command()
+@click.argument("provider")
+def reset(provider: str) -> None:
+    """Close the circuit of PROVIDER, so that the next call asks it again.
+
+    Reaches the servers through LLM_STATE_URL. Exits with 1 if it cannot.
+    """
+    factory = _llm()
+    if not factory.config.is_shared:
+        raise click.ClickException(
+            "with LLM_STATE_URL=memory:// each process has circuits of its own, and no"
+            " command reaches them: use the dashboard, or restart the server"
+        )
+    try:
+        factory.reset(provider)
+    except LookupError as error:
+        raise click.BadParameter(str(error), param_hint="PROVIDER") from None
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{provider}: the next call asks it again")
 
 
 @llm_commands.command()
@@ -99,10 +111,10 @@ def models(provider: str | None, *, as_json: bool) -> None:
         faults = [each.removeprefix("primary_provider ") for each in error.faults]
         raise click.BadParameter("; ".join(faults), param_hint="PROVIDER") from None
     if as_json:
-        _print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
     else:
         for each in found:
-            _print_offer(each)
+            print_offer(each)
     if all(each.error for each in found):
         raise click.exceptions.Exit(1)
 
@@ -120,8 +132,8 @@ def doctor(
 
     Works even if the app cannot start. Exits with 1 if there is an error.
     """
-    from .doctor import CHECKS, examine
-    from .doctor import live as ask_each
+    from ..doctor import CHECKS, examine
+    from ..doctor import live as ask_each
 
     app, subject = _subject(ctx.ensure_object(ScriptInfo))
     with app.app_context() if app else nullcontext():
@@ -130,9 +142,9 @@ def doctor(
     bad = {"error", "warning"} if strict else {"error"}
     ok = not any(finding.level in bad for finding in findings)
     if as_json:
-        _print_json({"ok": ok, "findings": [asdict(each) for each in findings]})
+        print_json({"ok": ok, "findings": [asdict(each) for each in findings]})
     else:
-        _print_findings(findings)
+        print_findings(findings)
     ctx.exit(0 if ok else 1)
 
 
@@ -145,7 +157,7 @@ def _llm() -> LLMFactory:
 
 def _subject(info: ScriptInfo) -> "tuple[Flask | None, Subject]":
     """Load the app and return it as the doctor sees it, even if it cannot start."""
-    from .doctor import Subject
+    from ..doctor import Subject
 
     info.set_debug_flag = False  # the app's own setting is what a server would run with
     today = datetime.now(UTC).date()
@@ -177,55 +189,3 @@ def _agreed(subject: "Subject", *, yes: bool) -> bool:
         raise click.UsageError("--live asks before it costs money: add --yes for that.")
     question = f"Ask {names} once each? This costs a fraction of a cent."
     return click.confirm(question, err=True)
-
-
-def _print_stream(stream: LLMStream) -> LLMResponse:
-    """Print an answer as it comes; return its response."""
-    with stream, suppress(StreamInterrupted):  # the response says so
-        for text in stream:
-            click.echo(text, nl=False)
-    if stream.text:
-        click.echo()
-    assert stream.response is not None  # it is over
-    return stream.response
-
-
-def _print_about(response: LLMResponse) -> None:
-    """Print who answered, or what went wrong, to standard error."""
-    if not response.success:
-        click.echo(response.error, err=True)
-        return
-    usage = response.usage
-    tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
-    seconds = f"{response.metadata['latency_s']:.2f} s"
-    known = filter(None, (response.provider_name, response.model, tokens, seconds))
-    click.echo(f"({', '.join(map(str, known))})", err=True)
-
-
-def _print_offer(offer: Offer) -> None:
-    """Print a provider's models; why there are none goes to standard error."""
-    if offer.error:
-        click.echo(f"{offer.provider}: {offer.error}", err=True)
-        return
-    click.echo(f"{offer.provider} (* configured: {', '.join(offer.configured) or '-'})")
-    for model in offer.models:
-        click.echo(f"{'*' if offer.is_configured(model) else ' ':>3} {model}")
-    for model in offer.not_offered:
-        click.echo(f"{model} is configured, but not offered", err=True)
-
-
-def _print_findings(findings: "Iterable[Finding]") -> None:
-    from .doctor.report import report
-
-    for level, sign, text in report(findings, sys.stdout.encoding or "ascii"):
-        click.echo(click.style(sign, fg=_COLORS.get(level or "")) + text)
-
-
-def _print_json(data: Any) -> None:
-    """Print readable JSON; escaped where standard output has not all characters."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        text = json.dumps(data, indent=2, default=str)
-    click.echo(text)
