@@ -1,4 +1,4 @@
-"""Fill a usage log with calls as an app makes them, and time each question to it.
+"""Fill a usage log with calls as an app makes them; time questions to it and pages.
 
 python -m benchmarks.usage_log URL [--calls 1000000] [--hours 168] [--only-ask]
 """
@@ -9,7 +9,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
 
+from flask import Flask
+
+from flask_llm import FlaskLLM
 from flask_llm.observe.record import CallRecord
 from flask_llm.observe.source import RANGES, Span
 from flask_llm.observe.tally import ATTEMPTS, CALLS
@@ -21,6 +26,7 @@ from flask_llm.observe.usage.retention import pieces
 from flask_llm.observe.usage.rows import change_row
 from flask_llm.observe.usage.source import UsageSource
 from flask_llm.signals import CircuitChanged
+from flask_llm.testing import FakeProvider
 from flask_llm.types import Attempt
 
 _CHAIN = (
@@ -31,6 +37,7 @@ _CHAIN = (
 _PURPOSES = ("classify_email", "draft_reply", "summary", "inbox.show", "search", "tags")
 _KINDS = ("quota", "transient", "transient", "auth", "bad_answer")
 _BATCH = 5000
+_OPENINGS = 50
 
 
 def calls(number: int, hours: float, until: float) -> Iterator[CallRecord]:
@@ -127,6 +134,66 @@ def questions(source: UsageSource) -> Iterator[tuple[str, Callable[[], object]]]
     yield "changes of 7 days", lambda: source.changes(now - 604_800)
 
 
+def time_questions(source: UsageSource) -> None:
+    """Print how long each question takes, and what all of them need of memory."""
+    source.about()
+    before = _peak_mb()
+    for name, ask in questions(source):
+        _print_times(name, [_seconds(ask) for _ in range(3)])
+    sys.stdout.write(f"questions: {_peak_mb() - before:.1f} MB more at the peak\n")
+
+
+def time_pages(url: str) -> None:
+    """Print how long the rendered dashboard takes, and what is kept of many of them."""
+    app = Flask("dashboard")
+    app.config |= {
+        "LLM_PRIMARY_PROVIDER": FakeProvider("yes", name=_CHAIN[0][0]),
+        "LLM_FALLBACK_PROVIDERS": [
+            FakeProvider("yes", name=each[0]) for each in _CHAIN[1:]
+        ],
+        "LLM_USAGE_URL": url,
+    }
+    FlaskLLM(app, authorize=lambda: True)
+    for name in RANGES:
+        _print_times(f"page {name}", [_open(app, name) for _ in range(5)])
+    before, times = _resident_mb(), [_open(app, "7d") for _ in range(_OPENINGS)]
+    _print_times(f"page 7d, {_OPENINGS} times", times)
+    after = _resident_mb()
+    sys.stdout.write(f"memory: {before:.1f} MB before these, {after:.1f} MB after\n")
+
+
+def _open(app: Flask, range_name: str) -> float:
+    """Open the page; return the seconds that it took."""
+    client = app.test_client()
+    path = f"/llm/dashboard?range={range_name}"
+    begun = time.perf_counter()
+    answer = client.get(path, headers={"Accept": "text/html"})
+    took = time.perf_counter() - begun
+    assert answer.status_code == HTTPStatus.OK, answer.text
+    assert "cannot be read" not in answer.text
+    return took
+
+
+def _print_times(name: str, times: list[float]) -> None:
+    best, worst = min(times) * 1000, max(times) * 1000
+    sys.stdout.write(f"{name:<55} {best:8.1f} ms, at worst {worst:8.1f} ms\n")
+
+
+def _seconds(ask: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    ask()
+    return time.perf_counter() - begun
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -138,18 +205,8 @@ def main() -> None:
     place = place_of(options.url, ".")
     if not options.only_ask:
         fill(Link(place, writes=True, patience_s=600), options.calls, options.hours)
-    source = UsageSource(place, lambda: 0, patience_s=60)
-    source.about()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, ask in questions(source):
-        times = []
-        for _ in range(3):
-            begun = time.perf_counter()
-            ask()
-            times.append(time.perf_counter() - begun)
-        sys.stdout.write(f"{name:<55} {min(times) * 1000:8.1f} ms\n")
-    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    sys.stdout.write(f"memory: {more / 1024:.1f} MB more\n")
+    time_questions(UsageSource(place, patience_s=60))
+    time_pages(options.url)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from .pieces import encodable
 from .redact import hidden_in, redact
 
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")
+_SECRET_NAME = re.compile(
+    r"KEY|TOKEN|SECRET|PASS(WORD|WD|PHRASE)?S?(_|$)|PWD|CREDENTIAL|AUTH|HEADER|COOKIE"
+    r"|SIGNATURE"
+)
+_NUMBER_NAME = re.compile(r"(TOKENS|TIMEOUT)$")
+# A text that may be an address with a password in it; "name:model@date" is none.
+_ADDRESS = re.compile(r"//|:.*[:/].*@", re.DOTALL)
 _FLAGS = {True: "on", False: "off"}
 
 DEFAULT = "default"
@@ -31,7 +38,12 @@ class Setting:
 
     @property
     def is_secret(self) -> bool:
-        """Whether it may only be told whether it is set."""
+        """Whether it may only be told whether it is set.
+
+        Of a plug-in's settings only the names tell; a number of tokens is no secret.
+        """
+        if _NUMBER_NAME.search(self.key) and isinstance(self.value, float | int | None):
+            return False
         return bool(_SECRET_NAME.search(self.key))
 
     def shown(self, secrets: Collection[str]) -> dict[str, Any]:
@@ -42,7 +54,7 @@ class Setting:
         """
         return {
             "key": self.key,
-            "value": redact(self._value(), secrets),
+            "value": redact(encodable(self._value()), secrets),
             "source": self.source,
             "secret": self.is_secret,
         }
@@ -56,12 +68,17 @@ class Setting:
 
 
 def shown_address(url: str) -> str:
-    """Return an address without its user, password, query and whatever looks secret."""
+    """Return an address without its user, password, query and whatever looks secret.
+
+    Of one that cannot be read, or that others may read otherwise, only that it is set.
+    """
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return "set"
+    if url.count("@") > parts.netloc.count("@"):
+        return "set"  # a password with a slash ends what is taken for the host
     user = "…@" if "@" in parts.netloc else ""
     query = "?…" if parts.query or parts.fragment else ""
     path = redact(parts.path, hidden_in(url))
@@ -75,7 +92,7 @@ def _text(value: Any) -> str:
     if isinstance(value, int | float):
         return format(value, ".12g")
     if isinstance(value, str):
-        return shown_address(value) if "://" in value else value
+        return shown_address(value) if _ADDRESS.search(value) else value
     if isinstance(value, Mapping | list | tuple):
         return ", ".join(map(_text, value)) or "none"
     # A provider object in the chain.

@@ -49,7 +49,7 @@ class ChainEntry:
         max_concurrency: int | None = None,
         model: object = None,
     ) -> None:
-        self.name = name
+        self.name = encodable(name)
         self.settings = settings
         self.max_concurrency = max_concurrency
         self.model = model or object()
@@ -74,7 +74,7 @@ class ChainEntry:
         entry.circuit_key = fingerprint(entry.name, type(provider), *entry.secrets)
         model = getattr(provider, "model", None)
         if isinstance(model, str):
-            entry.model_name = type(provider).shown_model(model) or None
+            entry.model_name = encodable(type(provider).shown_model(model)) or None
         return entry
 
     @classmethod
@@ -90,7 +90,8 @@ class ChainEntry:
             settings.max_concurrency,
             (provider_class, model, settings.base_url) if model else None,
         )
-        entry.model_name = provider_class.shown_model(model) if model else None
+        if model:
+            entry.model_name = encodable(provider_class.shown_model(model))
         return entry
 
     @property
@@ -136,7 +137,10 @@ class ChainEntry:
                 return None
             reason = text_of(self.provider.unavailable_reason())
             no_key = self._lacks_key() and reason in _NO_KEY
-        except Exception as exc:  # noqa: BLE001  # a stranger's __init__ may raise anything
+        except BaseException as exc:  # a stranger's __init__ may raise anything
+            # Nothing is waited for here: a SystemExit is the provider's own.
+            if _is_for_the_caller(exc) and not isinstance(exc, SystemExit):
+                raise
             reason = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
             # An __init__ of other arguments would not work with a key either.
             no_key = self._lacks_key() and not isinstance(exc, TypeError)

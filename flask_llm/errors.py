@@ -186,7 +186,7 @@ class TransientError(ProviderError):
     kind = "transient"
     retryable = True
     trips = True
-    remedy = "nothing to do: it is tried again by itself"
+    remedy = "just wait, it is tried again by itself"
     reason = "temporary failure"
 
 

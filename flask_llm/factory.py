@@ -137,7 +137,7 @@ class LLMFactory:
         system: str = "",
         stop: str | Sequence[str] = (),
         schema: type | Mapping[str, Any] | None = None,
-        purpose: str = "",
+        purpose: str | None = None,
     ) -> LLMResponse:
         """Answer a prompt; whatever a provider does, this returns a response.
 
@@ -165,8 +165,8 @@ class LLMFactory:
                 It is checked here; a model whose answer does not match is told why,
                 once, before the next provider is asked. `LLMResponse.parsed` has it.
             purpose: What the answer is wanted for, such as "classify_email": a name
-                of a few that the app has, for logs, costs and metrics. Default: in a
-                request the name of its endpoint.
+                of a few that the app has, for logs, costs and metrics. Default, and of
+                None or "": in a request the name of its endpoint.
 
         Returns:
             The answer with ``success=True``, or ``success=False`` and the `error`.
@@ -203,7 +203,7 @@ class LLMFactory:
         stop: str | Sequence[str] = (),
         on_interrupt: OnInterrupt = "raise",
         is_gone: Callable[[], bool] | None = None,
-        purpose: str = "",
+        purpose: str | None = None,
     ) -> LLMStream:
         """Answer a prompt piece by piece; returns when the first text is there.
 
@@ -362,9 +362,10 @@ class LLMFactory:
         known = ", ".join(each.name for each in self.entries)
         raise LookupError(f"no provider {name!r} is in the chain (it has: {known})")
 
-    def _origin(self, purpose: str) -> Origin:
+    def _origin(self, purpose: str | None) -> Origin:
         """Return where a call comes from that begins now."""
-        require("purpose", purpose, str)
+        if purpose is not None:
+            require("purpose", purpose, str)
         endpoint, request_id = self._surroundings()
         return Origin.new(purpose or endpoint, request_id, self._clock.time())
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .entry import ChainEntry
 from .errors import ClosedError, CoolingDownError, DeadlineError, ProviderError
+from .pieces import encodable
 from .prices import Prices
 from .types import Attempt, LLMResponse, Usage
 
@@ -145,7 +146,7 @@ def _success(response: LLMResponse) -> dict[str, Any]:
     return {
         "outcome": "success",
         "usage": response.usage_told,
-        "model": model if isinstance(model, str) else None,
+        "model": encodable(model) if isinstance(model, str) else None,
     }
 
 

@@ -17,6 +17,7 @@ Parser = Callable[[Any], T]
 
 _DAY = 86_400
 _LONGEST_SHOWN = 16
+_PLAIN = {str, int, float, bool, type(None)}
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 _DURATION = r"(\d+(?:\.\d+)?)(ms|s|m|h)"
@@ -233,8 +234,21 @@ def api_key(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value for an error's text, cut in case a key was put there."""
+    """Return a value for an error's text, cut in case a key was put there.
+
+    Of an object only its type: what it says of itself may tell a key.
+    """
+    if not _is_plain(value):
+        return type(value).__name__
     written = repr(value)
     if len(written) <= _LONGEST_SHOWN:
         return written
     return f"{written[:_LONGEST_SHOWN]}…"
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is plain data, or a container of some."""
+    if type(value) is dict:
+        return _is_plain([*value, *value.values()])
+    held = value if type(value) in {list, tuple, set} else (value,)
+    return {type(each) for each in held} <= _PLAIN

@@ -11,6 +11,7 @@ from .errors import (
     UnreachableError,
     text_of,
 )
+from .pieces import encodable
 from .redact import redact
 
 # A provider's own words, cut: some put a whole web page into an error.
@@ -79,6 +80,6 @@ def _seconds(value: object) -> float | None:
 
 
 def _line(text: object, secrets: tuple[str, ...]) -> str:
-    """Return a text on one line, without keys and of bearable length."""
-    line = " ".join(redact(text_of(text), secrets).split())
+    """Return a text that can be encoded, on one line, without keys and not too long."""
+    line = " ".join(redact(encodable(text_of(text)), secrets).split())
     return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"

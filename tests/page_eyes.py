@@ -1,10 +1,6 @@
 """Looks at the dashboard through a browser."""
 
-from itertools import count
-
-import page_reports
 from page_app import app_showing
-from page_numbers import recent, step
 from serving import served
 
 PAGE = "/llm/dashboard"
@@ -39,7 +35,7 @@ PAINTED = f"""(part) => {{
   return found.filter((pixel) => pixel[3] > 0).length / found.length;
 }}"""
 # Above the bars: within the open circuit, and before it.
-OPEN = [0.8, 0.06, 0.13, 0.1]
+OPEN = [0.83, 0.06, 0.1, 0.1]
 BEFORE = [0.14, 0.06, 0.15, 0.1]
 
 WIDER = """(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(
@@ -56,16 +52,3 @@ def visit(chromium, made, play, path=PAGE, refresh_s=3.0):
     app = app_showing(made, refresh_s)
     with served(app) as address:
         return chromium.visit(address, play, path)
-
-
-def growing():
-    """Return a maker of reports that have one more call each time."""
-    numbers = count(100)
-
-    def made():
-        report, number = page_reports.fallback(), next(numbers)
-        report["recent"].insert(0, recent(number, step("claude")))
-        report["charts"]["calls"]["claude"][0] = number
-        return report
-
-    return made

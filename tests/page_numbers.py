@@ -1,222 +1,187 @@
-"""What the reports of `page_reports` are made of: numbers like those of calls."""
+"""An hour of made-up calls, in the memory that the real report is made of."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from random import Random
+from types import SimpleNamespace
 from typing import Any
+
+from made_calls import attempt, finished
+
+from flask_llm.observe.memory import Memory
+from flask_llm.observe.record import CallRecord
+from flask_llm.observe.source import About
+from flask_llm.signals import CircuitChanged
+from flask_llm.types import Attempt
+from flask_llm.web.report import report
 
 NOW = 1_795_420_000.0
 """When the reports are made; a round time in November 2026."""
 
-_SPANS = {
-    "15m": (900, 15),
-    "1h": (3600, 60),
-    "24h": (86_400, 900),
-    "7d": (604_800, 7200),
-}
-_MODELS = {
+BACK = NOW + 18
+"""When the primary's rest ends, and it is tried again."""
+
+MODELS = {
     "gemini": "gemini-3-flash",
     "claude": "claude-haiku-5-5",
     "local": "SmolLM2-135M-Instruct",
 }
+_PRICES = {"gemini": (0.3e-6, 2.5e-6), "claude": (1e-6, 5e-6)}
+_PACE_S = {"gemini": 0.72, "claude": 1.05, "local": 2.4}
 
-Report = dict[str, Any]
+# How often, the tokens of a prompt and of an answer, and whether it is streamed.
+_PURPOSES = {
+    "classify_email": (68, 400, 17, False),
+    "draft_reply": (29, 840, 180, True),
+    "summarize_thread": (3, 2600, 240, False),
+}
 
-ROWS = [
-    ("classify_email", "gemini", 1204, 0.9992, 1.21, 488_120, 21_904, 0.41, 0),
-    ("classify_email", "claude", 302, 1.0, 1.84, 121_440, 5_210, 0.15, 0),
-    ("draft_reply", "gemini", 481, 0.9958, 2.93, 402_311, 88_012, 0.62, 0),
-    ("draft_reply", "claude", 190, 0.9947, 3.12, 160_220, 30_440, 0.61, 0),
-    ("summarize_thread", "gemini", 40, 1.0, 4.4, 31_020, 2_100, 0.05, 0),
-    ("summarize_thread", "claude", 22, 1.0, 4.9, 20_110, 1_240, 0.06, 0),
-    ("", "local", 4, 1.0, 0.9, 1_200, 354, 0.0, 4),
-]
-
-
-def entry(name: str, **known: Any) -> dict[str, Any]:
-    """Return a provider of the chain; by default one that works and was not asked."""
-    usual = {
-        "name": name,
-        "model": _MODELS.get(name, f"{name}-1"),
-        "role": "fallback",
-        "current": False,
-        "state": "closed",
-        "reason": None,
-        "advice": None,
-        "until": None,
-        "attempts": 0,
-        "error_rate": None,
-        "p50_s": None,
-        "p95_s": None,
-        "last_error": None,
-    }
-    return usual | known
+_RETRY_S = 60.0
+_RESTS = ((BACK - 2280, BACK - 2040), (BACK - 720, BACK))
 
 
-def headline(level: str, text: str, until: float | None = None) -> dict[str, Any]:
-    return {"level": level, "text": text, "until": until}
+class Told(Memory):
+    """A memory that may say something else of itself, such as to be a usage log."""
+
+    said: About | None = None
+
+    def about(self) -> About:
+        return self.said or super().about()
 
 
-def quiet(name: str) -> Report:
-    """Return the report of a time without any call."""
-    length, width = _SPANS[name]
-    since = (NOW - length) // width * width
-    at = [since + width * number for number in range(int((NOW - since) // width) + 1)]
-    text = "This process's calls of the last hour."
-    numbers = (
-        "answered",
-        "by_fallback",
-        "p95_s",
-        "first_token_p50_s",
-        "first_token_p95_s",
-    )
-    zeros = ("calls", "cost_usd", "unpriced", "input_tokens", "output_tokens")
-    return {
-        "generated_at": NOW,
-        "range": {"name": name, "since": since, "until": NOW, "width_s": width},
-        "source": {
-            "kind": "memory",
-            "text": text,
-            "since": None,
-            "error": None,
-            "lost": 0,
-        },
-        "headline": headline("idle", "No calls yet"),
-        "chain": [],
-        "tiles": dict.fromkeys(numbers) | dict.fromkeys(zeros, 0),
-        "charts": {
-            "at": at,
-            "calls": {},
-            "latency": {"p50": [None] * len(at), "p95": [None] * len(at)},
-        }
-        | {"cost": {}, "errors": {}},
-        "openings": [],
-        "breakdown": [],
-        "recent": [],
-    }
+class Hour:
+    """The calls of an hour, told to a memory in their order.
+
+    Args:
+        rests: Whether gemini's quota is used up now and then.
+    """
+
+    def __init__(self, *, rests: bool) -> None:
+        self.memory = Told(SimpleNamespace(time=lambda: NOW))
+        self._random = Random(7)
+        self._rests = _RESTS if rests else ()
+        self._until = 0.0
+        for number, at in enumerate(self._moments()):
+            self.add(at, *self.tries(number, at))
+
+    def add(self, at: float, *tries: Attempt, purpose: str = "classify_email") -> None:
+        """Tell of a call that was over at a moment."""
+        known = {}
+        tries = tuple(in_turn(tries))
+        last = tries[-1]
+        if last.outcome == "success":
+            purpose = self._one_of(_PURPOSES)
+            if _PURPOSES[purpose][-1]:
+                known["first_token_s"] = last.started_s + 0.4 * last.latency_s
+            tries = (*tries[:-1], self._paid(last, purpose))
+        latency = last.started_s + last.latency_s + 0.002
+        self.memory.finished(
+            finished(at, *tries, purpose=purpose, latency=latency, **known)
+        )
+
+    def report(self, status: dict[str, Any], name: str = "1h") -> dict[str, Any]:
+        """Return the report of all calls until now.
+
+        Args:
+            status: How the chain stands.
+            name: The range.
+        """
+        return report(self.memory, status, name, NOW, is_shared=True)
+
+    def opening(self) -> CallRecord:
+        """Return the call with which the latest rest began."""
+        calls = self.memory.recent(500)
+        return next(each for each in calls if each.attempts[0].status == 503)
+
+    def tries(self, number: int, at: float) -> list[Attempt]:
+        """Return how a call went, by its number and by when it was."""
+        if at < self._until:
+            return [skipped("gemini"), *self._by_fallback(number)]
+        if rest := [each for each in self._rests if each[0] <= at < each[1]]:
+            return [*self._rest(at, *rest[0]), self.answer("claude")]
+        if self._until:
+            self._until = 0.0
+            self.memory.changed(CircuitChanged("gemini", at))
+        if number % 331 == 7:
+            return [failed("gemini", "content_blocked", "content blocked")]
+        again = [failed("gemini", "transient", "temporary failure", 503)]
+        return [*(again if number % 97 == 40 else ()), self.answer("gemini")]
+
+    def answer(self, provider: str) -> Attempt:
+        """Return an answer as quick as the provider's are."""
+        latency = _PACE_S[provider] * self._random.lognormvariate(0, 0.45)
+        return attempt(provider, model=MODELS[provider], latency_s=round(latency, 3))
+
+    def _by_fallback(self, number: int) -> list[Attempt]:
+        if number % 141 == 5:
+            return [failed("claude", "content_blocked", "content blocked")]
+        if number % 163 == 9:
+            slow = failed("claude", "transient", "timeout", latency=10.0)
+            return [slow, self.answer("local")]
+        return [self.answer("claude")]
+
+    def _rest(self, at: float, begin: float, end: float) -> Iterator[Attempt]:
+        """Yield the failures with which a rest begins, or goes on."""
+        if self._until < begin:
+            yield failed("gemini", "transient", "temporary failure", 503, latency=0.41)
+        self._until = end - (end - at - 0.001) // _RETRY_S * _RETRY_S
+        opened = CircuitChanged(
+            "gemini", at, self._until, "quota", "quota exceeded", 429
+        )
+        self.memory.changed(opened)
+        told = {"retry_after_s": float(round(self._until - at)), "latency": 0.22}
+        yield failed("gemini", "quota", "quota exceeded", 429, **told)
+
+    def _moments(self) -> Iterator[float]:
+        """Yield when calls were over, in waves as a day has them."""
+        for minute in range(60):
+            number = round(34 + 14 * math.sin(minute / 6) + 6 * math.sin(minute * 2.3))
+            for place in range(number):
+                part = (place + self._random.random()) / number
+                yield NOW - 3602 + 60 * (minute + part)
+
+    def _one_of(self, choices: dict[str, tuple[Any, ...]]) -> str:
+        weights = [each[0] for each in choices.values()]
+        return self._random.choices(list(choices), weights)[0]
+
+    def _paid(self, answer: Attempt, purpose: str) -> Attempt:
+        """Return an answer with its tokens, and what they cost."""
+        _, taken, given, _ = _PURPOSES[purpose]
+        spread = self._random.uniform(0.7, 1.4)
+        tokens = round(taken * spread), round(given * spread)
+        if prices := _PRICES.get(answer.provider):
+            cost = sum(map(math.prod, zip(tokens, prices, strict=True)))
+            paid = {"cost_usd": cost}
+        else:
+            paid = {"cost_note": f"no price is known for {answer.model}"}
+        usage = attempt(answer.provider, tokens=tokens).usage
+        return replace(answer, usage=usage, **paid)
 
 
-def busy(name: str, *, rests: bool) -> Report:
-    made = quiet(name)
-    made["source"] |= {
-        "kind": "usage",
-        "text": "The usage log, with the calls of all workers.",
-    }
-    made["source"]["since"] = NOW - 12 * 86_400
-    made["charts"] |= _charts(made["charts"]["at"], rests=rests)
-    made["tiles"] = {
-        "calls": 2221,
-        "answered": 0.9977,
-        "by_fallback": 0.232 if rests else 0.0032,
-    }
-    made["tiles"] |= {
-        "cost_usd": 1.84,
-        "unpriced": 4,
-        "input_tokens": 1_204_311,
-        "output_tokens": 148_020,
-    }
-    made["tiles"] |= {
-        "p95_s": 2.62,
-        "first_token_p50_s": 0.41,
-        "first_token_p95_s": 1.18,
-    }
-    length = NOW - made["range"]["since"]
-    made["openings"] = [
-        {
-            "provider": "gemini",
-            "since": NOW - length * begin,
-            "until": NOW - length * end,
-            "kind": "quota",
-        }
-        for begin, end in ((0.62, 0.55), (0.22, 0.0))
-    ]
-    made["breakdown"] = [_row(*each) for each in ROWS]
-    made["recent"] = [
-        recent(number, *_path(number, rests=rests)) for number in range(18)
-    ]
-    return made
+def failed(
+    provider: str,
+    kind: str,
+    error: str,
+    status: int | None = None,
+    latency: float = 0.35,
+    **known: Any,
+) -> Attempt:
+    """Return a try that failed."""
+    told = {"error": error, "status": status, "latency_s": latency}
+    return attempt(provider, kind, model=MODELS[provider], **told, **known)
 
 
-def recent(number: int, *path: dict[str, Any], **known: Any) -> dict[str, Any]:
-    """Return a row of the recent calls."""
-    usual = {
-        "call_id": f"{number:024x}",
-        "at": NOW - 7 * number - 2,
-        "purpose": ("classify_email", "draft_reply", "summarize_thread")[number % 3],
-        "outcome": path[-1]["outcome"],
-        "provider": path[-1]["provider"],
-        "model": _MODELS.get(path[-1]["provider"]),
-        "path": list(path),
-        "latency_s": 0.6 + (number * 7 % 23) / 9,
-        "input_tokens": 380 + number * 37 % 900,
-        "output_tokens": 40 + number * 13 % 200,
-        "cost_usd": 0.0004 + number % 5 / 4000,
-        "streamed": number % 3 == 1,
-    }
-    return usual | known
+def skipped(provider: str, kind: str = "cooldown", error: str = "cooling down") -> Any:
+    """Return a provider that was not asked."""
+    return attempt(provider, kind, model=MODELS[provider], error=error, skipped=True)
 
 
-def step(
-    provider: str, outcome: str = "success", status: int | None = None
-) -> dict[str, Any]:
-    skipped = outcome in {"cooldown", "unavailable"}
-    return {
-        "provider": provider,
-        "outcome": outcome,
-        "status": status,
-        "skipped": skipped,
-    }
-
-
-def _path(number: int, *, rests: bool) -> list[dict[str, Any]]:
-    if not rests:
-        return [step("gemini")]
-    if number == 9:
-        return [step("gemini", "transient", 503)] * 2 + [
-            step("claude", "transient"),
-            step("local"),
-        ]
-    if number == 5:
-        return [step("gemini", "cooldown"), step("claude", "content_blocked")]
-    return [
-        step("gemini", *(("quota", 429) if number % 4 == 1 else ("cooldown",))),
-        step("claude"),
-    ]
-
-
-def _row(*values: Any) -> dict[str, Any]:
-    names = ("purpose", "provider", "calls", "answered", "p95_s")
-    names += ("input_tokens", "output_tokens", "cost_usd", "unpriced")
-    row = dict(zip(names, values, strict=True))
-    return row | {"model": _MODELS[row["provider"]]}
-
-
-def _charts(at: list[float], *, rests: bool) -> Report:
-    """Return charts with waves, as a day has them."""
-    size = len(at)
-    wave = [34 + 14 * math.sin(n / 6) + 6 * math.sin(n * 2.3) for n in range(size)]
-    away = [
-        rests and (0.38 <= n / size < 0.45 or n / size >= 0.78) for n in range(size)
-    ]
-    pairs = list(zip(wave, away, strict=True))
-    first = [round(high * (0.06 if gone else 1)) for high, gone in pairs]
-    second = [
-        round(high * 0.9) if gone else n % 3 == 0
-        for n, (high, gone) in enumerate(pairs)
-    ]
-    p50 = [
-        0.72 + 0.12 * math.sin(n / 5) + 0.35 * gone for n, (_, gone) in enumerate(pairs)
-    ]
-    return {
-        "calls": {"gemini": first, "claude": list(map(int, second))},
-        "latency": {
-            "p50": p50,
-            "p95": [2.4 * each + 0.2 * math.sin(n) for n, each in enumerate(p50)],
-        },
-        "cost": {
-            "gemini-3-flash": [each * 0.0007 for each in first],
-            "claude-haiku-5-5": [each * 0.0016 for each in second],
-        },
-        "errors": {
-            "quota": [gone * (3 + n % 3) for n, gone in enumerate(away)],
-            "transient": [int(n % 11 == 4) for n in range(size)],
-        },
-    }
+def in_turn(tries: tuple[Attempt, ...]) -> Iterator[Attempt]:
+    """Yield tries one after the other in time, with a wait before each retry."""
+    begin = 0.002
+    yield replace(tries[0], started_s=begin)
+    for last, each in pairwise(tries):
+        begin += last.latency_s + (0.5 if each.provider == last.provider else 0.001)
+        yield replace(each, started_s=begin)

@@ -49,7 +49,7 @@ class Picture(NamedTuple):
 
 PICTURES = {
     "fallback": Picture(page_reports.fallback, "light", (1280, 1085)),
-    "dark": Picture(page_reports.serving, "dark", (1280, 1150), "#numbers-title"),
+    "dark": Picture(page_reports.fallback, "dark", (1280, 1470), "#numbers-title"),
     "empty": Picture(page_reports.empty, "light", (1000, 640)),
     "store-down": Picture(page_reports.down, "dark", (1000, 760)),
     "phone": Picture(page_reports.fallback, "light", (390, 1240)),

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from flask_llm import FlaskLLM, LLMFactory
-from flask_llm.effective import shown_address
+from flask_llm.effective import Setting, shown_address
 from flask_llm.providers.base import LLMProvider
 from flask_llm.testing import FakeProvider
 
@@ -116,6 +116,12 @@ def test_endpoints_of_llm_providers_show_their_settings_and_no_key():
         ("sqlite:////var/llm.db", "sqlite:////var/llm.db"),
         ("memory://", "memory://"),
         ("https://[::1", "set"),
+        ("https://host:port/v1", "set"),
+        ("https:/ann:pw@api.example", "set"),
+        ("postgresql://ann:12/pw@db/llm", "set"),
+        ("postgresql://ann:4711#pw@db/llm", "set"),
+        ("postgresql://ann:4711?pw@db/llm", "set"),
+        ("postgresql://a@b:12/pw@db/llm", "set"),
     ],
 )
 def test_addresses_are_shown_without_what_may_be_secret(url, shown):
@@ -126,7 +132,8 @@ def test_addresses_are_shown_without_what_may_be_secret(url, shown):
 class Acme(LLMProvider):
     """A plug-in with settings of its own, some of them secret."""
 
-    options = {"region": str, "auth_token": str, "session": lambda value: value}  # noqa: RUF012
+    options = {"region": str, "auth_token": str}  # noqa: RUF012
+    options |= {"session": lambda value: value, "headers": str, "passphrase": str}
 
     def generate_content(self, prompt, temperature=0.0, max_tokens=1024):
         raise NotImplementedError
@@ -136,6 +143,48 @@ class Acme(LLMProvider):
 
     def is_available(self):
         return True
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https:/ann:pw@api.example", "set"),
+        ("https:ann:pw@api.example", "set"),
+        ("//ann:pw@api.example", "://…@api.example"),
+        ("vertex:claude-sonnet-5@20260101", "vertex:claude-sonnet-5@20260101"),
+        ("ann@example.com", "ann@example.com"),
+        ("half \ud800", "half \ufffd"),
+    ],
+)
+def test_what_may_be_an_address_is_taken_for_one(value, shown):
+    """However it is written; a model with a date is none."""
+    assert Setting("LLM_ACME_PLACE", value, "app.config").shown(())["value"] == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("API_KEYS", "KEY_ID", "ACCESS_TOKENS", "SECRET_ID", "PASS", "PASSWD"),
+        *("PASSPHRASE", "PASSWORDS", "DB_PWD", "CREDENTIAL", "AUTH", "AUTHORIZATION"),
+        *("HEADERS", "COOKIES", "SIGNATURE"),
+    ],
+)
+def test_a_name_that_sounds_secret_hides_its_value(name):
+    """Anywhere in the name of a plug-in's setting, and in the plural too."""
+    shown = Setting(f"LLM_ACME_{name}", CANARY, "app.config").shown(())
+
+    assert (shown["value"], shown["secret"]) == ("set", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_TOKENS", 512), ("FIRST_TOKEN_TIMEOUT", 2.5), ("PASSAGE", "on")],
+)
+def test_numbers_of_tokens_are_no_secret(name, value):
+    """Nor is every word in which one is hidden."""
+    shown = Setting(f"LLM_ACME_{name}", value, "app.config").shown(())
+
+    assert (shown["value"], shown["secret"]) == (str(value), False)
 
 
 class Session:
@@ -155,11 +204,15 @@ def test_a_stranger_s_secrets_are_hidden_by_name_and_objects_by_type():
         LLM_ACME_REGION=f"near {CANARY}",
         LLM_ACME_AUTH_TOKEN="token-0123456789",
         LLM_ACME_SESSION=Session(),
+        LLM_ACME_HEADERS="Authorization: secret",
+        LLM_ACME_PASSPHRASE="secret",
     )
 
     assert found["LLM_ACME_REGION"][0] == "near [redacted]"
     assert found["LLM_ACME_AUTH_TOKEN"] == ("set", "app.config")
     assert found["LLM_ACME_SESSION"][0] == "Session"
+    assert found["LLM_ACME_HEADERS"] == ("set", "app.config")
+    assert found["LLM_ACME_PASSPHRASE"] == ("set", "app.config")
     assert CANARY not in str(found)
 
 

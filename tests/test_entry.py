@@ -27,6 +27,13 @@ SETTINGS = ProviderSettings(
 )
 
 
+def raising(error):
+    def raise_it():
+        raise error
+
+    return raise_it
+
+
 def entry_of(*script, settings=SETTINGS):
     return ChainEntry("fake:big", lambda: FakeProvider(*script), settings)
 
@@ -274,6 +281,27 @@ def test_a_provider_that_cannot_be_made_is_unavailable():
     assert entry.unavailable().summary == (
         "cannot be set up: RuntimeError: key [redacted] refused"
     )
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+def test_a_provider_that_ends_the_process_is_unavailable(error):
+    """The status answers whatever a plug-in does when it is asked for its own."""
+    fake = FakeProvider()
+    fake.is_available = raising(error)
+
+    told = LLMFactory(fake, [], config={}).get_provider_status(detail=True)
+    kind = type(error).__name__
+    assert told["primary"]["reason"].startswith(f"cannot be set up: {kind}")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
+def test_who_ends_the_caller_is_not_held_up(error):
+    """Ctrl-C while a provider is asked whether it is set up is no provider's fault."""
+    fake = FakeProvider()
+    fake.is_available = raising(error)
+
+    with pytest.raises(type(error)):
+        ChainEntry.of(fake).unavailable()
 
 
 @pytest.mark.parametrize(

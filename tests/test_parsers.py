@@ -71,3 +71,37 @@ def test_a_number_is_no_text():
     """`from_prefixed_env` turns what looks like a number into one."""
     with pytest.raises(ValueError, match="must be text, not int"):
         parsers.text(7)
+
+
+class Telling:
+    """An object that tells a key when it is printed."""
+
+    def __repr__(self):
+        return "sk-12345678"
+
+
+class Word(str):
+    """A text that does."""
+
+    __slots__ = ()
+    __repr__ = Telling.__repr__
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("maybe", "'maybe'"),
+        (None, "None"),
+        (["a", 1], "['a', 1]"),
+        ({"a": True}, "{'a': True}"),
+        ("x" * 50, f"'{'x' * 15}…"),
+        (Telling(), "Telling"),
+        (Word("x"), "Word"),
+        ([Telling()], "list"),
+        ({"a": Telling()}, "dict"),
+        (b"sk-1", "bytes"),
+    ],
+)
+def test_a_fault_repeats_plain_values_only(value, shown):
+    """Of an object it tells the type: what it says of itself may be a key."""
+    assert parsers.shown(value) == shown

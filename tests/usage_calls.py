@@ -1,9 +1,11 @@
 """Calls for the tests of the usage log, and processes that make some."""
 
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing, contextmanager
 
 from flask_llm.observe.record import CallRecord
 from flask_llm.observe.tally import ATTEMPTS, CALLS, Tally
@@ -136,6 +138,25 @@ def disagreements(url, source):
                 ):
                     found[measure] += 1
     return found
+
+
+def ask(app, times):
+    """Make calls; return the seconds of the slowest but one in a hundred."""
+    took = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        assert app.llm.generate_content("hello", purpose="p").success
+        took.append(time.perf_counter() - begin)
+    return sorted(took)[int(times * 0.99) - 1]
+
+
+@contextmanager
+def locked(file):
+    """Hold the lock of an SQLite file."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
 
 
 def soon(what, seconds=20.0):

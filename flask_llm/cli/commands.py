@@ -15,6 +15,7 @@ from ..errors import ConfigurationError
 from ..factory import LLMFactory
 from ..observe.usage.command import usage
 from ..offers import offers
+from ..web.guard import NAME as GUARD
 from . import llm_commands
 from .printing import (
     print_about,
@@ -176,7 +177,9 @@ def _subject(info: ScriptInfo) -> "tuple[Flask | None, Subject]":
         factory=app.extensions.get("llm"),
         config=app.config,
         debug=app.debug,
+        guarded=GUARD in app.extensions and app.extensions[GUARD].is_set,
         root=Path(app.root_path),
+        instance=app.instance_path,
     )
 
 

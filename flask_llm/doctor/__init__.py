@@ -9,6 +9,8 @@ from functools import partial
 from .finding import Finding, guarded
 from .live import live
 from .models import models
+from .observers import content, guard, metrics, traces, usage_log
+from .prices import prices, unused_prices
 from .providers import chain, others
 from .settings import addresses, deadline, debug, env_file, notices
 from .start import start
@@ -33,6 +35,13 @@ CHECKS: tuple[Check, ...] = (
     addresses,
     notices,
     env_file,
+    usage_log,
+    metrics,
+    traces,
+    content,
+    guard,
+    prices,
+    unused_prices,
 )
 """The checks that cost nothing."""
 

@@ -1,14 +1,13 @@
 """Whether the store behind LLM_STATE_URL keeps what is written."""
 
-import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from ..errors import text_of
 from ..redact import redact
 from ..state.urls import store_of
 from .finding import Finding
 from .subject import Subject
+from .waiting import fault_of
 
 _KEY = "LLM_STATE_URL"
 _PATIENCE_S = 2.0
@@ -38,18 +37,6 @@ def store(subject: Subject) -> Iterator[Finding]:
 
 def _fault(url: str) -> str:
     """Return what is wrong with a store, without its password; empty if nothing is."""
-    faults: list[str] = [f"nothing within {_PATIENCE_S:g} s"]
-
-    def check() -> None:
-        try:
-            store_of(url).check()
-        except Exception as exc:  # noqa: BLE001  # drivers raise what they like
-            faults.append(f"{type(exc).__name__}: {text_of(exc)}")
-        else:
-            faults.append("")
-
-    thread = threading.Thread(target=check, name="flask-llm-doctor", daemon=True)
-    thread.start()
-    thread.join(_PATIENCE_S)
+    fault = fault_of(lambda: store_of(url).check(), _PATIENCE_S)
     parts = urlsplit(url)
-    return redact(faults[-1], [parts.password or "", parts.query])
+    return redact(fault, [parts.password or "", parts.query])

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 from ..entry import ChainEntry
 from ..factory import LLMFactory
 from ..links import provider_name
+from ..observing import Observing
+from ..own_prices import TokenPrice
 from ..providers.base import LLMProvider
 from ..registry import PluginError
 
@@ -31,7 +33,9 @@ class Subject:
         factory: The app's factory; None if there is none.
         config: The app's configuration.
         debug: Whether the app runs in debug mode.
+        guarded: Whether the app says who may see its closed routes.
         root: The folder that the app is in.
+        instance: Its instance folder.
         folder: The folder that the server is started in.
         error: What kept the app from starting.
     """
@@ -40,7 +44,9 @@ class Subject:
     factory: LLMFactory | None = None
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     debug: bool = False
+    guarded: bool = False
     root: Path | None = None
+    instance: str = ""
     folder: Path = field(default_factory=Path.cwd)
     error: BaseException | None = None
 
@@ -58,6 +64,18 @@ class Subject:
     def able(self) -> list[ChainEntry]:
         """The links of the chain that could be asked."""
         return [entry for entry in self.entries if entry.unavailable() is None]
+
+    @property
+    def observing(self) -> Observing:
+        """What of the calls is watched."""
+        if self.factory is None:
+            return Observing(dashboard=False)
+        return self.factory.config.observing
+
+    @property
+    def own_prices(self) -> Mapping[str, TokenPrice]:
+        """The app's own prices."""
+        return self.factory.config.prices if self.factory else {}
 
     def others(self) -> Iterator[tuple[str, type[LLMProvider] | PluginError]]:
         """Yield the providers outside the chain: the class, or why there is none."""

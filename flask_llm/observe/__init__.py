@@ -8,6 +8,7 @@ from importlib import import_module
 
 from flask import Flask
 
+from ..errors import ConfigurationError
 from ..factory import LLMFactory
 from ..observing import Observing
 
@@ -20,10 +21,17 @@ def install(app: Flask, factory: LLMFactory) -> None:
         factory: Its factory.
 
     Raises:
-        ConfigurationError: A package is missing, or a setting is wrong.
+        ConfigurationError: Packages are missing, or settings are wrong; it has all
+            faults of all observers.
     """
+    faults: list[str] = []
     for name in _parts(factory.config.observing):
-        import_module(f"{__name__}.{name}").install(app, factory)
+        try:
+            import_module(f"{__name__}.{name}").install(app, factory)
+        except ConfigurationError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigurationError(faults)
 
 
 def _parts(observing: Observing) -> list[str]:

@@ -13,11 +13,15 @@ from flask import Flask
 from ..errors import ConfigurationError
 from ..factory import LLMFactory
 from ..packages import installed
+from .serving import is_command
 
 NAME = "llm.metrics"
 """Where an app keeps what counts its calls."""
 
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""In the environment; there the processes of a server count together."""
+
+FOLDER_FAULT = "must be a folder that exists and can be written to"
 
 log = logging.getLogger("flask_llm")
 
@@ -25,17 +29,21 @@ log = logging.getLogger("flask_llm")
 def install(app: Flask, factory: LLMFactory) -> None:
     """Count an app's calls.
 
+    A command, such as `flask routes`, also runs where the server's folder is missing;
+    its own calls are not counted then.
+
     Raises:
         ConfigurationError: prometheus_client is missing, or has nowhere to count.
     """
     if not installed("prometheus_client"):
         raise ConfigurationError(
-            ['LLM_METRICS needs a package: pip install "Flask-LLM[metrics]"']
+            ['LLM_METRICS needs prometheus_client: pip install "Flask-LLM[metrics]"']
         )
     from .counting import Counting
 
     registry = _registry(factory.config.observing.metrics_registry)
-    _check_folder()
+    if not _can_count():
+        return
     try:
         counting = Counting(factory, registry)
     except ValueError as error:
@@ -79,7 +87,7 @@ def _collector(app: Flask) -> Any:
     from .scrape import AllProcesses
 
     if MULTIPROCESS:
-        return AllProcesses(counting.meter.live, Path(os.environ[_FOLDER]))
+        return AllProcesses(counting.meter.live, Path(os.environ[FOLDER]))
     return counting.registry
 
 
@@ -94,18 +102,33 @@ def _registry(given: object) -> Any:
     raise ConfigurationError([f"LLM_METRICS_REGISTRY {fault}, not {kind}"])
 
 
-def _check_folder() -> None:
-    """See that the processes can count together, if they are to; else say so."""
+def is_usable(folder: str) -> bool:
+    """Return whether a process can count in a folder."""
+    return Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _can_count() -> bool:
+    """Return whether the processes can count together, if they are to.
+
+    Raises:
+        ConfigurationError: They cannot, and this one serves requests.
+    """
     from .live import MULTIPROCESS
 
     if not MULTIPROCESS:
-        if "gunicorn" in os.environ.get("SERVER_SOFTWARE", ""):
-            log.warning(
-                "LLM_METRICS: each worker counts its own calls only; with more than one"
-                " set %s to an empty folder before gunicorn starts",
-                _FOLDER,
-            )
-    elif not os.access(os.environ.get(_FOLDER, ""), os.W_OK | os.X_OK):
-        raise ConfigurationError(
-            [f"{_FOLDER} must be a folder that exists and can be written to"]
+        _warn_of_workers()
+    elif not is_usable(os.environ.get(FOLDER, "")):
+        if not is_command():
+            raise ConfigurationError([f"{FOLDER} {FOLDER_FAULT}"])
+        log.warning("LLM_METRICS: nothing is counted here: %s %s", FOLDER, FOLDER_FAULT)
+        return False
+    return True
+
+
+def _warn_of_workers() -> None:
+    if "gunicorn" in os.environ.get("SERVER_SOFTWARE", ""):
+        log.warning(
+            "LLM_METRICS: each worker counts its own calls only; with more than one"
+            " set %s to an empty folder before gunicorn starts",
+            FOLDER,
         )

@@ -47,6 +47,16 @@ class AllProcesses(Collector):
         yield from self._live.seen(in_flight, _rests(files), processes)
 
 
+def is_left_over(folder: Path) -> bool:
+    """Return whether a folder has counts, and none of a process that lives.
+
+    Args:
+        folder: Where the files are.
+    """
+    pids = {_pid(each) for each in folder.glob("*.db")}
+    return bool(pids) and not any(map(_is_alive, pids))
+
+
 def _rests(files: Iterable[Path]) -> dict[str, float]:
     """Return the end of the latest rest by provider, of all processes."""
     found: dict[str, float] = {}

@@ -69,13 +69,18 @@ class About:
         kind: "memory" for what this process has seen, "usage" for the usage log.
         since: When its oldest call was, in seconds since 1970; None if it has none.
         error: Why it cannot be read now; None if it can. Holds no secret.
-        lost: Calls that this process could not write.
+        lost: Calls that this process could not write, and never will.
+        waiting: Calls that this process has not written yet.
+        write_error: Why its last attempt to write has failed; None if it went well.
+            Holds no secret.
     """
 
     kind: Literal["memory", "usage"]
     since: float | None = None
     error: str | None = None
     lost: int = 0
+    waiting: int = 0
+    write_error: str | None = None
 
 
 class SourceError(Exception):

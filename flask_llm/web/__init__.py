@@ -8,9 +8,7 @@ from .streaming import AppFactory, event_stream
 
 __all__ = ["AppFactory", "api_bp", "event_stream"]
 
-api_bp = Blueprint(
-    "flask_llm", __name__, static_folder="static", template_folder="templates"
-)
+api_bp = Blueprint("flask_llm", __name__, static_folder="static")
 """The extension's routes, registered under LLM_URL_PREFIX."""
 
 api_bp.after_request(protected)

@@ -4,10 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .kinds import reason
+
 COLORS = 8
 """How many colors the style sheet has; further series are one, "others"."""
 
+NOT_ANSWERED = "not answered"
+"""The line of the calls that no provider has answered; it stands last."""
+
 _OTHERS = "others"
+_FAILED = "failed"
 
 Values = Sequence[float | None]
 
@@ -18,12 +24,12 @@ class Series:
 
     Attributes:
         name: Of whom.
-        color: Number of its color, from 1.
+        color: Number of its color, from 1; "failed" for what went wrong.
         values: One for each point of time.
     """
 
     name: str
-    color: int
+    color: int | str
     values: Values
 
     @property
@@ -70,7 +76,7 @@ def charts(report: Mapping[str, Any]) -> list[Chart]:
     chain = [each["name"] for each in report["chain"]]
     # Each has colors of its own, so that no kind looks like a provider.
     drawn = [
-        ("calls", "Calls by provider", "count", True, _series(told["calls"], 0, chain)),
+        ("calls", "Calls by provider", "count", True, _calls(told["calls"], chain)),
         ("latency", "Latency of calls", "seconds", False, _series(told["latency"], 2)),
         ("cost", "Cost by model", "money", True, _series(told["cost"], 4)),
         (
@@ -78,7 +84,7 @@ def charts(report: Mapping[str, Any]) -> list[Chart]:
             "Failed attempts by kind",
             "count",
             True,
-            _series(told["errors"], 3),
+            _series(_in_words(told["errors"]), 3),
         ),
     ]
     return [Chart(*each, at) for each in drawn]
@@ -100,6 +106,19 @@ def chart_data(report: Mapping[str, Any]) -> dict[str, Any]:
     span = {key: report["range"][key] for key in ("since", "until", "width_s")}
     at, openings = report["charts"]["at"], report["openings"]
     return {"at": at, "span": span, "charts": drawn, "openings": openings}
+
+
+def _calls(told: Mapping[str, Values], chain: Sequence[str]) -> tuple[Series, ...]:
+    """Return a series for each provider, and above them what nobody has answered."""
+    answered = {name: told[name] for name in told if name != NOT_ANSWERED}
+    series = _series(answered, 0, chain)
+    if NOT_ANSWERED not in told:
+        return series
+    return *series, Series(NOT_ANSWERED, _FAILED, told[NOT_ANSWERED])
+
+
+def _in_words(told: Mapping[str, Values]) -> dict[str, Values]:
+    return {reason(kind): values for kind, values in told.items()}
 
 
 def _series(

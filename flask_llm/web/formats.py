@@ -1,17 +1,17 @@
 """How the pages write numbers, times and kinds: plain functions for our templates.
 
-`FORMATS` is given to our own templates by name; the app's Jinja stays as it is. Between
-a number and its unit stands a space that breaks no line.
+`FORMATS` is what our own templates know by name; the app's Jinja stays as it is.
+Between a number and its unit stands a space that breaks no line.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
-from ..errors import BY_KIND, ProviderError
 from .charts import chart_data, charts
+from .kinds import reason
+from .paths import path_label, path_words, steps
 from .timeline import timeline
 
 UNKNOWN = "\N{EN DASH}"
@@ -25,6 +25,9 @@ SPANS = {
 }
 """How the ranges of `observe.source.RANGES` are called, on a link and in a sentence."""
 
+_PACES = {"15m": 3, "1h": 3, "24h": 30, "7d": 30}
+_BLIND_S = 15
+
 _MARKS = {"ok": "✓", "warning": "!", "error": "✕", "idle": "○"}
 _STATES = {
     "closed": "ready",
@@ -32,7 +35,6 @@ _STATES = {
     "half-open": "on trial",
     "unavailable": "not set up",
 }
-_SKIPPED = {"cooldown": "resting", "unavailable": "not set up"}
 
 _BIG = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _DEAR = 1000  # dollars, from which on cents say nothing
@@ -56,6 +58,11 @@ _RETRY = re.compile(r", retry after \d+ s$")
 def count(number: float | None) -> str:
     """Return a whole number: "1,234", and "12.3 M" where digits help nobody."""
     return _whole(number, 1_000_000)
+
+
+def some(number: float, one: str, many: str) -> str:
+    """Return so many of something: "1 call", "1,234 calls"."""
+    return f"{count(number)} {one if number == 1 else many}"
 
 
 def tokens(number: float | None) -> str:
@@ -132,15 +139,27 @@ def iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
-def clock(moment: float, *, day: bool = False) -> str:
-    """Return a moment for people; a script makes it their own time."""
+def clock(moment: float, now: float | None = None) -> str:
+    """Return a moment for people; a script makes it their own time.
+
+    Args:
+        moment: Seconds since 1970.
+        now: Where it is given, the day is left out if it is that of now.
+    """
     at = datetime.fromtimestamp(moment, UTC)
-    return f"{at:%b} {at.day}, {at:%H:%M:%S} UTC" if day else f"{at:%H:%M:%S} UTC"
+    if now is not None and at.date() == datetime.fromtimestamp(now, UTC).date():
+        return f"{at:%H:%M:%S} UTC"
+    return f"{at:%b} {at.day}, {at:%H:%M:%S} UTC"
 
 
-def reason(kind: str) -> str:
-    """Return our words for the kind of an error: "quota exceeded"."""
-    return BY_KIND.get(kind, ProviderError).reason
+def pace(report: Mapping[str, Any]) -> float:
+    """Return after how many seconds a page looks again.
+
+    What is told in coarse points changes slowly, and a source that cannot be read is
+    left alone for some time.
+    """
+    pause = _PACES[report["range"]["name"]]
+    return pause if report["source"]["error"] is None else max(pause, _BLIND_S)
 
 
 def state(name: str) -> str:
@@ -164,56 +183,6 @@ def lasting(reason: str) -> str:
     return _RETRY.sub("", reason)
 
 
-def steps(path: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tries of a call, equal ones after each other as one.
-
-    Args:
-        path: The `path` of a call in the report, or its attempts.
-
-    Returns:
-        For each step `provider`, `tone` ("ok", "failed" or "skipped"), `mark` such as
-        "✕429", `words` such as "failed: quota exceeded (429)", and `times`.
-    """
-    told = [_step(each) for each in path]
-    return [{**step, "times": len(list(same))} for step, same in groupby(told)]
-
-
-def path_label(path: Iterable[Mapping[str, Any]]) -> str:
-    """Return the tries of a call in a line: "gemini ✕429 → claude ✓"."""
-    return " → ".join(
-        f"{step['provider']} {step['mark']}{_times(step['times'])}"
-        for step in steps(path)
-    )
-
-
-def path_words(path: Iterable[Mapping[str, Any]]) -> str:
-    """Return the same for ears: "gemini failed: quota exceeded (429), then …"."""
-    return ", then ".join(
-        f"{step['provider']} {step['words']}{_times(step['times'])}"
-        for step in steps(path)
-    )
-
-
-def _step(tried: Mapping[str, Any]) -> dict[str, Any]:
-    kind, status = tried["outcome"], tried["status"]
-    if tried["skipped"]:
-        tone, sign = "skipped", f"{UNKNOWN} {_SKIPPED.get(kind, reason(kind))}"
-        words = f"was skipped: {reason(kind)}"
-    elif kind == "success":
-        tone, sign, words = "ok", "✓", "answered"
-    elif kind == "closed":
-        tone, sign, words = "skipped", f"{UNKNOWN} closed", "was stopped by the caller"
-    else:
-        tone, sign = "failed", f"✕{status or kind.replace('_', ' ')}"
-        words = f"failed: {reason(kind)}" + (f" ({status})" if status else "")
-    provider = tried["provider"]
-    return {"provider": provider, "tone": tone, "mark": sign, "words": words}
-
-
-def _times(number: int) -> str:
-    return f" \N{MULTIPLICATION SIGN}{number}" if number > 1 else ""
-
-
 def _whole(number: float | None, big: float) -> str:
     if number is None:
         return UNKNOWN
@@ -235,8 +204,21 @@ def _first(forms: Iterable[tuple[float, str]], value: float) -> str:
 FORMATS: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
-        *(count, tokens, money, seconds, wait, ago, write, share, span, iso, clock),
-        *(reason, state, mark, sentence, lasting, steps, path_label, path_words),
+        *(
+            count,
+            some,
+            tokens,
+            money,
+            seconds,
+            wait,
+            ago,
+            write,
+            share,
+            span,
+            iso,
+            clock,
+        ),
+        *(pace, reason, state, mark, sentence, lasting, steps, path_label, path_words),
         *(charts, chart_data, timeline),
     )
 }

@@ -8,6 +8,7 @@ from typing import Any
 from flask import current_app
 from werkzeug.wrappers import Response
 
+from ..parsers import shown
 from .pages import refusal
 
 View = Callable[..., Any]
@@ -42,7 +43,9 @@ class Guard:
             raise TypeError("view_decorators must be a list of decorators")
         for each in self.decorators:
             if not callable(each):
-                raise TypeError(f"view_decorators has {each!r}, which is no decorator")
+                raise TypeError(
+                    f"view_decorators has {shown(each)}, which is no decorator"
+                )
         if not (self.authorize is None or callable(self.authorize)):
             raise TypeError("authorize must be a function without arguments")
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, current_app, jsonify, request, url_for
 
 from .routes import ROUTES, is_on
 
@@ -22,14 +22,14 @@ def openapi() -> Response:
     """
     document: dict[str, Any] = json.loads(_FILE.read_text("utf-8"))
     observing = current_app.extensions["llm"].config.observing
-    here = {
+    on = {
         _PLACEHOLDER.sub(r"{\1}", each.rule)
         for each in ROUTES
         if is_on(each, observing)
     }
     paths = document["paths"]
-    document["paths"] = {path: paths[path] for path in paths if path in here}
+    document["paths"] = {path: paths[path] for path in paths if path in on}
     document["info"]["version"] = version("Flask-LLM")
-    prefix = request.script_root + request.path.removesuffix(_PATH)
-    document["servers"] = [{"url": prefix}]
+    here = url_for(request.endpoint or "")
+    document["servers"] = [{"url": here.removesuffix(_PATH)}]
     return jsonify(document)

@@ -3,7 +3,9 @@
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from flask import Response, abort, make_response, render_template, request
+from flask import Response, abort, make_response, request
+
+from .drawing import drawn
 
 # Whatever text got into a page as markup by mistake could load and send nothing.
 _POLICY = (
@@ -21,7 +23,7 @@ def page(template: str, status: int = 200, /, **values: Any) -> Response:
         status: Its HTTP status.
         **values: What the template is given.
     """
-    response = make_response(render_template(template, **values), status)
+    response = make_response(drawn(template, **values), status)
     response.headers["Content-Security-Policy"] = _POLICY
     return response
 

@@ -50,7 +50,7 @@ class AppFactory(LLMFactory):
         system: str = "",
         stop: str | Sequence[str] = (),
         on_interrupt: OnInterrupt = "raise",
-        purpose: str = "",
+        purpose: str | None = None,
     ) -> Response:
         """Answer a prompt by a response of server-sent events, for a view to return.
 

@@ -2,11 +2,10 @@
 
 import logging
 
-import click
 from flask import Flask
-from flask.cli import AppGroup, run_command
 
 from ..config import LLMConfig
+from ..observe.serving import is_command
 from .guard import Guard
 
 log = logging.getLogger("flask_llm")
@@ -23,7 +22,7 @@ def warn_if_closed(app: Flask, config: LLMConfig, guard: Guard) -> None:
     observing = config.observing
     parts = {"dashboard": observing.dashboard, "metrics": observing.metrics}
     on = [name for name, is_on in parts.items() if is_on]
-    if app.debug or guard.is_set or not on or _is_command():
+    if app.debug or guard.is_set or not on or is_command():
         return
     closed = [f"{config.url_prefix}/{each}" for each in (*on, "status?detail=1")]
     silent = " LLM_DASHBOARD=off takes the dashboard away." if "dashboard" in on else ""
@@ -33,11 +32,3 @@ def warn_if_closed(app: Flask, config: LLMConfig, guard: Guard) -> None:
         ", ".join(closed),
         silent,
     )
-
-
-def _is_command() -> bool:
-    """Return whether a command of Flask's runs that serves nothing."""
-    context = click.get_current_context(silent=True)
-    if context is None or context.command is run_command:
-        return False
-    return isinstance(context.find_root().command, AppGroup)

@@ -11,17 +11,19 @@ from flask_llm import LLMFactory
 from flask_llm.doctor import Subject, examine
 
 TODAY = date(2026, 11, 23)
+HERE = ("debug", "guarded", "root", "instance")
 
 
 @pytest.fixture
 def look(tmp_path):
     """Return what the doctor finds in a configuration: the findings of an area."""
 
-    def look(area, today=TODAY, *, debug=False, root=None, **config):
-        factory = LLMFactory(config=config)
-        subject = Subject(
-            today, factory, config, debug=debug, root=root, folder=tmp_path
-        )
+    def look(area, today=TODAY, *, primary=None, **config):
+        here = {name: config.pop(name) for name in HERE if name in config}
+        factory = LLMFactory(primary, config=config)
+        instance = str(tmp_path / "instance")
+        here = {"folder": tmp_path, "instance": instance, **here}
+        subject = Subject(today, factory, config, **here)
         look.all = examine(subject)
         return [
             (each.level, each.subject, each.message, each.advice)

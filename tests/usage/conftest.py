@@ -30,7 +30,7 @@ def postgres_url(postgres_server):  # noqa: F811  # the fixture
 
 @pytest.fixture
 def source(url):
-    return UsageSource(place_of(url, ""), lambda: 0, patience_s=20)
+    return UsageSource(place_of(url, ""), patience_s=20)
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_by_purpose_and_by_day(usage):
     ]
     assert figures(usage(*ALL, "--by", "day", "--json"), *names) == [
         ("2026-11-10", 3, 3, 1.375, 7.0),
-        ("2026-11-11", 2, 1, 0.0, 1.0),
+        ("2026-11-11", 2, 1, None, 1.0),
         ("total", 5, 4, 1.375, 7.0),
     ]
 
@@ -146,8 +146,40 @@ def test_csv_for_a_spreadsheet(usage):
 
     assert [(row["name"], row["calls"], row["cost_usd"]) for row in rows] == [
         ("2026-11-10", "3", "1.375"),
-        ("2026-11-11", "2", "0.0"),
+        ("2026-11-11", "2", ""),
     ]
+
+
+def test_a_cost_of_which_nothing_is_known(usage):
+    """It is never shown as nothing, and a line says what stands there instead."""
+    one_day = ("--since", "2026-11-11", "--until", "2026-11-12")
+    assert figures(usage(*one_day, "--json"), "cost_usd", "unpriced") == [
+        ("total", None, 1)
+    ]
+    lines = usage(*one_day, "--by", "purpose").stdout.splitlines()
+    assert " ".join(lines[-2].split()) == "total 2 2 50.0 % 50.0 % 7 3 - 1.00 s"
+    assert lines[-1] == "- as a cost: there are tokens, and no price of them is known."
+
+
+def test_a_log_that_was_never_written(tmp_path):
+    """There is no call in it, which is no error; where it would be is said apart."""
+    settings = {"LLM_USAGE_URL": f"sqlite:///{tmp_path}/log.db", "LLM_DASHBOARD": "off"}
+    result = invoke(settings, "usage", "--json")
+
+    assert result.exit_code == 0
+    assert result.stderr == f"Nothing was written yet to {tmp_path}/log.db\n"
+    assert json.loads(result.stdout)["total"]["calls"] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_place_of_a_log_is_told_without_a_password(postgres_url, postgres_server):
+    """Of a server too that was never written to."""
+    settings = {"LLM_USAGE_URL": f"{postgres_url}?sslmode=disable"}
+    told = invoke(settings, "usage").stderr
+
+    assert told.startswith("Nothing was written yet to postgresql")
+    assert f"@127.0.0.1:{postgres_server.port}/" in told
+    assert postgres_server.password not in told
 
 
 @pytest.mark.parametrize(
@@ -156,6 +188,11 @@ def test_csv_for_a_spreadsheet(usage):
         ({}, (), "The usage log is off: set LLM_USAGE=on"),
         ({"LLM_USAGE": "on"}, ("--since", "yesterday"), "neither an age"),
         ({"LLM_USAGE": "on"}, ("--json", "--csv"), "exclude each other"),
+        (
+            {"LLM_USAGE": "on"},
+            ("--by", "provider", "--by", "model"),
+            "'--by': it may be given once only.",
+        ),
         (
             {"LLM_USAGE": "on"},
             ("--since", "2026-02-01", "--until", "2026-01-01"),

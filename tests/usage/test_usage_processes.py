@@ -51,6 +51,20 @@ def test_what_is_made_right_before_the_end_is_written(script, url):
     assert purposes(url) == {"p": 60}
 
 
+def test_the_last_one_leaves_a_single_file(script, tmp_path):
+    """Writer and reader close the database, and SQLite puts away its other files."""
+    code = """
+    ask(20)
+    assert log.flush()
+    assert len(app.extensions["llm.source"].recent(50)) == 20
+    assert os.path.exists(sys.argv[1].removeprefix("sqlite:///") + "-wal")
+    ask(20)
+    """
+    assert ended(script(code, f"sqlite:///{tmp_path}/log.db")) == ""
+
+    assert [each.name for each in tmp_path.iterdir()] == ["log.db"]
+
+
 def test_a_process_ends_although_the_database_is_away(script, tmp_path):
     """After two seconds at most, and it says how much is lost."""
     (tmp_path / "none").write_text("")
@@ -68,7 +82,7 @@ def test_a_process_ends_although_the_database_is_away(script, tmp_path):
 
     assert time.time() - float(output) < 4.0
     assert process.returncode == 0
-    assert "the process ends, and 30 calls are lost" in errors
+    assert "the process ends; calls lost: 30" in errors
     assert "Traceback" not in errors
 
 

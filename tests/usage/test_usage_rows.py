@@ -22,7 +22,6 @@ from flask_llm.observe.usage import metadata
 from flask_llm.observe.usage.ledger import write
 from flask_llm.observe.usage.place import place_of
 from flask_llm.observe.usage.rows import change_row
-from flask_llm.observe.usage.source import UsageSource
 from flask_llm.observe.usage.writer import Writer
 from flask_llm.signals import CircuitChanged, generation_finished
 from flask_llm.testing import FakeProvider, StubServer, reply
@@ -241,22 +240,3 @@ def test_no_key_is_in_any_row(app_of, url):
         rows = query(url, f"SELECT * FROM {table}")
         assert rows
         assert CANARY not in str(rows)
-
-
-def test_the_source_needs_an_answer_in_time(url):
-    """A question that takes too long is an error in plain words."""
-    put(url, call(1, NOW))
-    source = UsageSource(place_of(url, ""), lambda: 3, patience_s=0.1)
-    endless = {
-        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n)"
-        " SELECT count(*) FROM n",
-        "postgresql": "SELECT pg_sleep(20)",
-    }[url.partition(":")[0]]
-    begin = time.monotonic()
-    with pytest.raises(Exception, match="The usage log cannot be read: ") as caught:
-        source.ask(lambda one: one.exec_driver_sql(endless), None)
-
-    assert time.monotonic() - begin < 2.0
-    assert type(caught.value).__name__ == "SourceError"
-    assert "secret" not in str(caught.value)
-    assert source.about().lost == 3

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from usage_calls import call, link_to, purposes, query
+from usage_calls import call, link_to, locked, purposes, query
 
 from flask_llm.errors import ConfigurationError
 from flask_llm.observe import usage
@@ -29,6 +29,29 @@ def test_by_default_it_is_a_file_of_the_instance(app_of, tmp_path):
     assert app.extensions["llm.usage"].flush()
     file = tmp_path / "instance" / "flask_llm_usage.sqlite3"
     assert purposes(f"sqlite:///{file}") == {"p": 1}
+
+
+def test_a_relative_file_is_in_the_instance_folder(app_of, tmp_path, monkeypatch):
+    """Wherever the process was started; its folder is made with the first call."""
+    monkeypatch.chdir("/")
+    app = app_of("sqlite:///logs/usage.db")
+    assert not (tmp_path / "instance").exists()
+    app.llm.generate_content("hello", purpose="p")
+
+    assert usage.flush(app)
+    file = tmp_path / "instance" / "logs" / "usage.db"
+    assert purposes(f"sqlite:///{file}") == {"p": 1}
+
+
+def test_flush_waits_for_an_app(app_of, tmp_path):
+    """It says whether all is written, and has nothing to do where the log is off."""
+    assert usage.flush(app_of(LLM_USAGE="off")) is True
+    app = app_of(f"sqlite:///{tmp_path}/log.db")
+    app.llm.generate_content("hello")
+    assert usage.flush(app) is True
+    with locked(tmp_path / "log.db"):
+        app.llm.generate_content("hello")
+        assert usage.flush(app, timeout=0.1) is False
 
 
 def test_an_address_switches_it_on(app_of, tmp_path):

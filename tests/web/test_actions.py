@@ -4,14 +4,12 @@ import re
 
 import pytest
 from faultserver import FaultServer, faults
-from flask import Flask, render_template_string
-from flask_wtf import CSRFProtect
+from flask import Flask
 
 from flask_llm import FlaskLLM, signals
 from flask_llm.errors import QuotaError, TransientError
 from flask_llm.state.sqlite import SqliteStore
 from flask_llm.testing import FakeProvider
-from flask_llm.web import api_bp
 
 RESTS = QuotaError(retry_after=600, status=429)
 PROGRAM = {"Accept": "application/json"}
@@ -218,82 +216,3 @@ def test_without_the_dashboard_there_are_no_actions():
     assert client.post(RESET).status_code == 404
     assert client.get("/llm/dashboard").status_code == 404
     assert client.get("/llm/status").status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 200),
-        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 200),
-        ({"Sec-Fetch-Site": "none"}, 200),
-        ({"Origin": "http://localhost"}, 200),
-        ({"Origin": "https://localhost"}, 200),  # TLS ends at a proxy
-        ({"Sec-Fetch-Site": "cross-site"}, 403),
-        ({"Sec-Fetch-Site": "same-site"}, 403),
-        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 403),
-        ({"Origin": "http://evil.example"}, 403),
-        ({"Origin": "http://localhost.evil.example"}, 403),
-        ({"Origin": "http://localhost:8080"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Origin": ""}, 403),
-    ],
-)
-@pytest.mark.parametrize("path", [TEST, RESET])
-def test_no_other_site_can_make_a_browser_act(path, headers, status):
-    """Without a token or a secret key: browsers say where a request comes from."""
-    app = make_app()
-    assert app.test_client().post(path, headers=headers).status_code == status
-    assert len(app.fakes[0].calls) == (status == 200 and path == TEST)
-
-
-@pytest.mark.parametrize("path", [TEST, RESET])
-def test_flask_wtf_protects_them_too(path):
-    """An app with CSRFProtect wants its token, and forms that have it work."""
-    app = make_app(SECRET_KEY="for tokens")
-    CSRFProtect(app)
-    app.add_url_rule("/form", view_func=form, endpoint="form")
-    client = app.test_client()
-    token = client.get("/form").text
-
-    assert client.post(path).status_code == 400
-    assert client.post(path, data={"csrf_token": "made-up"}).status_code == 400
-    answer = client.post(path, data={"csrf_token": token}, headers=PROGRAM)
-    assert answer.json["ok"]
-
-
-def test_flask_wtf_can_leave_them_to_their_own_protection():
-    """For programs, which have no token; other sites are kept out all the same."""
-    app = make_app(SECRET_KEY="for tokens")
-    CSRFProtect(app).exempt(api_bp)
-    client = app.test_client()
-
-    assert client.post(RESET, headers=PROGRAM).json["ok"]
-    assert client.post(RESET, headers={"Sec-Fetch-Site": "cross-site"}).status_code == (
-        403
-    )
-
-
-def form():
-    """Render the token as the dashboard's template does."""
-    return render_template_string("{{ csrf_token() }}")
-
-
-def test_the_dashboard_s_forms_carry_the_token_of_flask_wtf():
-    """Each form of the real page, sent as it stands there, is accepted."""
-    app = make_app(RESTS, "fine", SECRET_KEY="for tokens")
-    CSRFProtect(app)
-    app.llm.generate_content("hello")
-    client = app.test_client()
-    forms = re.findall(
-        r'<form method="post" action="([^"]+)".*?</form>',
-        client.get("/llm/dashboard", headers=BROWSER).text,
-        re.DOTALL,
-    )
-    page = client.get("/llm/dashboard", headers=BROWSER).text
-    tokens = re.findall(r'name="csrf_token" value="([^"]+)"', page)
-
-    assert set(forms) >= {TEST, RESET}
-    assert len(tokens) == len(forms)
-    for path, token in zip(forms, tokens, strict=True):
-        answer = client.post(path, data={"csrf_token": token}, headers=PROGRAM)
-        assert answer.json["ok"], path

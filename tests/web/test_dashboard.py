@@ -214,6 +214,14 @@ class Hostile(FakeProvider):
         self.api_key = KEY
 
 
+@pytest.mark.parametrize("name", ["x", "0" * 23, "0" * 25, "G" * 24, "%00", "x" * 5000])
+def test_what_is_no_number_of_a_call_reaches_no_database(app, client, name):
+    """It is not found at once, though the database is away."""
+    app.extensions[SOURCE] = Lost()
+
+    assert client.get(PAGES[2].format(name)).status_code == 404
+
+
 def test_markup_of_strangers_stays_text_and_keys_stay_out():
     """In errors, models and purposes, on every page and in all data."""
     app = app_of(Hostile(), FakeProvider(f"answer {CANARY}", name="second"))

@@ -1,11 +1,9 @@
 """Closed routes: open in debug mode, else for those only whom the app lets in."""
 
 import asyncio
-import logging
 
 import pytest
 from flask import Flask, abort, redirect
-from flask_httpauth import HTTPBasicAuth
 from flask_login import LoginManager, UserMixin, login_required, login_user
 
 from flask_llm import FlaskLLM
@@ -202,18 +200,6 @@ def test_authorize_is_asked_of_those_whom_the_decorators_let_in():
     assert (client.get(DETAIL).status_code, asked) == (403, ["x"])
 
 
-def test_flask_httpauth_guards_them():
-    """With its own answer, a 401 that makes a browser ask for the password."""
-    auth = HTTPBasicAuth()
-    auth.verify_password(lambda name, password: (name, password) == ("ann", "pw"))
-    client = make_app(view_decorators=[auth.login_required]).test_client()
-
-    refused = client.get(DETAIL)
-    assert refused.status_code == 401
-    assert refused.headers["WWW-Authenticate"].startswith("Basic")
-    assert client.get(DETAIL, auth=("ann", "pw")).status_code == 200
-
-
 def test_decorators_are_applied_once_per_view_and_app():
     """Some count, or make something expensive; and each app has views of its own."""
     applied = []
@@ -233,26 +219,6 @@ def test_decorators_are_applied_once_per_view_and_app():
     assert applied == ["status_detail", "dashboard"] * 2
 
 
-def test_the_first_decorator_is_the_outermost():
-    """As they would be written above a view."""
-    seen = []
-
-    def noting(name):
-        def decorator(view):
-            def entered(*args, **kwargs):
-                seen.append(name)
-                return view(*args, **kwargs)
-
-            return entered
-
-        return decorator
-
-    app = make_app(view_decorators=[noting("first"), noting("second")])
-    app.test_client().get(DETAIL)
-
-    assert seen == ["first", "second"]
-
-
 @pytest.mark.parametrize(
     ("access", "fault"),
     [
@@ -265,52 +231,3 @@ def test_what_cannot_guard_fails_at_construction(access, fault):
     """Not with the first request, and never by leaving the door open."""
     with pytest.raises(TypeError, match=fault):
         FlaskLLM(**access)
-
-
-# The line at start ------------------------------------------------------------------
-
-
-def started(caplog, **config):
-    """Return the warnings of an app's start."""
-    caplog.clear()
-    app = Flask("testapp")
-    app.config |= config
-    access = config.pop("access", {})
-    app.debug = config.pop("DEBUG", False)
-    FlaskLLM(app, **access)
-    return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-
-
-def test_one_warning_at_start_names_what_is_closed(caplog):
-    """With the paths, and what to pass."""
-    (warning,) = started(caplog, LLM_METRICS="on", LLM_URL_PREFIX="/ai")
-
-    assert warning == (
-        "/ai/dashboard, /ai/metrics, /ai/status?detail=1 are closed to everybody: pass"
-        " FlaskLLM(view_decorators=[…]) or FlaskLLM(authorize=…) to say who may see"
-        " them. LLM_DASHBOARD=off takes the dashboard away."
-    )
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"LLM_DASHBOARD": "off"},
-        {"DEBUG": True},
-        {"access": {"authorize": lambda: True}},
-        {"access": {"view_decorators": [login_required]}},
-    ],
-)
-def test_no_warning_where_nothing_is_closed_by_default(caplog, config):
-    """Without a dashboard, in debug mode, or where the app has said who may come."""
-    assert started(caplog, **config) == []
-
-
-def test_commands_do_not_warn_of_routes_that_they_do_not_serve(caplog):
-    """`flask llm ask` prints to a terminal; `flask run` serves."""
-    app = Flask("testapp")
-    app.cli.command("jobs")(lambda: FlaskLLM(app))
-    app.test_cli_runner().invoke(args=["jobs"])
-
-    assert "llm" in app.extensions
-    assert caplog.messages == []

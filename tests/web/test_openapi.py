@@ -129,6 +129,17 @@ def test_servers_honor_the_prefix(root):
     assert answer.json["servers"] == [{"url": f"{root}/ai/models"}]
 
 
+def test_servers_are_the_true_paths_however_the_document_is_asked_for():
+    """With a slash behind it, where an app takes both; and with letters of any kind."""
+    app = Flask("testapp")
+    app.url_map.strict_slashes = False
+    app.config["LLM_URL_PREFIX"] = "/modèles"
+    FlaskLLM(app)
+    for path in ("/modèles/openapi.json", "/modèles/openapi.json/"):
+        servers = app.test_client().get(path).json["servers"]
+        assert servers == [{"url": "/mod%C3%A8les"}]
+
+
 @pytest.fixture(params=["memory", "usage"])
 def kept(request, tmp_path):
     """Settings for where the dashboard's numbers are from."""
@@ -197,7 +208,7 @@ def test_with_a_usage_log_that_cannot_be_read_it_answers_as_documented(tmp_path)
 
     report = check(app, "/dashboard/data")
     assert report["source"]["error"]
-    check(app, "/dashboard/calls/{call_id}", 503, values=[("call_id", "x")])
+    check(app, "/dashboard/calls/{call_id}", 503, values=[("call_id", "0" * 24)])
 
 
 def test_errors_and_actions_answer_as_documented():

@@ -19,6 +19,7 @@ PAGES = {
     "down": (page_reports.down, "/llm/dashboard"),
     "resting": (page_reports.resting, "/llm/dashboard"),
     "crowded": (page_reports.crowded, "/llm/dashboard"),
+    "troubled": (page_reports.troubled, "/llm/dashboard"),
     "call": (page_reports.serving, "/llm/dashboard/calls/5f0c"),
 }
 
@@ -50,6 +51,27 @@ def test_axe_finds_nothing(chromium, axe, name, scheme):
 
     with served(app_showing(made)) as address:
         assert chromium.visit(address, play, path) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_while_something_is_wrong(chromium, axe, scheme):
+    """Nor with a button's answer over the page, and news that do not come."""
+    app = app_showing(page_reports.fallback, 0.1, page_reports.lost_call)
+
+    def play(page):
+        page.emulate_media(color_scheme=scheme)
+        page.click("#test-2")
+        page.wait_for_selector("#notice.is-ok")
+        app.view_functions["flask_llm.dashboard"] = lambda: ""
+        page.wait_for_selector("body.is-late")
+        found = axe.run(page)
+        assert found.violations_count == 0, found.generate_report()
+        page.goto(f"{page.url}/calls/5f0c")
+        found = axe.run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+    with served(app) as address:
+        assert chromium.visit(address, play, "/llm/dashboard") == []
 
 
 def test_axe_would_find_something(chromium, axe):

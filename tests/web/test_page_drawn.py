@@ -22,9 +22,26 @@ def test_the_charts_are_drawn(chromium, scheme):
         assert pixels(page, "cost", "series-5") > 500
         assert pixels(page, "cost", "series-6") > 500
         assert pixels(page, "errors", "series-4") > 200
-        assert pixels(page, "calls", "series-3") == 0
+        assert pixels(page, "calls", "series-5") == 0
 
     assert visit(chromium, page_reports.fallback, play) == []
+
+
+def test_calls_that_nobody_answered_are_drawn(chromium):
+    """They stand on the others, in the color of what went wrong."""
+
+    def made():
+        report = page_reports.fallback()
+        calls = report["charts"]["calls"]
+        calls["not answered"] = [5] * len(report["charts"]["at"])
+        return report
+
+    def play(page):
+        page.wait_for_selector("[data-chart=calls] canvas")
+        page.wait_for_timeout(100)
+        assert pixels(page, "calls", "series-failed") > 200
+
+    assert visit(chromium, made, play) == []
 
 
 def test_the_charts_follow_the_theme(chromium):

@@ -99,6 +99,7 @@ def test_the_path_of_a_call():
     assert formats.path_label(path) == "gemini ✕429 → claude ✓"
     words = "gemini failed: quota exceeded (429), then claude answered"
     assert formats.path_words(path) == words
+    assert formats.path_label([tried("x", "model_not_found")]) == "x ✕model not found"
 
 
 def test_equal_tries_are_told_once():
@@ -106,7 +107,8 @@ def test_equal_tries_are_told_once():
     again = tried("gemini", "transient", 503)
     path = [again, again, tried("claude", "bad_answer"), again]
     assert (
-        formats.path_label(path) == "gemini ✕503 ×2 → claude ✕bad answer → gemini ✕503"
+        formats.path_label(path)
+        == "gemini ✕503 ×2 → claude ✕no usable answer → gemini ✕503"
     )
 
 
@@ -144,9 +146,26 @@ def test_each_range_has_its_words():
     assert list(formats.SPANS) == list(RANGES)
 
 
-def test_an_unknown_kind_has_words_too():
-    """A usage log may hold kinds of a later version."""
-    assert formats.reason("of_tomorrow") == "failed"
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("quota", "quota exceeded"),
+        ("unknown", "failed"),
+        ("of_tomorrow", "of tomorrow"),
+    ],
+)
+def test_each_kind_has_words(kind, words):
+    """Also those of a later version, which a usage log may hold."""
+    assert formats.reason(kind) == words
+
+
+def test_a_moment_has_its_day_unless_that_is_today():
+    """A time of yesterday would be taken for one of today."""
+    now = 1_795_420_000.0
+    assert formats.clock(now - 40, now) == "07:46:00 UTC"
+    assert formats.clock(now - 28_000, now) == "00:00:00 UTC"
+    assert formats.clock(now - 28_001, now) == "Nov 22, 23:59:59 UTC"
+    assert formats.clock(now) == "Nov 23, 07:46:40 UTC"
 
 
 def test_the_bars_of_a_call_stand_where_it_was_asked():

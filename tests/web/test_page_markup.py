@@ -1,63 +1,18 @@
 """The dashboard's markup, without a browser: nothing inline, nothing unescaped."""
 
-import hashlib
 import html
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 
 import page_reports
 import pytest
 from page_app import app_showing
+from page_markup import CANARY, Elements, app_page, poisoned, shown, words
 
-import flask_llm.web
 from flask_llm.signals import generation_finished
-from flask_llm.web.formats import FORMATS
+from flask_llm.web.formats import FORMATS, UNKNOWN, seconds, share
 
-STATIC = Path(flask_llm.web.__file__).parent / "static"
 STATES = ["serving", "fallback", "empty", "single", "down", "resting", "crowded"]
-CANARY = "\"'><img src=x onerror=alert(1)></script>{{ 7*7 }}"
-
-
-class Elements(HTMLParser):
-    """The start tags of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-
-
-def shown(state):
-    made = getattr(page_reports, state)
-    response = app_showing(made).test_client().get("/llm/dashboard")
-    assert response.status_code == 200
-    return response.text
-
-
-def call_page(made=page_reports.call):
-    client = app_showing(page_reports.serving, call=made).test_client()
-    return client.get("/llm/dashboard/calls/5f0c").text
-
-
-def words(markup):
-    """Return the text of some markup, with single spaces."""
-    return " ".join(html.unescape(re.sub("<[^>]*>", "", markup)).split())
-
-
-def poisoned(value):
-    """Return a report whose every text from outside is the canary."""
-    ours = {"state", "level", "kind", "outcome", "role", "name", "call_id"}
-    if isinstance(value, dict):
-        return {
-            key: each if key in ours else poisoned(each) for key, each in value.items()
-        }
-    if isinstance(value, list):
-        return [poisoned(each) for each in value]
-    return CANARY if isinstance(value, str) else value
+STATES += ["troubled"]
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -100,19 +55,12 @@ def test_foreign_text_stays_text():
     report["charts"] = charts | {
         key: {CANARY: next(iter(charts[key].values()))} for key in ("calls", "cost")
     }
-    page = app_showing(lambda: report).test_client().get("/llm/dashboard").text
+    page = app_page(report)
 
     assert page.count("&lt;img src=x") > 50
     assert "<img src=x" not in page
     assert "\\u003cimg src=x" in page  # in the JSON
     assert "49" not in re.findall(r"onerror=alert\(1\).{0,30}", page)[0]
-
-
-def test_foreign_text_stays_text_on_the_page_of_a_call():
-    """The errors there are a provider's, and the request's number is anybody's."""
-    page = call_page(lambda: poisoned(page_reports.call()))
-    assert "<img src=x" not in page
-    assert page.count("&lt;img src=x") > 5
 
 
 def test_the_sentence_on_top():
@@ -123,21 +71,25 @@ def test_the_sentence_on_top():
         words(heading)
         == "Serving from claude: gemini's circuit is open (429), next try in 18 s"
     )
-    assert f'data-until="{page_reports.NOW + 18}"' in heading
+    assert f'data-until="{page_reports.BACK}"' in heading
     assert page.count("<h1") == 1
 
 
 def test_what_each_card_says():
     """Model, state, countdown, times, errors and what to do about them."""
     page = shown("fallback")
+    known = page_reports.fallback()["chain"][0]
     card = page[page.index('class="card') :].partition("</li>")[0]
     for each in (
         "1 gemini",
         "resting, next try in 18 s",
         "primary · gemini-3-flash",
-        "What to do: Wait, or raise the quota",
-        "Attempts1,702 Errors6.4 % p500.78 s p952.3 s",
-        "Last error 12 s ago: quota exceeded (429)",
+        "What to do: Its quota is used up for now; if this happens often, raise",
+        words(
+            f"Attempts{known['attempts']:,} Errors{share(known['error_rate'])}"
+            f" p50{seconds(known['p50_s'])} p95{seconds(known['p95_s'])}"
+        ),
+        "s ago: quota exceeded (429)",
         "Test Reset",
     ):
         assert each in words(card)
@@ -152,15 +104,25 @@ def test_only_an_open_circuit_can_be_reset():
 def test_the_recent_calls():
     """Each has its path, in signs and in words, and leads to its detail."""
     page = shown("fallback")
-    assert page.count('href="/llm/dashboard/calls/') == 18
+    assert page.count('href="/llm/dashboard/calls/') == 50
     assert "gemini failed: quota exceeded (429), then claude answered" in page
 
 
 def test_an_unknown_price_is_no_zero():
     """Cost whose price is not known says so."""
-    page = shown("serving")
-    assert "and 4 calls of unknown price" in page
-    assert '$0<abbr class="more" title="and tokens whose price is not known">' in page
+    unpriced = page_reports.fallback()["tiles"]["unpriced"]
+    page = shown("fallback")
+    assert f"and {unpriced} calls of unknown price" in page
+    assert "No price is known for SmolLM2-135M-Instruct: set LLM_PRICES" in words(page)
+    assert re.search('<p id="unpriced"[^>]* hidden', shown("serving"))
+
+
+def test_a_cost_of_which_nothing_is_known():
+    """It is no number, in the totals and in the table."""
+    page = shown("troubled")
+    assert f"Cost{UNKNOWN}2,200 calls of unknown price" in words(page)
+    assert "No price is known for gemini-3-flash: set LLM_PRICES" in words(page)
+    assert f'data-label="Cost">{UNKNOWN}</td>' in page
 
 
 def test_no_secret_is_asked_for():
@@ -188,7 +150,7 @@ def test_an_empty_range_leads_to_an_older_one():
     """Whoever has calls, but none in this time, is not told how to begin."""
     report = page_reports.empty("15m")
     report["source"]["since"] = page_reports.NOW - 86_400
-    page = app_showing(lambda: report).test_client().get("/llm/dashboard").text
+    page = app_page(report)
     assert "No calls in the last 15 minutes" in page
     assert "<pre>" not in page
 
@@ -201,6 +163,44 @@ def test_a_source_that_is_down():
     assert "Serving from claude" in page
     assert "3 calls could not be written" in page
     assert re.search('<dl id="tiles"[^>]* hidden', page)
+
+
+def test_a_log_that_cannot_be_written():
+    """The page says why, and how many calls wait."""
+    said = "cannot write to the usage log: the disk is full; 1,234 calls wait."
+    assert said in words(shown("troubled"))
+    assert "cannot write" not in shown("serving")
+
+
+def test_a_note_stands_below_the_chain():
+    """Quietly, and only if there is something to note."""
+    page = shown("troubled")
+    assert page.index("the view of process &lt;4711&gt;.") > page.index('id="test-3"')
+    assert re.search('<p id="note"[^>]* hidden', shown("serving"))
+
+
+def test_a_call_of_another_day_has_its_day():
+    """A time alone would be taken for today's."""
+    report = page_reports.serving()
+    report["recent"][1]["at"] -= 86_400
+    page = words(app_page(report))
+    assert page.count(" UTC: the call in detail") == 50
+    assert page.count("Nov 22, 07:4") == 1
+    assert "Nov 23" not in page.partition("Recent calls")[2].partition("oldest")[0]
+
+
+@pytest.mark.parametrize(
+    ("made", "seconds"),
+    [
+        (lambda: page_reports.serving("1h"), "3"),
+        (lambda: page_reports.serving("7d"), "30"),
+        (page_reports.down, "15"),
+    ],
+)
+def test_how_often_a_page_looks_again(made, seconds):
+    """Seldom where little changes in a while, or where nothing can be read."""
+    found = re.search('data-refresh="(.*?)"', app_page(made(), refresh_s=None))
+    assert found[1] == seconds
 
 
 def test_the_ranges_are_links():
@@ -225,55 +225,3 @@ def test_the_app_keeps_its_own_templates():
     app = app_showing(page_reports.serving)
     known = [*app.jinja_env.globals.values(), *app.jinja_env.filters.values()]
     assert not [each for each in FORMATS.values() if each in known]
-
-
-def test_the_page_of_a_call():
-    """Each try stands in its time, with its error in words."""
-    page = call_page()
-    for each in (
-        "claude answered after 2.2 s, as a fallback",
-        "0.22 s, began after 0.91 s",
-        "quota exceeded; it asked to be left alone for 31 s",
-        "412 tokens in, 58 out · $0.00058",
-    ):
-        assert each in words(page)
-    bars = re.findall(r'class="fill" x="(\d+)" y="0" width="(\d+)"', page)
-    assert bars == [("1", "191"), ("423", "102"), ("525", "6"), ("526", "474")]
-
-
-@pytest.mark.parametrize(
-    ("outcome", "said"),
-    [
-        ("content_blocked", "No answer after 2.2 s: content blocked"),
-        ("closed", "Stopped by the caller after 2.2 s"),
-    ],
-)
-def test_the_page_of_a_call_without_an_answer(outcome, said):
-    """It says why there is none; that the caller left is no failure."""
-    page = call_page(lambda: page_reports.call() | {"outcome": outcome})
-    assert said in words(page)
-    assert ("is-error" in page) == (outcome != "closed")
-
-
-def test_the_vendored_files_are_the_published_ones():
-    """Nobody has changed them; the note beside them tells their hashes."""
-    folder = STATIC / "vendor"
-    told = dict(
-        re.findall(r"`(uPlot\S+)` \| `(\w{64})`", (folder / "README.md").read_text())
-    )
-    found = {
-        each.name: hashlib.sha256(each.read_bytes()).hexdigest()
-        for each in folder.iterdir()
-        if each.name != "README.md"
-    }
-    assert found == told
-    assert "(v1.6.32)" in (folder / "uPlot.iife.min.js").read_text()
-
-
-def test_our_scripts_write_no_markup():
-    """They set texts only, so that no text can become an element."""
-    for script in STATIC.glob("*.js"):
-        text = script.read_text()
-        assert not re.search(
-            r"innerHTML|insertAdjacentHTML|document\.write|eval\(", text
-        )

@@ -13,20 +13,21 @@ def test_each_kind_has_its_own_advice(kind):
     sentence = advice(kind)
 
     assert sentence.endswith(".")
-    assert ": " in sentence
+    assert "; " in sentence
+    assert ":" not in sentence  # a page writes "What to do:" before it
     others = BY_KIND.keys() - NEVER_ADVISED - {kind}
     assert sentence not in {advice(each) for each in others}
-    assert not sentence.startswith(advice(None).partition(":")[0] + ":")
+    assert not sentence.startswith(advice(None).partition(";")[0] + ";")
 
 
 def test_what_the_error_itself_advises_comes_first():
     """It names the very key to set."""
     assert advice("auth", "set ANTHROPIC_API_KEY") == (
-        "Its key is refused: set ANTHROPIC_API_KEY."
+        "Its key is refused; set ANTHROPIC_API_KEY."
     )
 
 
 @pytest.mark.parametrize("kind", [None, "unknown", "a stranger's own"])
 def test_an_unknown_kind_has_an_advice_too(kind):
     """A provider of the app's own may fail as it likes."""
-    assert advice(kind) == "It failed: see its last error."
+    assert advice(kind) == "It failed; see its last error."

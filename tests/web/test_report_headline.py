@@ -3,18 +3,15 @@ from standings import no_key, resting, standing
 
 from flask_llm.web.formats import sentence
 from flask_llm.web.report.headline import headline
-from flask_llm.web.report.totals import UNKNOWN
+from flask_llm.web.report.lately import Lately
 
 NOW = 1_000_000.0
-WELL = UNKNOWN | {"calls": 100, "answered": 1.0, "by_fallback": 0.0}
-NONE = UNKNOWN | {"calls": 0}
-
 GEMINI, CLAUDE = standing("gemini"), standing("claude")
 TRIED = standing("gemini", state="half-open", kind="quota", status=429)
 
 
-def told(*chain, tiles=WELL, range_name="1h"):
-    found = headline(chain, tiles, range_name=range_name, now=NOW)
+def told(*chain, calls=100, range_name="1h"):
+    found = headline(chain, Lately(), calls, range_name=range_name, now=NOW)
     return found["level"], found["text"], found["until"]
 
 
@@ -118,59 +115,38 @@ def test_it_says_who_serves_and_why(chain, expected):
 
 
 @pytest.mark.parametrize(
-    ("tiles", "expected"),
+    ("calls", "expected"),
     [
-        (NONE, ("idle", "No calls in the last hour; gemini is ready", None)),
+        (0, ("idle", "No calls in the last hour; gemini is ready", None)),
         (
-            UNKNOWN,
+            None,
             ("warning", "Serving from gemini; the numbers cannot be read now", None),
         ),
-        (
-            WELL | {"answered": 0.9},
-            (
-                "warning",
-                (
-                    "Serving from gemini, but only 90 % of the calls in the last hour"
-                    " were answered"
-                ),
-                None,
-            ),
-        ),
-        (
-            WELL | {"answered": 0.0, "by_fallback": None},
-            (
-                "error",
-                "gemini is asked, but no call in the last hour was answered",
-                None,
-            ),
-        ),
-        (
-            WELL | {"by_fallback": 0.8},
-            (
-                "warning",
-                (
-                    "Serving from gemini, but fallbacks gave 80 % of the answers in the"
-                    " last hour"
-                ),
-                None,
-            ),
-        ),
         # All callers left: nobody's failure.
-        (
-            WELL | {"answered": None, "by_fallback": None},
-            ("ok", "Serving from gemini", None),
-        ),
-        (WELL | {"answered": 0.95}, ("ok", "Serving from gemini", None)),
+        (3, ("ok", "Serving from gemini", None)),
     ],
 )
-def test_closed_circuits_alone_are_not_well(tiles, expected):
-    """What became of the calls counts too, as far as it can be read."""
-    assert told(GEMINI, CLAUDE, tiles=tiles) == expected
+def test_what_is_not_known_is_said(calls, expected):
+    """No calls, or none that can be read."""
+    assert told(GEMINI, CLAUDE, calls=calls) == expected
+
+
+def test_the_countdown_is_that_of_who_is_told_last():
+    """Whoever is back first, wherever in the chain it stands."""
+    _, text, until = told(
+        resting("gemini", NOW + 5), resting("claude", NOW + 60, status=529)
+    )
+
+    assert until == NOW + 5
+    assert text == (
+        "Nobody can answer: claude's circuit is open (529);"
+        " gemini's circuit is open (429), next try in 5 s"
+    )
 
 
 def test_trouble_is_told_before_that_there_are_no_calls():
     """Who lacks a key has no calls yet, and wants to know why."""
-    level, text, _ = told(no_key("gemini"), CLAUDE, tiles=NONE)
+    level, text, _ = told(no_key("gemini"), CLAUDE, calls=0)
 
     assert level == "warning"
     assert text.startswith("Serving from claude")
@@ -178,16 +154,15 @@ def test_trouble_is_told_before_that_there_are_no_calls():
 
 def test_the_time_of_the_numbers_is_named():
     """No calls in what time?"""
-    _, text, _ = told(GEMINI, tiles=NONE, range_name="7d")
+    _, text, _ = told(GEMINI, calls=0, range_name="7d")
 
     assert text == "No calls in the last 7 days; gemini is ready"
 
 
 def test_a_rest_that_ends_just_now_has_a_countdown():
     """The page finds it at the sentence's end, and goes on by itself."""
-    found = headline(
-        [resting("gemini", NOW - 0.2), CLAUDE], WELL, range_name="1h", now=NOW
-    )
+    chain = [resting("gemini", NOW - 0.2), CLAUDE]
+    found = headline(chain, Lately(), 100, range_name="1h", now=NOW)
 
     assert found["text"].endswith("next try in 1 s")
     assert sentence(found).endswith("next try")

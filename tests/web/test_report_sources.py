@@ -86,7 +86,9 @@ def test_both_sources_make_the_same_page(app, name):
     assert app.extensions["llm.usage"].flush()
 
     log = app.extensions["llm.source"]
-    ours, theirs = (report(each, STATUS, name, now) for each in (memory, log))
+    ours, theirs = (
+        report(each, STATUS, name, now, is_shared=True) for each in (memory, log)
+    )
 
     assert ours["source"].pop("kind") == "memory"
     assert theirs["source"].pop("kind") == "usage"

@@ -15,17 +15,16 @@ from flask import Flask
 from ...errors import ConfigurationError
 from ...factory import LLMFactory
 from ...signals import circuit_changed, generation_finished
+from ..window import SOURCE
 
 if TYPE_CHECKING:
+    from .log import UsageLog
     from .tables import metadata
 
-__all__ = ["LOG", "SOURCE", "install", "metadata"]
+__all__ = ["LOG", "flush", "install", "metadata"]
 
 LOG = "llm.usage"
 """Under this name an app's extensions have its `UsageLog`."""
-
-SOURCE = "llm.source"
-"""And under this one where its pages take their numbers from."""
 
 
 def install(app: Flask, factory: LLMFactory) -> None:
@@ -54,9 +53,23 @@ def install(app: Flask, factory: LLMFactory) -> None:
     log = UsageLog(place, observing.usage_days)
     # A signal holds its receivers weakly, and the app holds them.
     app.extensions[LOG] = log
-    app.extensions[SOURCE] = UsageSource(place, lambda: log.lost)
+    app.extensions[SOURCE] = UsageSource(place, log.about)
     generation_finished.connect(log.finished, app)
     circuit_changed.connect(log.changed, app)
+
+
+def flush(app: Flask, timeout: float = 5.0) -> bool:
+    """Wait until an app's calls of this process are written, for tests and scripts.
+
+    Args:
+        app: The app.
+        timeout: Seconds to wait at most.
+
+    Returns:
+        Whether they are; true where the log is off.
+    """
+    log: UsageLog | None = app.extensions.get(LOG)
+    return log is None or log.flush(timeout)
 
 
 def __getattr__(name: str) -> Any:

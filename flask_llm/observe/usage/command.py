@@ -40,9 +40,20 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float |
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def _only_one(
+    _: click.Context, __: click.Parameter, value: "tuple[By, ...]"
+) -> "By | None":
+    """Return what is told apart; click itself would take the last one silently."""
+    if len(value) > 1:
+        raise click.BadParameter("it may be given once only.")
+    return value[0] if value else None
+
+
 @click.command()
 @click.option(
     "--by",
+    multiple=True,
+    callback=_only_one,
     type=click.Choice(["provider", "model", "purpose", "day"]),
     help="Tell apart; of a provider or model, the calls that asked it.",
 )
@@ -100,8 +111,10 @@ def _report(by: "By | None", since: float | None, until: float) -> "Report":
     from .figures import report
     from .source import UsageSource
 
-    source = UsageSource(log.place, lambda: 0, patience_s=_PATIENCE_S)
+    source = UsageSource(log.place, patience_s=_PATIENCE_S)
     try:
+        if not source.is_written():
+            click.echo(f"Nothing was written yet to {log.place}", err=True)
         return report(source, by, since, until)
     except SourceError as error:
         raise click.ClickException(str(error)) from None

@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
@@ -105,7 +106,7 @@ class Sqlite:
             },
         )
         if writes:
-            event.listen(engine, "do_connect", self._make_folder)
+            event.listen(engine, "do_connect", self._make_file)
             event.listen(engine, "connect", _prepare_file)
         else:
             event.listen(engine, "begin", lambda one: _limit(one, patience_s))
@@ -120,8 +121,11 @@ class Sqlite:
     def lock_tables(self, connection: Connection) -> None:
         """Do nothing: whoever writes is alone."""
 
-    def _make_folder(self, *_: object) -> None:
+    def _make_file(self, *_: object) -> None:
+        """Make what is missing: the folder, and a file for nobody else's eyes."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self._file.touch(0o600, exist_ok=False)
 
 
 def _engine(url: URL, arguments: dict[str, Any]) -> Engine:

@@ -31,7 +31,7 @@ class Figures:
         by_fallback: How many of these from another provider than the first.
         input_tokens: Tokens of the prompts.
         output_tokens: Tokens of the answers.
-        cost_usd: What that cost, as far as it is known.
+        cost_usd: What that cost, as far as it is known; None if nothing of it is.
         unpriced: How many have tokens whose cost is not known.
         p95_s: Seconds that 95 % of them did not exceed. Of a provider or model: that
             95 % of the attempts at it did not.
@@ -44,7 +44,7 @@ class Figures:
     by_fallback: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0
     unpriced: int = 0
     p95_s: float | None = None
 
@@ -216,6 +216,7 @@ def _read(
 
 def _figures(row: dict[str, Any], p95_s: float) -> Figures:
     """Return the figures of a row; PostgreSQL adds whole numbers up to a Decimal."""
-    cost = float(row.pop("cost_usd"))
+    known = float(row.pop("cost_usd"))
     counts = {name: int(value) for name, value in row.items() if name != "name"}
+    cost = None if counts["unpriced"] and not known else known
     return Figures(name=row["name"], cost_usd=cost, p95_s=p95_s, **counts)

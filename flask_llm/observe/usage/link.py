@@ -1,5 +1,6 @@
 """One connection to the log, used by one thread at a time."""
 
+import atexit
 import os
 import socket
 import threading
@@ -18,8 +19,10 @@ from .schema import is_ready, make_ready
 
 T = TypeVar("T")
 
-# Seconds that a fork waits for a transaction; SQLite's longest wait, and some more.
+# Seconds that a fork waits for a transaction, which are SQLite's longest wait and some
+# more, and those that the end of a process waits.
 _FORK_S = 2.5
+_END_S = 0.2
 
 
 class NoLogYet(Exception):  # noqa: N818  # no error of anybody: nothing was written yet
@@ -89,9 +92,9 @@ class Link:
         with socket.socket(fileno=number) as twin, suppress(OSError):
             twin.shutdown(socket.SHUT_RDWR)
 
-    def park(self) -> None:
-        """Close the connection and let nobody make one, for a fork."""
-        if self._lock.acquire(timeout=_FORK_S):
+    def park(self, seconds: float) -> None:
+        """Close the connection and let nobody make one; wait so long for its user."""
+        if self._lock.acquire(timeout=seconds):
             self._parked = True
             self.close()
 
@@ -148,15 +151,19 @@ def _is(file: Path | None, inode: int) -> bool:
 _LINKS: WeakSet[Link] = WeakSet()
 
 
-def _park() -> None:
+def _park(seconds: float = _FORK_S) -> None:
     for link in list(_LINKS):
-        link.park()
+        link.park(seconds)
 
 
 def _go_on() -> None:
     for link in list(_LINKS):
         link.go_on()
 
+
+# SQLite puts all into one file when the last connection is closed. Writers register
+# later, so they are done before.
+atexit.register(_park, _END_S)
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
     os.register_at_fork(

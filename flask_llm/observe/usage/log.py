@@ -6,6 +6,7 @@ import weakref
 from ...process import PerProcess
 from ...signals import CircuitChanged, GenerationFinished, lossless
 from ..record import CallRecord
+from ..source import About
 from .items import Change
 from .place import Place
 from .writer import Writer
@@ -27,11 +28,10 @@ class UsageLog:
         self._days = days
         self._writer = PerProcess(self._made)
 
-    @property
-    def lost(self) -> int:
-        """Calls that this process could not write."""
+    def about(self) -> About:
+        """Return how this process's writing goes."""
         writer = self._writer.made()
-        return 0 if writer is None else writer.outage.lost
+        return About("usage") if writer is None else writer.about()
 
     @lossless
     def finished(self, sender: object, event: GenerationFinished) -> None:  # noqa: ARG002  # blinker's own

@@ -23,10 +23,12 @@ class Outage:
 
     Attributes:
         lost: Calls that this process could not write.
+        error: Why the last attempt to write has failed; None if it went well.
     """
 
     def __init__(self, clock: Clock, secrets: tuple[str, ...]) -> None:
         self.lost = 0
+        self.error: str | None = None
         self._clock = clock
         self._secrets = secrets
         self._lock = threading.Lock()
@@ -34,20 +36,21 @@ class Outage:
         self._lost_before = 0
         self._said_at: float | None = None
 
-    def failed(self, error: Exception, waiting: int) -> int:
-        """Note that writing has failed; return how often that was, in a row."""
+    def failed(self, error: Exception, waiting: int) -> None:
+        """Note that writing has failed."""
+        told = why(error, self._secrets)
         with self._lock:
+            self.error = told
             self._failures += 1
             said = self._failures >= _TRIES_UNSAID and self._is_due()
         if said:
             log.warning(
-                "LLM_USAGE: the usage log cannot be written (%s); %d calls wait,"
-                " %d are lost",
-                why(error, self._secrets),
+                "LLM_USAGE: the usage log cannot be written (%s); calls that wait: %d,"
+                " lost: %d",
+                told,
                 waiting,
                 self._lost_now,
             )
-        return self._failures
 
     def lose(self, number: int) -> None:
         """Count calls that there is no room for."""
@@ -57,7 +60,7 @@ class Outage:
         if said:
             log.warning(
                 "LLM_USAGE: the usage log is too slow or does not answer; calls that"
-                " have no room to wait are lost, %d so far",
+                " have no room to wait are lost, so far: %d",
                 self._lost_now,
             )
 
@@ -76,10 +79,10 @@ class Outage:
             return
         with self._lock:
             said, lost = self._said_at is not None, self._lost_now
-            self._failures, self._said_at = 0, None
+            self._failures, self._said_at, self.error = 0, None, None
             self._lost_before = self.lost
         if said:
-            log.info("LLM_USAGE: the usage log is written again; %d calls lost", lost)
+            log.info("LLM_USAGE: the usage log is written again; calls lost: %d", lost)
 
     @property
     def _lost_now(self) -> int:

@@ -39,6 +39,12 @@ class Place:
             return self.server
         return URL.create("sqlite+pysqlite", database=str(self.file))
 
+    def __str__(self) -> str:
+        """Return where it is, for people; without a password."""
+        if self.server is None:
+            return str(self.file)
+        return self.server.set(query={}).render_as_string(hide_password=True)
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may hold."""
@@ -54,7 +60,7 @@ def place_of(url: str, folder: str) -> Place:
 
     Args:
         url: The value of LLM_USAGE_URL; "" for a file in the folder.
-        folder: The app's instance folder.
+        folder: The app's instance folder, where a relative file is too.
 
     Raises:
         ConfigurationError: It names none, or what it needs is not installed.
@@ -62,12 +68,12 @@ def place_of(url: str, folder: str) -> Place:
     if not url:
         return Place(file=Path(folder) / _FILE)
     try:
-        return _parsed(url)
+        return _parsed(url, folder)
     except ValueError as fault:
         raise ConfigurationError([f"LLM_USAGE_URL {fault}"]) from None
 
 
-def _parsed(url: str) -> Place:
+def _parsed(url: str, folder: str) -> Place:
     """Return the place; a fault is the second half of a sentence."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
@@ -81,7 +87,7 @@ def _parsed(url: str) -> Place:
         ) from None
     backend, _, driver = parts.drivername.partition("+")
     if backend == "sqlite" and driver in {"", "pysqlite"}:
-        return Place(file=_file(parts))
+        return Place(file=_file(parts, folder))
     if backend not in {"postgresql", "postgres"} or driver not in {"", *_DRIVERS}:
         raise ValueError(
             "must begin with sqlite:///, postgresql://, postgresql+psycopg:// or"
@@ -91,16 +97,16 @@ def _parsed(url: str) -> Place:
     return Place(server=parts.set(drivername=f"postgresql+{driver}"))
 
 
-def _file(parts: "URL") -> Path:
+def _file(parts: "URL", folder: str) -> Path:
     """Return the file of an SQLite address."""
     name = parts.database or ""
     if not name or name == ":memory:" or name.startswith("file:") or parts.query:
         raise ValueError("must name a file and nothing else, as in sqlite:////PATH")
     # Absolute now: a server may change its folder later.
-    path = Path(name).absolute()
+    path = Path(folder, name).absolute()
     if path.is_dir():
         raise ValueError("names a folder; it must name a file")
-    if not path.parent.is_dir():
+    if Path(name).is_absolute() and not path.parent.is_dir():
         raise ValueError("names a file in a folder that does not exist")
     return path
 

@@ -8,7 +8,11 @@ if TYPE_CHECKING:
     from .figures import Figures, Report
 
 _UNKNOWN = "-"
-_MORE = "+ some tokens have a cost that is not known: it is more than this."
+
+_NOTES = {
+    "+": "+ some tokens have a cost that is not known: it is more than this.",
+    "-": "- as a cost: there are tokens, and no price of them is known.",
+}
 
 
 def as_table(report: "Report", by: str | None, encoding: str) -> str:
@@ -28,7 +32,8 @@ def as_table(report: "Report", by: str | None, encoding: str) -> str:
     if report.rows:
         table.insert(-1, "-" * len(table[0]))
     period = f"{_written(report.since)} to {_written(report.until)} UTC"
-    notes = [_MORE] if report.total.unpriced else []
+    signs = {_sign(each) for each in shown}
+    notes = [note for sign, note in _NOTES.items() if sign in signs]
     text = "\n".join([period, "", *table, *notes])
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
@@ -44,9 +49,20 @@ _COLUMNS: "dict[str, Callable[[Figures], str]]" = {
     "by fallback": lambda each: _share(each.by_fallback, each.calls),
     "tokens in": lambda each: f"{each.input_tokens:,}",
     "tokens out": lambda each: f"{each.output_tokens:,}",
-    "cost USD": lambda each: f"{each.cost_usd:,.4f}{'+' if each.unpriced else ' '}",
+    "cost USD": lambda each: _dollars(each) + _sign(each),
     "p95": lambda each: _UNKNOWN if each.p95_s is None else f"{each.p95_s:.2f} s",
 }
+
+
+def _dollars(each: "Figures") -> str:
+    return "" if each.cost_usd is None else f"{each.cost_usd:,.4f}"
+
+
+def _sign(each: "Figures") -> str:
+    """Return how far a cost is known."""
+    if each.cost_usd is None:
+        return _UNKNOWN
+    return "+" if each.unpriced else " "
 
 
 def _share(part: int, whole: int) -> str:

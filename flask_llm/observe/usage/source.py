@@ -1,6 +1,7 @@
 """The usage log as the source of pages."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,25 +16,22 @@ from sqlalchemy import (
     select,
 )
 
-from ...clock import SYSTEM
+from ...clock import SYSTEM, Clock
 from ...process import PerProcess
 from ...signals import CircuitChanged
-from ...workers import LeftBehind, Workers
 from ..record import CallRecord
 from ..source import About, Failure, SourceError, Span
 from ..tally import Table
-from .link import Link, NoLogYet
+from .asking import Asker
 from .place import Place
 from .rows import change_of, failure_of, record_of
 from .tables import SUMS, attempts, calls, circuits, failed
-from .wording import why
 
 T = TypeVar("T")
 
 PATIENCE_S = 3.0
 """Seconds that a page waits for one of its questions."""
 
-_SPARE_S = 1.0
 _NONE: list[CallRecord] = []
 
 
@@ -42,23 +40,20 @@ class UsageSource:
 
     Args:
         place: Where the log is.
-        lost: Tells how many calls this process could not write.
+        of_writer: Tells how this process's writing goes.
         patience_s: Seconds to wait for an answer.
+        clock: For how long an error is remembered.
     """
 
     def __init__(
         self,
         place: Place,
-        lost: Callable[[], int],
+        of_writer: Callable[[], About] = lambda: About("usage"),
         patience_s: float = PATIENCE_S,
+        clock: Clock = SYSTEM,
     ) -> None:
-        self._place = place
-        self._lost = lost
-        self._patience_s = patience_s
-        self._workers = Workers(SYSTEM)
-        self._link = PerProcess(
-            lambda: Link(place, writes=False, patience_s=patience_s)
-        )
+        self._of_writer = of_writer
+        self._asker = PerProcess(lambda: Asker(place, patience_s, clock))
 
     def about(self) -> About:
         """Return what is covered."""
@@ -66,8 +61,12 @@ class UsageSource:
         try:
             since = self.ask(lambda connection: connection.scalar(oldest), None)
         except SourceError as error:
-            return About("usage", error=str(error), lost=self._lost())
-        return About("usage", since, lost=self._lost())
+            return replace(self._of_writer(), error=str(error))
+        return replace(self._of_writer(), since=since)
+
+    def is_written(self) -> bool:
+        """Return whether there is a log; each answer is empty where there is none."""
+        return self.ask(lambda _: True, False)  # noqa: FBT003  # an answer like others
 
     def sums(self, table: Table, by: Sequence[str], span: Span) -> list[dict[str, Any]]:
         """Return sums of a span."""
@@ -99,28 +98,8 @@ class UsageSource:
         return [change_of(row) for row in self._rows(query)]
 
     def ask(self, question: Callable[[Connection], T], empty: T) -> T:
-        """Ask the database something, and wait for the answer only so long.
-
-        Args:
-            question: What to do in a transaction.
-            empty: The answer where nothing was written yet.
-
-        Raises:
-            SourceError: There is no answer.
-        """
-        link = self._link.get()
-        try:
-            # A server that hangs is left behind; no timeout of a driver sees to that.
-            return self._workers.call(
-                lambda: link.run(question), self._patience_s + _SPARE_S
-            )
-        except NoLogYet:
-            return empty
-        except LeftBehind:
-            told = f"no answer within {self._patience_s + _SPARE_S:g} s"
-        except Exception as error:  # noqa: BLE001  # a driver may raise anything
-            told = why(error, self._place.secrets)
-        raise SourceError(f"The usage log cannot be read: {told}")
+        """Ask the database something; see `Asker.ask`."""
+        return self._asker.get().ask(question, empty)
 
     def _rows(self, query: Select[Any]) -> Sequence[Any]:
         return self.ask(lambda one: one.execute(query).mappings().all(), [])

@@ -9,6 +9,7 @@ from collections import deque
 
 from ...clock import SYSTEM, Clock
 from ..record import CallRecord
+from ..source import About
 from .book import Book
 from .items import Item, Mark, Refused
 from .outage import Outage
@@ -103,7 +104,12 @@ class Writer:
         self._hurry.set()
         self._wake.set()
         if not written and (left := self._calls_left()):
-            log.warning("LLM_USAGE: the process ends, and %d calls are lost", left)
+            log.warning("LLM_USAGE: the process ends; calls lost: %d", left)
+
+    def about(self) -> About:
+        """Return how the writing goes."""
+        lost, error = self.outage.lost, self.outage.error
+        return About("usage", lost=lost, waiting=self._calls_left(), write_error=error)
 
     def _calls_left(self) -> int:
         left = (*self._batch, *self._waiting)

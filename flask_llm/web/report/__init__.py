@@ -1,18 +1,21 @@
 """What the dashboard shows, as plain data: made of a source, and of how it stands."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from ...observe.source import About, Source, Span
+from .advice import remedy
 from .calls import in_full, listed
 from .cards import chain, entries
 from .findings import Findings, span_of
 from .headline import headline
+from .lately import Lately
 from .openings import openings
 from .points import charts
 from .totals import UNKNOWN, breakdown, tiles
 
-__all__ = ["in_full", "report"]
+__all__ = ["in_full", "remedy", "report"]
 
 _HOUR_S = 3600
 
@@ -24,10 +27,23 @@ _LONG_MEMORY = (
     "This process's calls of the last hour, for no more is kept; LLM_USAGE=on keeps"
     " those of all workers, and for longer."
 )
+_NO_CALLS = (
+    "This process has seen no calls in the last hour: each knows its own only, and"
+    " forgets them when it ends. LLM_USAGE=on keeps them for all workers."
+)
+_OWN_VIEW = (
+    "Each process rests its providers by itself; this is the view of process {}."
+    " LLM_STATE_URL lets all share one."
+)
 
 
 def report(
-    source: Source, status: Mapping[str, Any], range_name: str, now: float
+    source: Source,
+    status: Mapping[str, Any],
+    range_name: str,
+    now: float,
+    *,
+    is_shared: bool,
 ) -> dict[str, Any]:
     """Return all that the dashboard shows. Fit for JSON; asks no provider.
 
@@ -36,22 +52,37 @@ def report(
         status: What `get_provider_status(detail=True)` returns.
         range_name: One of `observe.source.RANGES`.
         now: Seconds since 1970.
+        is_shared: Whether all processes know of the same rests.
     """
     span = span_of(range_name, now)
     found = Findings.of(source, span)
-    numbers = tiles(found.by_purpose) if found.is_readable else UNKNOWN
+    numbers = _numbers(found)
+    calls = numbers["calls"]
+    lately = Lately.of(found.recent if calls else (), now)
+    links = entries(status)
     return {
         "generated_at": now,
         "range": _range(range_name, span),
         "source": _source(found.about, span),
-        "headline": headline(entries(status), numbers, range_name=range_name, now=now),
-        "chain": chain(status, found, span.since),
+        "headline": headline(links, lately, calls, range_name=range_name, now=now),
+        "chain": chain(status, found, lately, span.since),
+        "note": _note(found.about, is_shared=is_shared),
         "tiles": numbers,
         "charts": charts(found.by_time, found.attempts, span),
         "openings": openings(found.changes, span),
         "breakdown": breakdown(found.by_purpose),
         "recent": [listed(each) for each in found.recent],
     }
+
+
+def _numbers(found: Findings) -> dict[str, Any]:
+    return tiles(found.by_purpose, found.attempts) if found.is_readable else UNKNOWN
+
+
+def _note(about: About, *, is_shared: bool) -> str | None:
+    """Return that the chain may stand otherwise elsewhere; None if it does not."""
+    is_alone = is_shared or about.kind == "memory"
+    return None if is_alone else _OWN_VIEW.format(os.getpid())
 
 
 def _range(name: str, span: Span) -> dict[str, Any]:
@@ -70,6 +101,8 @@ def _source(about: About, span: Span) -> dict[str, Any]:
         "since": about.since,
         "error": about.error,
         "lost": about.lost,
+        "waiting": about.waiting,
+        "write_error": about.write_error,
     }
 
 
@@ -77,4 +110,6 @@ def _told(about: About, span: Span) -> str:
     """Return where the numbers come from, in a sentence."""
     if about.kind == "usage":
         return _USAGE
+    if about.since is None:
+        return _NO_CALLS
     return _LONG_MEMORY if span.range.seconds > _HOUR_S else _MEMORY

@@ -16,12 +16,16 @@ _MEANINGS = {
 }
 _UNKNOWN = "It failed"
 
+_ITS_WORDS = (
+    "read its own words in response.error of a call that nobody answered, or with"
+    " LLM_LOG_CONTENT=true in the log at level DEBUG"
+)
+
 _REMEDIES = {
     "context_length": "shorten the prompt, or choose a model with a longer context",
-    "invalid_request": "see the call for what it did not accept",
     "content_blocked": "LLM_FALLBACK_ON_BLOCKED=on asks the next provider then",
-    "bad_answer": "see the call for what was wrong with it",
-    "unavailable": "see the reason",
+    "invalid_request": _ITS_WORDS,
+    "bad_answer": _ITS_WORDS,
 }
 """For kinds of which the errors themselves advise nothing."""
 
@@ -34,6 +38,10 @@ def advice(kind: str | None, hint: str | None = None) -> str:
         hint: What the error itself advises, such as "set ANTHROPIC_API_KEY".
     """
     kind = kind or ProviderError.kind
-    usual = BY_KIND.get(kind, ProviderError).remedy or _REMEDIES.get(kind)
-    remedy = hint or usual or "see its last error"
-    return f"{_MEANINGS.get(kind, _UNKNOWN)}: {remedy}."
+    told = hint or remedy(kind) or "see its last error"
+    return f"{_MEANINGS.get(kind, _UNKNOWN)}; {told}."
+
+
+def remedy(kind: str) -> str:
+    """Return what can be done about errors of a kind; empty if that is not known."""
+    return BY_KIND.get(kind, ProviderError).remedy or _REMEDIES.get(kind, "")

@@ -6,11 +6,9 @@ from typing import Any
 from ...observe.record import SUCCESS
 from ...observe.source import Failure
 from .advice import advice
-from .figures import P50, P95, Row, count, judged, latency, share
+from .figures import P50, P95, Row, count, judged, latency, share, succeeded
 from .findings import Findings
-
-Standing = Mapping[str, Any]
-"""An entry of `LLMFactory.get_provider_status(detail=True)`."""
+from .lately import Lately, Standing
 
 
 def entries(status: Mapping[str, Any]) -> list[Standing]:
@@ -19,36 +17,41 @@ def entries(status: Mapping[str, Any]) -> list[Standing]:
 
 
 def chain(
-    status: Mapping[str, Any], found: Findings, since: float
+    status: Mapping[str, Any], found: Findings, lately: Lately, since: float
 ) -> list[dict[str, Any]]:
     """Return a card for each entry.
 
     Args:
         status: What `get_provider_status(detail=True)` returns.
         found: What the source tells.
+        lately: The latest calls: who answers now.
         since: When its span begins: an older failure needs no advice any more.
     """
+    server = lately.server(entries(status))
     return [
-        _card(each, found, since)
+        _card(each, found, lately, since)
         | {
             "role": "fallback" if place else "primary",
-            "current": each["name"] == status["current"],
+            "current": each is server,
         }
         for place, each in enumerate(entries(status))
     ]
 
 
-def _card(entry: Standing, found: Findings, since: float) -> dict[str, Any]:
+def _card(
+    entry: Standing, found: Findings, lately: Lately, since: float
+) -> dict[str, Any]:
     name = entry["name"]
     failure = (found.failures or {}).get(name)
     rows = [row for row in found.attempts if row["provider"] == name]
+    is_old = failure and (failure.at < since or _is_over(failure, rows, lately))
     return {
         "name": name,
         "model": entry["model"],
         "state": entry["state"],
         "reason": entry["reason"],
         "until": entry["until"],
-        "advice": _advice(entry, failure, since),
+        "advice": _advice(entry, None if is_old else failure),
         "attempts": count(rows, "attempts") if found.is_readable else None,
         "error_rate": _error_rate(rows),
         "p50_s": latency(rows, P50),
@@ -63,13 +66,18 @@ def _error_rate(rows: Sequence[Row]) -> float | None:
     return share(count(failed, "attempts"), count(counted, "attempts"))
 
 
-def _advice(entry: Standing, failure: Failure | None, since: float) -> str | None:
-    """Return what to do about what is wrong now, else about the last failure."""
+def _is_over(failure: Failure, rows: Sequence[Row], lately: Lately) -> bool:
+    """Return whether the provider has succeeded since."""
+    later = any(row["at"] > failure.at for row in succeeded(rows))
+    tries = lately.tries(failure.attempt.provider)
+    return later or any(each.outcome == SUCCESS for each in tries[:1])
+
+
+def _advice(entry: Standing, failure: Failure | None) -> str | None:
+    """Return what to do about what is wrong now."""
     if entry["state"] != "closed":
         return advice(entry["kind"], entry["advice"])
-    if failure and failure.at >= since:
-        return advice(failure.attempt.outcome)
-    return None
+    return advice(failure.attempt.outcome) if failure else None
 
 
 def _told(failure: Failure) -> dict[str, Any]:

@@ -21,6 +21,12 @@ def dollars(rows: Iterable[Row]) -> float:
     return float(sum(row["cost_usd"] for row in rows))
 
 
+def cost(rows: Sequence[Row]) -> float | None:
+    """Return what all cost as far as it is known; None if no price at all is."""
+    known = dollars(rows)
+    return None if count(rows, "unpriced") and not known else known
+
+
 def share(part: float, whole: float) -> float | None:
     """Return a share from 0 to 1; None of nothing."""
     return part / whole if whole else None

@@ -1,6 +1,6 @@
 """All that a page reads of a source, in few questions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from ...observe.record import CallRecord
@@ -60,7 +60,7 @@ class Findings:
             )
         except SourceError as error:
             why = str(error)
-        return cls(About(about.kind, about.since, why, about.lost))
+        return cls(replace(about, error=why))
 
 
 _WHO = ("purpose", "provider", "model", "outcome")

@@ -1,22 +1,28 @@
 """One sentence that says who answers now, and if it is not the first, why."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import BY_KIND, ProviderError
-from ..formats import share, span, wait
-from .cards import Standing
+from ...observe.record import SUCCESS, CallRecord
+from ...types import Attempt
+from ..formats import ago, span, wait
+from .lately import Lately, Standing, tried
 
 _WELL = 0.95
 """With a smaller share of answered calls not all is well."""
 
 _MANY = 0.5
-"""With a greater share of answers by fallbacks the first provider does not do."""
+"""With a greater share of failed tries the first provider does not do."""
+
+_MINUTE_S = 60
 
 
 def headline(
     chain: Sequence[Standing],
-    tiles: Mapping[str, Any],
+    lately: Lately,
+    calls: int | None,
     *,
     range_name: str,
     now: float,
@@ -27,65 +33,116 @@ def headline(
 
     Args:
         chain: The entries of the chain.
-        tiles: The numbers of all calls; unknown ones if the source cannot be read.
-        range_name: The time that the numbers are of.
+        lately: The latest calls.
+        calls: How many there were in the time shown; None if that cannot be read.
+        range_name: The time shown.
         now: Seconds since 1970.
     """
-    ready = [place for place, each in enumerate(chain) if each["state"] == "closed"]
-    if not ready or ready[0]:
-        return _troubled(chain, ready[0] if ready else None, now)
-    return _serving(chain, tiles, span(range_name))
+    is_asked = any(each["state"] == "closed" for each in chain)
+    if is_asked and lately.unanswered:
+        return _down(chain, lately.unanswered, now)
+    server = lately.server(chain)
+    if server is chain[0]:
+        return _serving(chain, lately, calls, span(range_name))
+    return _troubled(chain, server, lately, now)
 
 
 def _serving(
-    chain: Sequence[Standing], tiles: Mapping[str, Any], when: str
+    chain: Sequence[Standing], lately: Lately, calls: int | None, when: str
 ) -> dict[str, Any]:
-    """Return the sentence for a first entry that is ready."""
-    name, calls = chain[0]["name"], tiles["calls"]
+    """Return the sentence for a first entry that answers."""
+    name = chain[0]["name"]
     serving = f"Serving from {name}"
     if calls is None:
         return _sentence("warning", f"{serving}; the numbers cannot be read now")
     if not calls:
         return _sentence("idle", f"No calls in {when}; {name} is ready")
-    if tiles["answered"] == 0:
-        told = f"{name} is asked, but no call in {when} was answered"
-        return _sentence("error", told)
-    if shortfall := _shortfall(tiles, when):
+    if shortfall := _shortfall(lately, name):
         return _sentence("warning", f"{serving}, but {shortfall}")
     alone = "" if chain[1:] else ", the only provider"
     return _sentence("ok", serving + alone)
 
 
-def _shortfall(tiles: Mapping[str, Any], when: str) -> str:
+def _shortfall(lately: Lately, name: str) -> str:
     """Return what closed circuits do not tell; empty if all is well."""
-    answered, fallback = tiles["answered"], tiles["by_fallback"]
-    if answered is not None and answered < _WELL:
-        return f"only {_percent(answered)} of the calls in {when} were answered"
-    if fallback is not None and fallback > _MANY:
-        return f"fallbacks gave {_percent(fallback)} of the answers in {when}"
+    calls, tries = lately.judged, lately.tries(name)
+    answered = sum(each.outcome == SUCCESS for each in calls)
+    failed = sum(each.outcome != SUCCESS for each in tries)
+    if answered < _WELL * len(calls):
+        return f"only {answered} of the last {len(calls)} calls were answered"
+    if failed > _MANY * len(tries):
+        return f"it failed in {failed} of its last {len(tries)} calls"
     return ""
 
 
-def _troubled(
-    chain: Sequence[Standing], server: int | None, now: float
+def _down(
+    chain: Sequence[Standing], run: Sequence[CallRecord], now: float
 ) -> dict[str, Any]:
-    """Return the sentence for a chain whose first entry is not ready.
+    """Return the sentence for calls that nobody answers, though they are tried.
 
     Args:
         chain: The entries.
-        server: The place of the first one that is ready; None if there is none.
+        run: The calls since the last answer, the last one first.
         now: Seconds since 1970.
     """
-    ahead = chain[:server]
-    is_tried = any(each["state"] == "half-open" for each in ahead)
+    tries = {each["name"]: tried(run[0], each["name"]) for each in chain}
+    fails = {name: f"fails ({_why(each)})" for name, each in tries.items() if each}
+    told = [e for e in chain if e["state"] != "closed" or e["name"] in fails]
+    reasons = _reasons(told, fails) or _reason(run[0].outcome)
+    return _sentence("error", f"{_unanswered(run, now)}: {reasons}", told, now)
+
+
+def _unanswered(run: Sequence[CallRecord], now: float) -> str:
+    age = now - run[-1].finished_at
+    if age >= _MINUTE_S:
+        time = _plain(ago(age)).removesuffix(" ago")
+        return f"No call in the last {time} was answered"
+    if len(run) == 1:
+        return "The last call was not answered"
+    return f"None of the last {len(run)} calls was answered"
+
+
+def _troubled(
+    chain: Sequence[Standing], server: Standing | None, lately: Lately, now: float
+) -> dict[str, Any]:
+    """Return the sentence for a chain whose first entry does not answer.
+
+    Args:
+        chain: The entries.
+        server: The one that answers; None if none is ready.
+        lately: The latest calls.
+        now: Seconds since 1970.
+    """
+    ahead = chain if server is None else chain[: chain.index(server)]
     level, begin = "warning", ""
     if server is not None:
-        begin = f"Serving from {chain[server]['name']}: "
-    elif not is_tried:
+        begin = f"Serving from {server['name']}: "
+    elif not any(each["state"] == "half-open" for each in ahead):
         level, begin = "error", "Nobody can answer: "
-    # A countdown belongs to what is told last.
-    told = sorted(ahead, key=lambda each: each["state"] == "open")
-    return _sentence(level, begin + "; ".join(map(_trouble, told)), ahead, now)
+    fails = _failing(ahead, lately)
+    told = [e for e in ahead if e["state"] != "closed" or e["name"] in fails]
+    return _sentence(level, begin + _reasons(told, fails), told, now)
+
+
+def _failing(ahead: Sequence[Standing], lately: Lately) -> dict[str, str]:
+    """Return what to say of entries that are ready, but fail."""
+    fails: dict[str, str] = {}
+    for each in ahead:
+        failure = lately.failure(each["name"])
+        if each["state"] == "closed" and failure:
+            first = "" if fails else "is asked first and "
+            fails[each["name"]] = f"{first}fails ({_why(failure)})"
+    return fails
+
+
+def _reasons(entries: Sequence[Standing], fails: Mapping[str, str]) -> str:
+    """Return why entries do not answer; a countdown belongs to what is told last."""
+    return "; ".join(
+        f"{each['name']} {fails[each['name']]}"
+        if each["state"] == "closed"
+        else _trouble(each)
+        for each in sorted(entries, key=lambda each: -_end(each))
+    )
 
 
 def _trouble(entry: Standing) -> str:
@@ -98,22 +155,33 @@ def _trouble(entry: Standing) -> str:
     return f"{name}'s rest is over ({why}), the next call tries it"
 
 
+def _why(failure: Attempt) -> str:
+    """Return why an attempt failed: its status, or some words without their advice."""
+    words = (failure.error or "").partition(" (")[0]
+    return str(failure.status or words or _reason(failure.outcome))
+
+
 def _reason(kind: str | None) -> str:
     return BY_KIND.get(kind or "", ProviderError).reason
 
 
+def _end(entry: Standing) -> float:
+    """Return when a rest ends; never where there is none."""
+    is_resting = entry["state"] == "open" and entry["until"]
+    return entry["until"] if is_resting else math.inf
+
+
 def _sentence(
-    level: str, text: str, resting: Sequence[Standing] = (), now: float = 0.0
+    level: str, text: str, told: Sequence[Standing] = (), now: float = 0.0
 ) -> dict[str, Any]:
     """Return a headline, with a countdown to the end of the first rest."""
-    ends = [each["until"] for each in resting if each["state"] == "open"]
-    until = min((each for each in ends if each), default=None)
-    if until is not None:
-        # A text for any reader, such as a program.
-        left = wait(max(1.0, until - now)).replace("\N{NO-BREAK SPACE}", " ")
-        text = f"{text}, next try in {left}"
-    return {"level": level, "text": text, "until": until}
+    until = min(map(_end, told), default=math.inf)
+    if until == math.inf:
+        return {"level": level, "text": text, "until": None}
+    # A text for any reader, such as a program.
+    left = _plain(wait(max(1.0, until - now)))
+    return {"level": level, "text": f"{text}, next try in {left}", "until": until}
 
 
-def _percent(part: float) -> str:
-    return share(part).replace("\N{NO-BREAK SPACE}", " ")
+def _plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ...observe.record import SUCCESS
+from ...observe.record import CLOSED, SUCCESS
 from ...observe.source import Span
+from ..charts import NOT_ANSWERED
 from .figures import P50, P95, Row, judged, latency
 
 
 def charts(calls: Sequence[Row], attempts: Sequence[Row], span: Span) -> dict[str, Any]:
     """Return the numbers of all charts; a time without calls has its point too.
+
+    A call that was answered is its provider's, and so is one whose caller left: that is
+    no failure. All others are `NOT_ANSWERED`.
 
     Args:
         calls: By time, provider and outcome.
@@ -20,7 +24,7 @@ def charts(calls: Sequence[Row], attempts: Sequence[Row], span: Span) -> dict[st
     failed = [each for each in judged(attempts) if each["outcome"] != SUCCESS]
     return {
         "at": at,
-        "calls": _series(calls, at, _provider, "calls", int),
+        "calls": _calls(calls, at),
         "latency": _latency(calls, at),
         "cost": _costs(attempts, at),
         "errors": _series(failed, at, _kind, "attempts", int),
@@ -48,6 +52,12 @@ def _series(
     return dict(sorted(lines.items()))
 
 
+def _calls(calls: Iterable[Row], at: Sequence[int]) -> dict[str, list[float]]:
+    lines = _series(calls, at, _answerer, "calls", int)
+    missed = lines.pop(NOT_ANSWERED, None)
+    return lines | ({NOT_ANSWERED: missed} if missed else {})
+
+
 def _latency(calls: Iterable[Row], at: Sequence[int]) -> dict[str, list[float | None]]:
     rows: dict[int, list[Row]] = {moment: [] for moment in at}
     for row in calls:
@@ -64,8 +74,9 @@ def _costs(attempts: Iterable[Row], at: Sequence[int]) -> dict[str, list[float]]
     return {model: line for model, line in lines.items() if any(line)}
 
 
-def _provider(row: Row) -> str:
-    return str(row["provider"])
+def _answerer(row: Row) -> str:
+    has_answer = row["outcome"] in {SUCCESS, CLOSED}
+    return str(row["provider"]) if has_answer else NOT_ANSWERED
 
 
 def _model(row: Row) -> str:

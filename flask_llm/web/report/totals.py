@@ -1,6 +1,7 @@
 """The numbers of a page that are not told by time: its tiles, and who used what."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -11,8 +12,8 @@ from .figures import (
     P95,
     Row,
     answered,
+    cost,
     count,
-    dollars,
     first_token,
     latency,
     share,
@@ -25,31 +26,46 @@ MOST_GROUPS = 100
 _WHO = itemgetter("purpose", "provider", "model")
 
 _NUMBERS = (
-    *("calls", "answered", "by_fallback", "cost_usd", "unpriced", "input_tokens"),
-    *("output_tokens", "p95_s", "first_token_p50_s", "first_token_p95_s"),
+    *("calls", "answered", "by_fallback", "cost_usd", "unpriced", "unpriced_models"),
+    *("input_tokens", "output_tokens", "p95_s"),
+    *("first_token_p50_s", "first_token_p95_s"),
 )
+
+_MOST_NAMED = 3
 
 UNKNOWN: dict[str, Any] = dict.fromkeys(_NUMBERS)
 """The tiles of a source that cannot be read."""
 
 
-def tiles(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the numbers of all calls together."""
-    cost, unpriced = dollars(rows), count(rows, "unpriced")
+def tiles(rows: Sequence[Row], attempts: Iterable[Row]) -> dict[str, Any]:
+    """Return the numbers of all calls together.
+
+    Args:
+        rows: Calls.
+        attempts: Their attempts, for the models whose price is not known.
+    """
     answers = succeeded(rows)
     return {
         "calls": count(rows, "calls"),
         "answered": answered(rows),
         "by_fallback": share(count(answers, "fallbacks"), count(answers, "calls")),
-        # No price at all is known: that is not nothing.
-        "cost_usd": None if unpriced and not cost else cost,
-        "unpriced": unpriced,
+        "cost_usd": cost(rows),
+        "unpriced": count(rows, "unpriced"),
+        "unpriced_models": _unpriced(attempts),
         "input_tokens": count(rows, "input_tokens"),
         "output_tokens": count(rows, "output_tokens"),
         "p95_s": latency(rows, P95),
         "first_token_p50_s": first_token(rows, P50),
         "first_token_p95_s": first_token(rows, P95),
     }
+
+
+def _unpriced(attempts: Iterable[Row]) -> list[str]:
+    """Return the models of which most tries have a cost that is not known."""
+    tries: Counter[str] = Counter()
+    for row in attempts:
+        tries[row["model"] or row["provider"]] += row["unpriced"]
+    return [model for model, number in tries.most_common(_MOST_NAMED) if number]
 
 
 def breakdown(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -75,6 +91,6 @@ def _line(who: tuple[str, str, str], rows: Sequence[Row]) -> dict[str, Any]:
         "p95_s": latency(rows, P95),
         "input_tokens": count(rows, "input_tokens"),
         "output_tokens": count(rows, "output_tokens"),
-        "cost_usd": dollars(rows),
+        "cost_usd": cost(rows),
         "unpriced": count(rows, "unpriced"),
     }

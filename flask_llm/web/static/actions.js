@@ -1,12 +1,15 @@
 // The buttons of the chain: sent without leaving the page, answered in words.
 
 const notice = document.getElementById("notice");
+const words = document.getElementById("notice-text");
+const close = document.getElementById("notice-close");
 
 /**
  * Send the forms with data-action from here on by the script.
  * @param done - Called after each.
  */
 export function listen(done) {
+  close.addEventListener("click", clear);
   document.addEventListener("submit", async (event) => {
     const form = event.target;
     if (!form.matches("[data-action]")) return;
@@ -19,19 +22,20 @@ export function listen(done) {
 }
 
 async function act(form, button) {
-  const words = button.textContent;
+  const name = button.textContent;
   // Not `disabled`, which would take the focus away.
   button.setAttribute("aria-disabled", "true");
   button.textContent = button.dataset.busy;
   tell("", "");
+  notice.dataset.from = button.id;
   try {
     const { provider, ok, text } = await send(form);
     tell(ok ? "is-ok" : "is-error", `${ok ? "✓" : "✕"} ${provider}: ${text}`);
   } catch (error) {
-    tell("is-error", `✕ ${words} did not work: ${error.message}`);
+    tell("is-error", `✕ ${name} did not work: ${error.message}`);
   } finally {
     button.removeAttribute("aria-disabled");
-    button.textContent = words;
+    button.textContent = name;
   }
 }
 
@@ -45,6 +49,14 @@ async function send(form) {
 }
 
 function tell(tone, text) {
-  notice.className = `notice ${tone}`;
-  notice.textContent = text;
+  notice.className = `toast ${tone}`;
+  words.textContent = text;
+  close.hidden = !text;
+}
+
+/** Take the words away, and go back to where the reader was. */
+function clear() {
+  tell("", "");
+  const from = document.getElementById(notice.dataset.from) ?? document.getElementById("main");
+  from.focus({ preventScroll: true });
 }

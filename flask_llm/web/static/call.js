@@ -2,4 +2,4 @@
 
 import { localize } from "./times.js";
 
-localize(document);
+localize(document, Date.now() / 1000);

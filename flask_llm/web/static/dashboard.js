@@ -7,18 +7,25 @@ import { merge, remember } from "./merge.js";
 import { clock, localize, tick } from "./times.js";
 
 const PATIENCE_MS = 10_000;
+const CLOSED = [401, 403];
+const LOG_IN = "reload the page to log in again";
 
 const main = document.getElementById("main");
 const live = document.getElementById("live");
 const freshness = document.getElementById("freshness");
 const pause = document.getElementById("pause");
-const refresh = Number(main.dataset.refresh) * 1000;
 
+let refresh = pace(document);
 let skew = difference(document);
 let updated = new Date();
 let timer = 0;
 let turn = 0;
 let paused = false;
+
+/** After how many milliseconds to look again. */
+function pace(page) {
+  return Number(page.getElementById("main").dataset.refresh) * 1000;
+}
 
 /** How far the server's clock is ahead of ours, in seconds. */
 function difference(page) {
@@ -39,7 +46,7 @@ async function look() {
     show("", "Live");
   } catch (error) {
     if (mine !== turn) return;
-    show("is-late", `Not updating since ${clock(updated)}: ${error.message}`);
+    warn(`Not updating since ${clock(updated)}: ${error.message}`);
   }
   timer = setTimeout(look, refresh);
 }
@@ -52,18 +59,21 @@ async function load() {
   }).catch(() => {
     throw new Error("the server does not answer");
   });
+  if (CLOSED.includes(response.status)) throw new Error(LOG_IN);
   if (!response.ok) throw new Error(`the server answered with ${response.status}`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   // Such as a page to log in at.
-  if (!page.getElementById("chart-data")) throw new Error("reload the page");
+  if (!page.getElementById("chart-data")) throw new Error(LOG_IN);
   return page;
 }
 
 function take(fresh) {
   skew = difference(fresh);
+  refresh = pace(fresh);
   updated = new Date();
   const said = document.getElementById("headline").dataset.said;
-  for (const each of merge(fresh)) localize(each);
+  merge(fresh);
+  localize(document, now());
   tick(document, now());
   document.title = fresh.title;
   announce(said, document.getElementById("headline").dataset.said);
@@ -79,8 +89,15 @@ function announce(before, after) {
   if (before !== after) document.getElementById("said").textContent = after;
 }
 
+/** Say that what is shown may be old; the next look that succeeds takes it back. */
+function warn(text) {
+  show("is-late", text);
+  document.title = "✕ Not updating · Flask-LLM";
+}
+
 function show(state, text) {
   live.className = `live ${state}`;
+  document.body.classList.toggle("is-late", state === "is-late");
   // Ears hear a text when it is written, also the same one again.
   if (freshness.textContent !== text) freshness.textContent = text;
 }
@@ -98,7 +115,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 setInterval(() => document.hidden || tick(document, now()), 1000);
 
 remember(document);
-localize(document);
+localize(document, now());
 listen(look);
 draw();
 live.hidden = false;

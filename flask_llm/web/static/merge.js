@@ -14,12 +14,8 @@ export function remember(page) {
   for (const each of page.querySelectorAll("[data-live]")) seen.set(each.id, source(each));
 }
 
-/**
- * Take over from a fresh copy what differs.
- * @returns The elements whose content is new.
- */
+/** Take over from a fresh copy what differs. */
 export function merge(fresh) {
-  const changed = [];
   for (const next of fresh.querySelectorAll("[data-live]")) {
     const old = document.getElementById(next.id);
     const told = source(next);
@@ -28,9 +24,7 @@ export function merge(fresh) {
     takeAttributes(old, next);
     if (next.dataset.live === "attributes") continue;
     takeContent(old, next);
-    changed.push(old);
   }
-  return changed;
 }
 
 /** Whether the reader is just marking a text there, or waits for a button's answer. */

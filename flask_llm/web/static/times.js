@@ -2,7 +2,9 @@
 
 const TIME = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
 const CLOCK = new Intl.DateTimeFormat(undefined, TIME);
-const DAY = new Intl.DateTimeFormat(undefined, { ...TIME, month: "short", day: "numeric" });
+const DATE = { month: "short", day: "numeric" };
+const DAY = new Intl.DateTimeFormat(undefined, DATE);
+const MOMENT = new Intl.DateTimeFormat(undefined, { ...TIME, ...DATE });
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
 /** Write a time of day: "09:42:17". */
@@ -28,11 +30,17 @@ export function ago(seconds) {
   return found ? `${Math.floor(seconds / found[0])}\u00a0${found[1]} ago` : "just now";
 }
 
-/** Set all moments below an element in the reader's time zone. */
-export function localize(root) {
+/**
+ * Set all moments below an element in the reader's time zone; as `formats.clock` does,
+ * without the day where it is that of now.
+ * @param now - The server's time in seconds since 1970.
+ */
+export function localize(root, now) {
+  const today = DAY.format(now * 1000);
   for (const each of root.querySelectorAll("time[data-at]")) {
-    const date = new Date(Number(each.dataset.at) * 1000);
-    each.textContent = ("day" in each.dataset ? DAY : CLOCK).format(date);
+    const at = Number(each.dataset.at) * 1000;
+    const isShort = !("day" in each.dataset) && DAY.format(at) === today;
+    write(each, (isShort ? CLOCK : MOMENT).format(at));
   }
 }
 

@@ -1,0 +1,126 @@
+"""A server that is away, hangs or refuses: no prompt notices, and calls wait."""
+
+import socket
+import time
+
+import pytest
+from commit_proxy import Proxy
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from usage_calls import ask, disagreements, purposes, soon
+
+from flask_llm.observe.source import About, SourceError
+from flask_llm.observe.usage.asking import REST_S
+from flask_llm.observe.usage.link import Link
+from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage.source import UsageSource
+
+
+def test_a_server_that_dies_in_traffic(app_of, postgres_server, postgres_url, lines):
+    """All calls of before, meanwhile and after are there when it is back."""
+    app = app_of(postgres_url)
+    log = app.extensions["llm.usage"]
+    ask(app, 50)
+    assert log.flush()
+    ask(app, 50)
+    postgres_server.kill()
+    try:
+        assert ask(app, 100) < 0.1
+        (said,) = soon(lambda: lines("WARNING.*cannot be written"))
+        about = log.about()
+    finally:
+        postgres_server.start()
+    ask(app, 50)
+
+    assert log.flush(30)
+    assert purposes(postgres_url) == {"p": 250}
+    assert lines("INFO.*written again; calls lost: 0")
+    assert 100 <= about.waiting <= 150
+    assert about.write_error
+    assert postgres_server.password not in said + about.write_error
+    assert log.about() == About("usage")
+    source = UsageSource(place_of(postgres_url, ""))
+    assert not disagreements(postgres_url, source)
+
+
+def test_a_server_that_hangs(app_of, postgres_server, postgres_url, clock):
+    """Prompts go on, a page is told in time, and all is written afterwards."""
+    app = app_of(postgres_url)
+    log = app.extensions["llm.usage"]
+    ask(app, 10)
+    assert log.flush()
+    source = UsageSource(place_of(postgres_url, ""), patience_s=0.7, clock=clock)
+    assert soon(lambda: source.about().since)
+    postgres_server.freeze()
+    try:
+        assert ask(app, 100) < 0.1
+        assert not log.flush(0.3)
+        begin = time.monotonic()
+        with pytest.raises(SourceError, match="The usage log cannot be read"):
+            source.recent(1)
+        assert "The usage log cannot be read" in source.about().error
+        assert time.monotonic() - begin < 6.0
+    finally:
+        postgres_server.thaw()
+
+    assert log.flush(30)
+    assert purposes(postgres_url) == {"p": 110}
+    clock.sleep(REST_S)
+    assert source.about().error is None
+
+
+def test_an_address_where_nobody_answers(app_of, lines):
+    """A connection is made to it, and not a word comes: a firewall, a wrong port."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        app = app_of(
+            f"postgresql://u:secret-0123@127.0.0.1:{port}/db?connect_timeout=2"
+        )
+        assert ask(app, 100) < 0.1
+        assert not app.extensions["llm.usage"].flush(0.2)
+
+
+def test_a_connection_that_falls_silent(postgres_server, postgres_url):
+    """Its other end lives, so the system sees no fault; it is cut all the same."""
+    link = Link(place_of(postgres_url, ""), writes=True, patience_s=0.2)
+    assert link.run(lambda one: one.scalar(select(1))) == 1
+    postgres_server.freeze()
+    try:
+        begin = time.monotonic()
+        with pytest.raises(DBAPIError):
+            link.run(lambda one: one.scalar(select(1)))
+        assert 0.3 < time.monotonic() - begin < 2.0
+    finally:
+        postgres_server.thaw()
+    assert link.run(lambda one: one.scalar(select(1))) == 1
+
+
+def test_a_commit_whose_answer_is_lost(app_of, postgres_url, postgres_server):
+    """It has happened, the writer cannot know, and writes nothing twice."""
+    with Proxy(postgres_server.port) as proxy:
+        through = postgres_url.replace(f":{postgres_server.port}/", f":{proxy.port}/")
+        app = app_of(f"{through}?sslmode=disable&gssencmode=disable")
+        ask(app, 3)
+        assert app.extensions["llm.usage"].flush()
+        proxy.swallow = 2
+        ask(app, 20)
+        assert app.extensions["llm.usage"].flush()
+
+    assert proxy.swallow == 0
+    assert purposes(postgres_url) == {"p": 23}
+    source = UsageSource(place_of(postgres_url, ""))
+    assert not disagreements(postgres_url, source)
+
+
+def test_a_database_that_may_only_be_read(app_of, postgres_server, postgres_url, lines):
+    """The log says why, and calls wait until it may be written."""
+    name = postgres_url.rpartition("/")[2]
+    only = f"ALTER DATABASE {name} SET default_transaction_read_only"
+    postgres_server.execute(f"{only} = on")
+    app = app_of(postgres_url)
+    assert ask(app, 10) < 0.1
+    soon(lambda: lines("WARNING.*cannot be written .*read-only transaction"))
+    postgres_server.execute(f"{only} = off")
+
+    assert app.extensions["llm.usage"].flush()
+    assert purposes(postgres_url) == {"p": 10}
