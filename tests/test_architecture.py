@@ -14,7 +14,16 @@ ROOT = Path(flask_llm.__file__).parent
 
 # From the ground up; a module may import those of lower rows, and its package's `base`.
 FLOORS = [
-    ["errors", "clock", "process", "greenlets", "packages", "messages", "spans"],
+    [
+        "errors",
+        "clock",
+        "process",
+        "greenlets",
+        "packages",
+        "messages",
+        "spans",
+        "folders",
+    ],
     ["line", "origin"],
     ["characters", "personal", "references"],
     ["json_text", "nulls", "validators"],
@@ -70,7 +79,7 @@ FLOORS = [
     ["warm_up", "links"],
     ["offers"],
     ["observe.record"],
-    ["observe.semconv", "observe.families", "observe.labels"],
+    ["observe.semconv", "observe.families", "observe.labels", "observe.share"],
     ["observe.live"],
     ["observe.meter", "observe.scrape"],
     ["observe.counting"],
@@ -83,6 +92,7 @@ FLOORS = [
     ["observe.memory"],
     ["observe.window"],
     ["observe.usage.place", "observe.usage.wording", "observe.usage.items"],
+    ["observe.usage.report"],
     ["observe.usage.tables", "observe.usage.outage", "observe.usage.dialects"],
     ["observe.usage.rows", "observe.usage.schema", "observe.usage.retention"],
     ["observe.usage.link", "observe.usage.ledger"],

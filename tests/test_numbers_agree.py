@@ -3,16 +3,19 @@
 import json
 import math
 import random
+from bisect import bisect_left
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from urllib.request import urlopen
 
 import pytest
+from commands import invoke
 from faultserver import FaultServer, faults
 from gunicorn_server import MUST_RUN, serving
 from wired import settings
 
+from flask_llm.observe.tally import BOUNDS_S
 from flask_llm.web.charts import NOT_ANSWERED
 
 _NEEDED = ["gunicorn", "sqlalchemy", "prometheus_client", "openai"]
@@ -97,13 +100,14 @@ def told(tmp_path_factory):
             gunicorn.stop()
         asked = len(server.attempts())
     calls = [json.loads(line) for line in (folder / "calls").read_text().splitlines()]
-    usage = _usage(f"sqlite:///{folder}/usage.sqlite3")
+    usage = f"sqlite:///{folder}/usage.sqlite3"
     assert len(pids) == WORKERS
     return {
         "calls": calls,
         "metrics": metrics,
         "report": report,
-        "usage": usage,
+        "usage": _usage(usage),
+        "command": _command(usage),
         "asked": asked,
     }
 
@@ -146,6 +150,14 @@ def _usage(url):
         }
     engine.dispose()
     return rows
+
+
+def _command(url):
+    """Return what `flask llm usage` tells of all calls."""
+    settings = {"LLM_USAGE_URL": url, "LLM_DASHBOARD": "off"}
+    result = invoke(settings, "usage", "--since", "all", "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)["total"]
 
 
 def samples(told, name, *by, **labels):
@@ -234,3 +246,22 @@ def test_the_dashboard_shows_the_same_numbers(told):
     assert {kind: sum(points) for kind, points in charts["errors"].items()} == errors
     cards = {each["name"]: each["attempts"] for each in report["chain"]}
     assert cards == Counter(a["provider"] for a in tries)
+
+
+def test_the_command_tells_the_numbers_of_the_tiles(told):
+    """Shares too are of the same calls, and so is the time, which it tells exactly."""
+    tiles, total = told["report"]["tiles"], told["command"]
+    same = ("calls", "unpriced", "input_tokens", "output_tokens")
+    assert [total[name] for name in same] == [tiles[name] for name in same]
+    assert total["answered_share"] == tiles["answered"]
+    assert total["by_fallback_share"] == tiles["by_fallback"]
+    assert math.isclose(total["cost_usd"], tiles["cost_usd"])
+    answers = [c for c in told["calls"] if c["outcome"] == "success"]
+    assert total["answered"] == len(answers)
+    assert total["by_fallback"] == sum(c["fallback"] for c in answers)
+    assert total["closed"] == sum(c["outcome"] == "closed" for c in told["calls"])
+    times = sorted(c["latency_s"] for c in answers)
+    assert total["p95_s"] == times[math.ceil(len(times) * 95 / 100) - 1]
+    # The dashboard knows its class, and may be at the edge of the next.
+    classes = [bisect_left(BOUNDS_S, each["p95_s"]) for each in (tiles, total)]
+    assert abs(classes[0] - classes[1]) <= 1

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from ..folders import can_be_written, is_folder
 from ..packages import installed
 from .finding import Finding
 from .subject import Subject
@@ -121,14 +122,16 @@ def _written(key: str, url: str, folder: str) -> Finding:
 
 def _counted(folder: str) -> Finding:
     """Judge the folder in which the processes count."""
-    from ..observe.metrics import FOLDER_FAULT, is_usable
     from ..observe.scrape import is_left_over
 
-    if not is_usable(folder):
+    if not (folder and can_be_written(Path(folder))):
+        message = "must be a folder that can be made and written to"
         advice = f"mkdir -p {folder}, before the server starts" if folder else ""
-        return Finding("error", _AREA, _FOLDER, FOLDER_FAULT, advice)
+        return Finding("error", _AREA, _FOLDER, message, advice)
     if is_left_over(Path(folder)):
         message = "has the counts of a server that has ended: they would be added"
         advice = "empty it each time before the server starts"
         return Finding("warning", _AREA, _FOLDER, message, advice)
+    if not is_folder(folder):
+        return Finding("ok", _AREA, _FOLDER, f"the first call makes {folder}")
     return Finding("ok", _AREA, _FOLDER, f"{folder} can be written to")

@@ -208,7 +208,7 @@ def _of_call(record: CallRecord) -> dict[str, Any]:
     return _known(
         {
             "flask_llm.outcome": record.outcome,
-            "flask_llm.provider": record.provider,
+            "flask_llm.provider": record.provider or None,
             "flask_llm.model": record.model,
             "flask_llm.fallback": record.fallback,
             "flask_llm.streamed": record.streamed,

@@ -19,6 +19,7 @@ from ..signals import (
 from ..types import Attempt
 from .meter import Meter, Who, meter_on
 from .record import CallRecord
+from .share import counted
 
 
 class Counting:
@@ -70,6 +71,7 @@ class Counting:
         return registry, meter
 
     @lossless
+    @counted
     def _finished(self, _: object, event: GenerationFinished) -> None:
         record, meter = CallRecord.of(event), self.meter
         meter.called(record)
@@ -79,15 +81,18 @@ class Counting:
             meter.streamed(attempt, waited, self._asked(attempt))
 
     @lossless
+    @counted
     def _attempted(self, _: object, event: AttemptMade) -> None:
         attempt, purpose = event.attempt, event.request.origin.purpose
         self.meter.attempted(attempt, purpose, self._asked(attempt))
 
     @lossless
+    @counted
     def _retried(self, _: object, event: RetryScheduled) -> None:
         self.meter.retried(event)
 
     @lossless
+    @counted
     def _changed(self, _: object, event: CircuitChanged) -> None:
         self.meter.circuit(event)
 

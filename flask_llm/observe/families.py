@@ -48,7 +48,7 @@ CALLS = Family(
     "flask_llm_calls_total",
     "counter",
     (*_WHAT_FOR, "outcome"),
-    "Calls that are over, by who answered or was asked last.",
+    "Calls that are over, by who answered or was asked last; nobody is empty.",
 )
 FALLBACKS = Family(
     "flask_llm_fallbacks_total",

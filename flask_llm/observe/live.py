@@ -12,7 +12,7 @@ from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 from weakref import WeakSet, ref
 
-from prometheus_client import Gauge, values
+from prometheus_client import Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -20,9 +20,7 @@ from ..factory import LLMFactory
 from ..lane import Lane
 from . import families
 from .families import STATES, Family
-
-MULTIPROCESS = values.ValueClass is not values.MutexValue
-"""Whether prometheus_client counts in the files of PROMETHEUS_MULTIPROC_DIR."""
+from .share import MULTIPROCESS, counted
 
 _NOT_SHARED = "memory://"
 
@@ -77,18 +75,22 @@ class UnderWay:
         return sum(lane.under_way for lane in lanes if lane is not None)
 
     def _note(self) -> None:
+        try:
+            self._write()
+        except Exception:
+            log.exception("The requests under way cannot be noted")
+
+    @counted
+    def _write(self) -> None:
         """Write down how many.
 
         Several threads may write at once: who finds another number after it has
         written writes again, so that the last one is right without a lock.
         """
-        try:
-            gauge, written = self._gauge(), -1
-            while written != (number := self.number()):
-                gauge.set(number)
-                written = number
-        except Exception:
-            log.exception("The requests under way cannot be noted")
+        gauge, written = self._gauge(), -1
+        while written != (number := self.number()):
+            gauge.set(number)
+            written = number
 
 
 class Live(Collector):

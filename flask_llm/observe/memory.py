@@ -161,7 +161,7 @@ def _bounded(record: CallRecord) -> CallRecord:
     models = (record.model, *(each.model for each in record.attempts))
     if all(len(each or "") <= _LONGEST_MODEL for each in models):
         return record
-    return _renamed(record, lambda model: (model or "")[:_LONGEST_MODEL])
+    return _renamed(record, lambda model: model[:_LONGEST_MODEL])
 
 
 def _folded(record: CallRecord) -> CallRecord:
@@ -169,11 +169,14 @@ def _folded(record: CallRecord) -> CallRecord:
     return _renamed(replace(record, purpose=OTHERS), lambda _: OTHERS)
 
 
-def _renamed(
-    record: CallRecord, model: Callable[[str | None], str | None]
-) -> CallRecord:
-    attempts = (replace(each, model=model(each.model)) for each in record.attempts)
-    return replace(record, model=model(record.model), attempts=tuple(attempts))
+def _renamed(record: CallRecord, model: Callable[[str], str]) -> CallRecord:
+    """Return a record whose models have other names; one that is not known has none."""
+    attempts = (
+        replace(each, model=each.model and model(each.model))
+        for each in record.attempts
+    )
+    named = record.model and model(record.model)
+    return replace(record, model=named, attempts=tuple(attempts))
 
 
 def _grouped(

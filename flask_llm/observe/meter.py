@@ -14,9 +14,10 @@ from ..types import Attempt
 from . import families
 from .families import Family
 from .labels import Values
-from .live import MULTIPROCESS, Live
+from .live import Live
 from .record import SUCCESS, CallRecord
 from .semconv import Facts
+from .share import MULTIPROCESS
 
 M = TypeVar("M", bound=MetricWrapperBase)
 

@@ -5,7 +5,6 @@ prometheus_client is imported only by the app that has them on.
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -13,15 +12,9 @@ from flask import Flask
 from ..errors import ConfigurationError
 from ..factory import LLMFactory
 from ..packages import installed
-from .serving import is_command
 
 NAME = "llm.metrics"
 """Where an app keeps what counts its calls."""
-
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""In the environment; there the processes of a server count together."""
-
-FOLDER_FAULT = "must be a folder that exists and can be written to"
 
 log = logging.getLogger("flask_llm")
 
@@ -29,11 +22,8 @@ log = logging.getLogger("flask_llm")
 def install(app: Flask, factory: LLMFactory) -> None:
     """Count an app's calls.
 
-    A command, such as `flask routes`, also runs where the server's folder is missing;
-    its own calls are not counted then.
-
     Raises:
-        ConfigurationError: prometheus_client is missing, or has nowhere to count.
+        ConfigurationError: prometheus_client is missing, or the registry does not fit.
     """
     if not installed("prometheus_client"):
         raise ConfigurationError(
@@ -42,8 +32,7 @@ def install(app: Flask, factory: LLMFactory) -> None:
     from .counting import Counting
 
     registry = _registry(factory.config.observing.metrics_registry)
-    if not _can_count():
-        return
+    _warn_of_workers()
     try:
         counting = Counting(factory, registry)
     except ValueError as error:
@@ -66,6 +55,7 @@ def exposition(app: Flask, accept: str = "") -> tuple[bytes, str]:
 
     Raises:
         LookupError: There is nothing to show; the text says why, and what to do.
+        OSError: What all processes count cannot be read, or this one cannot count.
     """
     from prometheus_client.exposition import choose_encoder
 
@@ -83,12 +73,10 @@ def _collector(app: Flask) -> Any:
             "The metrics are on the app's own registry (LLM_METRICS_REGISTRY), and"
             " shown where the app shows that."
         )
-    from .live import MULTIPROCESS
     from .scrape import AllProcesses
+    from .share import MULTIPROCESS
 
-    if MULTIPROCESS:
-        return AllProcesses(counting.meter.live, Path(os.environ[FOLDER]))
-    return counting.registry
+    return AllProcesses(counting.meter.live) if MULTIPROCESS else counting.registry
 
 
 def _registry(given: object) -> Any:
@@ -102,33 +90,11 @@ def _registry(given: object) -> Any:
     raise ConfigurationError([f"LLM_METRICS_REGISTRY {fault}, not {kind}"])
 
 
-def is_usable(folder: str) -> bool:
-    """Return whether a process can count in a folder."""
-    return Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)
-
-
-def _can_count() -> bool:
-    """Return whether the processes can count together, if they are to.
-
-    Raises:
-        ConfigurationError: They cannot, and this one serves requests.
-    """
-    from .live import MULTIPROCESS
-
-    if not MULTIPROCESS:
-        _warn_of_workers()
-    elif not is_usable(os.environ.get(FOLDER, "")):
-        if not is_command():
-            raise ConfigurationError([f"{FOLDER} {FOLDER_FAULT}"])
-        log.warning("LLM_METRICS: nothing is counted here: %s %s", FOLDER, FOLDER_FAULT)
-        return False
-    return True
-
-
 def _warn_of_workers() -> None:
-    if "gunicorn" in os.environ.get("SERVER_SOFTWARE", ""):
+    from .share import MULTIPROCESS
+
+    if not MULTIPROCESS and "gunicorn" in os.environ.get("SERVER_SOFTWARE", ""):
         log.warning(
             "LLM_METRICS: each worker counts its own calls only; with more than one"
-            " set %s to an empty folder before gunicorn starts",
-            FOLDER,
+            " set PROMETHEUS_MULTIPROC_DIR to an empty folder before gunicorn starts"
         )

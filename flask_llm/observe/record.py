@@ -25,7 +25,8 @@ class CallRecord:
         finished_at: When it was over.
         purpose: What the app wanted it for; may be empty.
         request_id: The number of the HTTP request in which it was made.
-        provider: Chain entry that answered, or was asked last.
+        provider: Chain entry that answered, or was asked last; empty if nobody was
+            asked, since all were skipped or the prompt was refused before.
         model: The model that answered; of a call that failed, that was asked last. None
             if none was, or that is not known.
         outcome: "success", or the kind of the error.
@@ -65,19 +66,20 @@ class CallRecord:
         """Return the record of a call that has just ended."""
         origin, response = event.request.origin, event.response
         metadata, attempts = response.metadata, response.attempts
-        latency = metadata["latency_s"]
-        success, first = response.success, attempts[0].provider if attempts else None
+        latency, success = metadata["latency_s"], response.success
+        asked = _asked(attempts, response.provider_name)
+        provider = asked.provider if asked else ""
         return cls(
             call_id=origin.call_id,
             started_at=origin.started_at,
             finished_at=origin.started_at + latency,
             purpose=origin.purpose,
             request_id=origin.request_id,
-            provider=response.provider_name,
-            model=_model(attempts, response.provider_name),
+            provider=provider,
+            model=asked.model if asked else None,
             outcome=SUCCESS if success else metadata["error_kind"],
             error=None if success else _story(attempts) or _refusal(event.reason),
-            fallback=success and first != response.provider_name,
+            fallback=success and attempts[0].provider != provider,
             streamed="first_token_s" in metadata,
             latency_s=latency,
             first_token_s=metadata.get("first_token_s"),
@@ -89,11 +91,16 @@ class CallRecord:
         )
 
 
-def _model(attempts: Iterable[Attempt], provider: str) -> str | None:
-    """Return the model that a provider was asked for last."""
+def _asked(attempts: Iterable[Attempt], provider: str) -> Attempt | None:
+    """Return the attempt that stands for a call.
+
+    Args:
+        attempts: Those of the call.
+        provider: Whom its response names, who may have been skipped.
+    """
     asked = [each for each in attempts if not each.skipped]
-    models = [each.model for each in asked if each.provider == provider]
-    return models[-1] if models else None
+    named = [each for each in asked if each.provider == provider]
+    return next(reversed(named or asked), None)
 
 
 def _story(attempts: Iterable[Attempt]) -> str:

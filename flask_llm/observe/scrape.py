@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from . import families
 from .live import Live
+from .share import SHARE, pid_of
 
 # Without the ending that prometheus_client adds again.
 _COUNTED = {each.name.removesuffix("_total") for each in families.COUNTED}
@@ -18,25 +19,23 @@ _REST_ENDS = "gauge_livemostrecent_"
 
 
 class AllProcesses(Collector):
-    """Reads the files of PROMETHEUS_MULTIPROC_DIR.
+    """Reads the files of PROMETHEUS_MULTIPROC_DIR, or raises an OSError.
 
     Other metrics that an app keeps there are left out. What is so now counts of those
     processes only that live, whether or not somebody has told of the others' end.
 
     Args:
         live: What this process sees.
-        folder: Where the files are.
     """
 
-    def __init__(self, live: Live, folder: Path) -> None:
+    def __init__(self, live: Live) -> None:
         self._live = live
-        self._folder = folder
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of all."""
-        files = sorted(self._folder.glob("*.db"))
-        alive = {pid for pid in set(map(_pid, files)) if _is_alive(pid)}
-        files = [each for each in files if _counts(each) or _pid(each) in alive]
+        files = SHARE.get().files()
+        alive = {pid for pid in set(map(pid_of, files)) if _is_alive(pid)}
+        files = [each for each in files if _counts(each) or pid_of(each) in alive]
         in_flight: dict[str, float] = {}
         for metric in _merged(files):
             if metric.name in _COUNTED:
@@ -53,7 +52,7 @@ def is_left_over(folder: Path) -> bool:
     Args:
         folder: Where the files are.
     """
-    pids = {_pid(each) for each in folder.glob("*.db")}
+    pids = {pid_of(each) for each in folder.glob("*.db")}
     return bool(pids) and not any(map(_is_alive, pids))
 
 
@@ -83,10 +82,6 @@ def _merged(files: Iterable[Path]) -> Iterable[Metric]:
 def _counts(file: Path) -> bool:
     """Return whether a file holds what stays true when its process has ended."""
     return not file.name.startswith("gauge_live")
-
-
-def _pid(file: Path) -> str:
-    return file.stem.rpartition("_")[2]
 
 
 def _is_alive(pid: str) -> bool:

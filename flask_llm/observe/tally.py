@@ -56,7 +56,8 @@ CALLS = Table(
     ("calls", "fallbacks", *_PAID, "latency_s", *LATENCY, *FIRST_TOKEN),
 )
 """Whole calls: `fallbacks` are those answered by another provider than the first,
-`unpriced` those with tokens whose cost is not known."""
+`unpriced` those with tokens whose cost is not known. The provider is empty where nobody
+was asked."""
 
 ATTEMPTS = Table(
     "attempts",

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..clock import SYSTEM, Clock
+from ..folders import is_folder
 from ..parsers import text
 from .base import Store
 from .memory import MemoryStore
@@ -53,10 +54,12 @@ def _check_sqlite(url: str) -> None:
     if not url.startswith(_SQLITE) or url in {_SQLITE, f"{_SQLITE}:memory:"}:
         raise ValueError(f"must name a file, as in {_SQLITE}llm.db")
     path = _path(url)
-    if path.is_dir():
+    if is_folder(path):
         raise ValueError("names a folder; it must name a file")
-    if not path.parent.is_dir():
-        raise ValueError("names a file in a folder that does not exist")
+    if not is_folder(path.parent):
+        raise ValueError(
+            "names a file in a folder that does not exist, or is closed to this process"
+        )
 
 
 def _check_redis(url: str) -> None:

@@ -41,10 +41,17 @@ def csrf_field() -> Markup:
 
     An app that cannot make one, as without a secret key, has its page all the same.
     """
-    make: Any = current_app.jinja_env.globals.get("csrf_token")
     try:
+        make: Any = current_app.jinja_env.globals.get("csrf_token") or _from_context()
         token = make()
     except Exception:  # noqa: BLE001  # it is the app's: anything, or nothing at all
         return Markup()
     name = current_app.config.get("WTF_CSRF_FIELD_NAME", "csrf_token")
     return _FIELD.format(name, token)
+
+
+def _from_context() -> Any:
+    """Return what the app's context processors give its templates for a token."""
+    context: dict[str, Any] = {}
+    current_app.update_template_context(context)
+    return context["csrf_token"]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..packages import installed
 from .charts import chart_data, charts
 from .kinds import reason
 from .paths import path_label, path_words, steps
@@ -178,6 +179,16 @@ def sentence(headline: Mapping[str, Any]) -> str:
     return text if headline["until"] is None else _COUNTDOWN.sub("", text)
 
 
+def said(headline: Mapping[str, Any]) -> str:
+    """Return a headline as a whole sentence, without the time of the next try."""
+    return sentence(headline).removesuffix(", next try")
+
+
+def has_price_list() -> bool:
+    """Return whether published prices are installed."""
+    return installed("genai_prices")
+
+
 def lasting(reason: str) -> str:
     """Return a reason without the seconds that are left, which a countdown shows."""
     return _RETRY.sub("", reason)
@@ -218,8 +229,19 @@ FORMATS: dict[str, Callable[..., Any]] = {
             iso,
             clock,
         ),
-        *(pace, reason, state, mark, sentence, lasting, steps, path_label, path_words),
-        *(charts, chart_data, timeline),
+        *(
+            pace,
+            reason,
+            state,
+            mark,
+            sentence,
+            said,
+            lasting,
+            steps,
+            path_label,
+            path_words,
+        ),
+        *(charts, chart_data, timeline, has_price_list),
     )
 }
 """What our templates may call."""

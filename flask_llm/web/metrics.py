@@ -13,4 +13,6 @@ def metrics() -> Response:
         text, content_type = exposition(current_app, accepted)
     except LookupError as error:
         stop(404, str(error))
+    except OSError as error:
+        stop(503, f"PROMETHEUS_MULTIPROC_DIR cannot be used: {error}")
     return Response(text, content_type=content_type)

@@ -30,18 +30,28 @@ def test_metrics_of_one_process_are_worth_a_note(look, monkeypatch):
     assert of(found, "LLM_METRICS") == [("note", message)]
 
 
-@pytest.mark.parametrize("folder", ["", "missing", "file"])
+@pytest.mark.parametrize("folder", ["", "file", "file/below"])
 def test_a_folder_in_which_nobody_can_count_is_an_error(
     look, monkeypatch, tmp_path, folder
 ):
-    """A command runs without it; the server would not start."""
+    """The server would run, and count nothing."""
     (tmp_path / "file").touch(0o777)
     monkeypatch.setenv(FOLDER, str(tmp_path / folder) if folder else "")
-    message = "must be a folder that exists and can be written to"
+    message = "must be a folder that can be made and written to"
 
     found = look("observing", LLM_METRICS="on")
     assert of(found, FOLDER) == [("error", message)]
     assert of(look("observing"), FOLDER) == []
+
+
+def test_a_folder_that_is_missing_is_made_later(look, monkeypatch, tmp_path):
+    """The doctor makes nothing: it may be another user than the server."""
+    folder = tmp_path / "not" / "there"
+    monkeypatch.setenv(FOLDER, str(folder))
+
+    found = look("observing", LLM_METRICS="on")
+    assert of(found, FOLDER) == [("ok", f"the first call makes {folder}")]
+    assert not folder.parent.exists()
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,30 @@ def test_every_metric_is_on_the_dashboard(shown):
     assert not [each.name for each in families.COUNTED if each.name not in told]
 
 
+def test_a_trial_does_not_reset_the_alert_of_a_rest():
+    """It looks back further than a trial lasts, in which a provider rests not."""
+    (rule,) = re.findall(r"alert: LLMProviderRests\n +expr: (.*)\n", PAGE)
+
+    looked_back = re.search(
+        r"max_over_time\(flask_llm_circuit_state{.*?}\[5m\]\)", rule
+    )
+    assert looked_back, rule
+
+
+def test_states_of_several_hosts_are_not_added_up():
+    """Half-open on one and open on another is no third state."""
+    (panel,) = (each for each in PANELS if each["title"] == "Circuits")
+    (target,) = panel["targets"]
+    weighted = re.sub(r"flask_llm_circuit_state{.*?state=(.*?)}", r"\1", target["expr"])
+
+    assert (
+        weighted == 'max by (provider) ("half-open" or 2 * "open" or 3 * "unavailable")'
+    )
+    (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+    texts = {int(n): each["text"] for n, each in mapping["options"].items()}
+    assert [texts[n] for n in range(4)] == list(families.STATES)
+
+
 class TestImport:
     def test_the_dashboard_can_be_imported(self):
         """Its id is the importer's, its uid stays, and Grafana can migrate it."""

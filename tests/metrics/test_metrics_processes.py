@@ -1,61 +1,21 @@
 """Several processes: real gunicorns whose workers count together, and forks."""
 
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
-from gunicorn_server import CLASSES, PRELOAD, SOON, Gunicorn
+from counting_server import WORKERS, hook, run, scrape, serving, soon
+from gunicorn_server import CLASSES, PRELOAD, SOON
 from scraped import make_app, total
 
 from flask_llm.testing import FakeProvider
 from flask_llm.testing.fork import across_a_fork
 
-DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 CALLED = "flask_llm_calls_total"
 FLIGHT = "flask_llm_attempts_in_flight"
-WORKERS = 3
-
-
-def hook() -> str:
-    """Return what the documentation tells gunicorn to do when a worker ends."""
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    return next(each for each in blocks if "def child_exit" in each)
-
-
-@contextmanager
-def serving(folder, worker_class="sync", *, preload=False, settings="", **variables):
-    """Run a gunicorn with three workers of the app of `counting_app`."""
-    config = {
-        "pythonpath": str(Path(__file__).parent),
-        "bind": "127.0.0.1:0",
-        "worker_class": worker_class,
-        "workers": WORKERS,
-        "threads": 4 if worker_class == "gthread" else 1,
-        "preload_app": preload,
-        "control_socket_disable": True,
-    }
-    lines = [f"{name} = {value!r}" for name, value in config.items()]
-    (folder / "conf.py").write_text("\n".join([*lines, settings]))
-    log = folder / "stderr"
-    variables["PYTHONWARNINGS"] = "ignore:Monkey-patching ssl"
-    command = ["-m", "gunicorn", "counting_app:app", f"--config={folder / 'conf.py'}"]
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, *command], env=os.environ | variables, stderr=stderr
-        )
-    try:
-        yield Gunicorn(process, log)
-    finally:
-        process.terminate()
-        process.wait(SOON)
 
 
 @pytest.fixture
@@ -64,19 +24,6 @@ def counts(tmp_path):
     folder = tmp_path / "counts"
     folder.mkdir()
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
-
-
-def scrape(server: Gunicorn, accept: str = "*/*") -> str:
-    request = Request(f"{server.url}/llm/metrics", headers={"Accept": accept})
-    with build_opener(ProxyHandler({})).open(request, timeout=SOON) as response:
-        return response.read().decode()
-
-
-def soon(condition) -> bool:
-    until = time.monotonic() + SOON
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.mark.slow
@@ -150,6 +97,16 @@ class TestGunicorn:
             folder = Path(counts["PROMETHEUS_MULTIPROC_DIR"])
             assert [*folder.glob(f"gauge_live*_{waits}.db")]
 
+    def test_the_hook_does_no_harm_where_nobody_counts_together(self, tmp_path):
+        """An error in it would take the whole server down with the first worker."""
+        with serving(tmp_path, settings=hook()) as server:
+            killed = server.pids(WORKERS).pop()
+            os.kill(killed, signal.SIGKILL)
+            line = f"Worker (pid:{killed}) was sent SIGKILL"
+            assert soon(lambda: line in server.log.read_text())
+            assert len(server.pids(WORKERS) - {killed}) == WORKERS
+            assert "Traceback" not in server.log.read_text()
+
     def test_without_a_folder_each_worker_says_that_it_counts_alone(self, tmp_path):
         """In the log at start, and in a metric."""
         with serving(tmp_path) as server:
@@ -170,35 +127,6 @@ class TestGunicorn:
 
         assert text.endswith("# EOF\n")
         assert 'flask_llm_circuit_state{provider="a",state="closed"} 1.0' in text
-
-
-def run(code: str, **variables: str) -> str:
-    """Run a script in a process of its own; return what it says at its end."""
-    folder = str(Path(__file__).parent)
-    start = f"import sys; sys.path.insert(0, {folder!r})\n"
-    done = subprocess.run(
-        [sys.executable, "-c", start + code],
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    """At start, where somebody sees it, and not in each call."""
-    code = """if True:
-        from scraped import FakeProvider, make_app
-        try:
-            make_app(FakeProvider())
-        except ValueError as error:
-            print(error)
-    """
-    told = run(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "missing"))
-
-    assert "PROMETHEUS_MULTIPROC_DIR must be a folder that exists" in told
 
 
 def test_the_apps_own_registry_counts_in_the_files(tmp_path):

@@ -255,6 +255,16 @@ def test_the_room_is_bounded_whatever_apps_name_their_calls(memory, now, hour):
     assert used < 20e6
 
 
+def test_without_room_nobody_stays_nobody(memory, now, hour):
+    """A call that asked nobody gets no model when there is no more room for any."""
+    for number in range(MOST_ROWS):
+        memory.finished(finished(now, attempt("gemini"), purpose=f"{number}"))
+    memory.finished(finished(now, attempt("gemini", "cooldown", skipped=True)))
+
+    rows = memory.sums(CALLS, ("provider", "model", "purpose"), hour)
+    assert numbers(rows[0], "provider", "model", "purpose") == ("", "", OTHERS)
+
+
 def test_room_comes_back_with_time(memory, clock, now):
     """An hour later new names are told apart again."""
     for number in range(MOST_ROWS):

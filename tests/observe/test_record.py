@@ -51,13 +51,26 @@ def test_a_failed_call_has_the_model_of_its_provider(records, second):
     assert (record.provider, record.model) == ("a", "model of a")
 
 
-def test_a_call_without_any_attempt_has_no_model(records):
-    """Who is skipped was not asked."""
+def test_a_call_without_any_attempt_is_nobodys(records):
+    """Who is skipped was not asked; only the response names who stands first."""
     factory = LLMFactory(named("a", "x", available=False), [])
-    factory.generate_content("hello")
+    response = factory.generate_content("hello")
 
     (record,) = records
-    assert (record.model, record.error) == (None, "a: not available")
+    assert (record.provider, record.model) == ("", None)
+    assert (record.outcome, record.error) == ("unavailable", "a: not available")
+    assert (response.provider_name, record.fallback) == ("a", False)
+
+
+def test_a_failed_call_is_that_of_who_was_asked(records, clock):
+    """Not of one that was skipped, whom the response names where time ran out."""
+    chain = named("a", TransientError()), [named("b", "x", available=False)]
+    factory = LLMFactory(*chain, clock=clock)
+    response = factory.generate_content("hello", deadline=1)
+
+    (record,) = records
+    assert (response.provider_name, record.outcome) == ("b", "deadline")
+    assert (record.provider, record.model) == ("a", "model of a")
 
 
 def test_a_failure_is_told_by_its_last_attempts(records, clock):
@@ -78,6 +91,7 @@ def test_a_refused_prompt_costs_no_money_and_is_told_why(records):
     (record,) = records
     assert repr(record.cost_usd) == "0.0"
     assert record.error == "No provider was asked: request rejected"
+    assert (record.provider, record.model, record.attempts) == ("", None, ())
 
 
 def test_what_the_provider_has_told_outlives_a_filter(records):

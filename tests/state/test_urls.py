@@ -42,6 +42,7 @@ def test_addresses_that_name_a_store(url):
         ("sqlite:///:memory:", "must name a file"),
         ("sqlite:////", "names a folder; it must name a file"),
         ("sqlite:///secret/llm.db", "names a file in a folder that does not exist"),
+        (f"sqlite:////{'secret' * 60}/llm.db", "in a folder that does not exist"),
         ("redis://host:secret", "is no address: see its host, port and brackets"),
         ("redis://[secret", "is no address"),
     ],

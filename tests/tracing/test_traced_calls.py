@@ -261,6 +261,17 @@ def test_receivers_of_the_app_are_in_the_attempt(traces, make_app):
     assert current == [traces.spans[1].context.span_id]
 
 
+def test_call_in_which_nobody_was_asked(traces, make_app):
+    """It names no provider and no model: only who was skipped."""
+    app = make_app(FakeProvider(name="a", available=False))
+    app.llm.generate_content(PROMPT)
+
+    (call,) = traces.spans
+    assert call.attributes["flask_llm.outcome"] == "unavailable"
+    assert not {"flask_llm.provider", "flask_llm.model"} & call.attributes.keys()
+    assert [provider for _, provider, _ in events(call)] == ["a"]
+
+
 def test_two_apps(traces, make_app):
     """Only the app that has them switched on makes spans, each its own."""
     first = make_app(FakeProvider(name="a"))

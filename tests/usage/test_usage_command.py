@@ -36,17 +36,27 @@ CALLS = [
         attempt("two", latency=1.0, cost=None, cost_note="not known"),
         purpose="draft",
     ),
-    # answered by nobody
-    call(5, NOON + DAY_S, attempt("one", "auth", 0.5), purpose="draft"),
+    # answered by nobody, after a long time
+    call(5, NOON + DAY_S, attempt("one", "auth", 9.0), purpose="draft"),
 ]  # fmt: skip
 
 
 @pytest.fixture
-def usage(url):
-    """Return what runs the command on a log with these calls."""
-    link_to(url).run(lambda one: write(one, CALLS, []))
-    settings = {"LLM_USAGE_URL": url, "LLM_DASHBOARD": "off"}
-    return lambda *args: invoke(settings, "usage", *args)
+def usage_of(url):
+    """Return what runs the command on a log with some calls."""
+
+    def wrote(*calls):
+        link_to(url).run(lambda one: write(one, calls, []))
+        settings = {"LLM_USAGE_URL": url, "LLM_DASHBOARD": "off"}
+        return lambda *args: invoke(settings, "usage", *args)
+
+    return wrote
+
+
+@pytest.fixture
+def usage(usage_of):
+    """Return what runs the command on a log with the calls above."""
+    return usage_of(*CALLS)
 
 
 def figures(result, *names):
@@ -67,9 +77,12 @@ def test_all_in_one_line(usage):
     assert found["total"] == {
         "name": "total",
         "calls": 5,
+        "closed": 0,
         "attempts": 6,
         "answered": 4,
+        "answered_share": 4 / 5,
         "by_fallback": 2,
+        "by_fallback_share": 2 / 4,
         "input_tokens": 7 * 4 + 100,
         "output_tokens": 3 * 4 + 50,
         "cost_usd": 0.5 + 0.5 + 0.125 + 0.25,
@@ -86,13 +99,13 @@ def test_a_failed_attempt_costs_its_own_provider(usage):
     assert rows == [("one", 4, 4, 2, 0, 114), ("two", 2, 2, 2, 2, 14), total]
     more = ("cost_usd", "unpriced", "p95_s")
     assert figures(usage(*ALL, "--by", "provider", "--json"), *more)[:2] == [
-        ("one", 1.125, 0, 3.0),
+        ("one", 1.125, 0, 2.0),
         ("two", 0.25, 1, 4.0),
     ]
     assert figures(usage(*ALL, "--by", "model", "--json"), "calls", "cost_usd") == [
         ("one-m", 3, 1.125),
         ("two-m", 2, 0.25),
-        ("", 1, 0.0),
+        ("", 1, None),
         ("total", 5, 1.375),
     ]
 
@@ -132,10 +145,10 @@ def test_the_table_for_people(usage):
     assert lines[2].split("  ")[0] == "provider"
     assert {len(line) for line in lines[2:7]} == {len(lines[2])}
     assert [" ".join(line.split()) for line in lines[3:7]] == [
-        "one 4 4 50.0 % 0.0 % 114 56 1.1250 3.00 s",
+        "one 4 4 50.0 % 0.0 % 114 56 1.1250 2.00 s",
         "two 2 2 100.0 % 100.0 % 14 6 0.2500+ 4.00 s",
         "-" * len(lines[2]),
-        "total 5 6 80.0 % 40.0 % 128 62 1.3750+ 7.00 s",
+        "total 5 6 80.0 % 50.0 % 128 62 1.3750+ 7.00 s",
     ]
     assert lines[7].startswith("+ some tokens have a cost that is not known")
 
@@ -144,9 +157,10 @@ def test_csv_for_a_spreadsheet(usage):
     """A line of names, and one for each row."""
     rows = list(csv.DictReader(io.StringIO(usage(*ALL, "--by", "day", "--csv").stdout)))
 
-    assert [(row["name"], row["calls"], row["cost_usd"]) for row in rows] == [
-        ("2026-11-10", "3", "1.375"),
-        ("2026-11-11", "2", ""),
+    names = ("name", "calls", "by_fallback", "by_fallback_share", "cost_usd")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("2026-11-10", "3", "1", str(1 / 3), "1.375"),
+        ("2026-11-11", "2", "1", "1.0", ""),
     ]
 
 
@@ -157,8 +171,60 @@ def test_a_cost_of_which_nothing_is_known(usage):
         ("total", None, 1)
     ]
     lines = usage(*one_day, "--by", "purpose").stdout.splitlines()
-    assert " ".join(lines[-2].split()) == "total 2 2 50.0 % 50.0 % 7 3 - 1.00 s"
-    assert lines[-1] == "- as a cost: there are tokens, and no price of them is known."
+    assert " ".join(lines[-2].split()) == "total 2 2 50.0 % 100.0 % 7 3 - 1.00 s"
+    assert lines[-1] == (
+        "- as a cost: no tokens were counted, or no price of them is known."
+    )
+
+
+def test_a_cost_of_no_tokens(usage_of):
+    """It is nothing where the price is nothing, and not known where nobody counted."""
+    free = attempt("here", usage=None, cost=0.0)
+    usage = usage_of(call(1, NOON, free), call(2, NOON, attempt("away", "transient")))
+
+    assert figures(usage(*ALL, "--by", "provider", "--json"), "cost_usd") == [
+        ("away", None),
+        ("here", 0.0),
+        ("total", 0.0),
+    ]
+
+
+def test_a_call_that_its_caller_left(usage_of):
+    """It is neither answered nor failed, and how long it took says nothing."""
+    left = call(2, NOON, attempt("one", "closed", 9.0))
+    usage = usage_of(call(1, NOON, attempt("one", latency=1.0)), left)
+
+    names = ("calls", "closed", "answered", "answered_share", "p95_s")
+    for by in ("provider", "purpose", "day"):
+        (_, *told), (_, *total) = figures(usage(*ALL, "--by", by, "--json"), *names)
+        assert told == total == [2, 1, 1, 1.0, 1.0]
+    assert "100.0 %" in usage(*ALL).stdout
+
+
+def test_without_an_answer_there_are_no_shares_of_answers(usage_of):
+    """Nor times: a bar stands for what is not there."""
+    usage = usage_of(call(1, NOON, attempt("one", "quota")))
+
+    names = ("answered_share", "by_fallback_share", "p95_s")
+    assert figures(usage(*ALL, "--json"), *names) == [("total", 0.0, None, None)]
+    line = usage(*ALL).stdout.splitlines()[3]
+    assert " ".join(line.split()) == "total 1 1 0.0 % - 0 0 - -"
+
+
+def test_calls_in_which_nobody_was_asked(usage_of):
+    """They have a row of their own where it is told who was asked; it is the last."""
+    resting = attempt("one", "cooldown", 0.0, skipped=True)
+    unasked = [
+        call(number, NOON, resting, provider="", model=None) for number in (1, 2)
+    ]
+    usage = usage_of(call(3, NOON, attempt("one")), *unasked)
+
+    names = ("calls", "attempts", "answered_share")
+    rest = [("(nobody asked)", 2, 0, 0.0), ("total", 3, 1, 1 / 3)]
+    for by, name in (("provider", "one"), ("model", "one-m")):
+        rows = figures(usage(*ALL, "--by", by, "--json"), *names)
+        assert rows == [(name, 1, 1, 1.0), *rest]
+    assert "\n(nobody asked)  " in usage(*ALL, "--by", "provider").stdout
 
 
 def test_a_log_that_was_never_written(tmp_path):

@@ -75,6 +75,23 @@ def test_a_stream_and_a_failure_come_back_too(app_of, url, source):
     assert (last.outcome, last.error) == ("transient", "fake: temporary failure")
 
 
+def test_a_call_that_asked_nobody_comes_back(app_of, url, source):
+    """It is that of no provider, in its row as in the sums, and nobody has failed."""
+    app = app_of(url, FakeProvider(name="first", available=False))
+    app.llm.generate_content("hello")
+    app.llm.generate_content(" ")
+    assert app.extensions["llm.usage"].flush()
+
+    for found in source.recent(5):
+        assert (found.provider, found.model, found.fallback) == ("", None, False)
+    sums = source.sums(CALLS, ("provider", "model"), span(now=time.time()))
+    assert [(row["provider"], row["model"], row["calls"]) for row in sums] == [
+        ("", "", 2)
+    ]
+    assert source.failures() == {}
+    assert not disagreements(url, source)
+
+
 def test_the_app_has_the_source_of_its_pages(app_of, url):
     """What was written can be read through `app.extensions["llm.source"]`."""
     app = app_of(url)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from commands import run_flask
 from usage_calls import call, link_to, locked, purposes, query
 
 from flask_llm.errors import ConfigurationError
@@ -87,6 +88,7 @@ def test_addresses_of_servers(url, driver):
         ("sqlite:///file:secret?mode=ro&uri=true", "must name a file"),
         ("sqlite:////", "names a folder"),
         ("sqlite:////secret/log.db", "in a folder that does not exist"),
+        (f"sqlite:////{'secret' * 60}/log.db", "in a folder that does not exist"),
     ],
 )
 def test_faults_name_the_key_and_not_the_address(app_of, url, fault):
@@ -96,6 +98,14 @@ def test_faults_name_the_key_and_not_the_address(app_of, url, fault):
 
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_the_doctor_leaves_an_example_as_it_is(tmp_path):
+    """It hides what may be a password in an address, so the example has none."""
+    told = run_flask(tmp_path, "llm", "doctor", LLM_USAGE_URL="usage.db").stdout
+
+    assert "such as postgresql://HOST/NAME or sqlite:////PATH" in told
+    assert "[redacted]" not in told
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_the_breakdown_says_who_used_what(some, now):
     assert [picked(each, *names) for each in rows] == [
         ("sort", "gemini", "gemini-1", 3, 1.0, 1.0, 1),
         ("sort", "claude", "claude-1", 2, 1.0, 0.75, 0),
-        ("draft", "claude", "claude-1", 1, 0.0, 0.0, 0),
+        ("draft", "claude", "claude-1", 1, 0.0, None, 0),
     ]
     assert sum(each["input_tokens"] for each in rows) == 32
 

@@ -147,6 +147,14 @@ def test_a_csrf_token_that_is_none_leaves_the_page_alone(value):
     assert fields(app) == []
 
 
+def test_a_token_of_a_context_processor_is_one():
+    """Apps that make their own give it to all templates so."""
+    app = make_app()
+    app.context_processor(lambda: {"csrf_token": lambda: "t0ken"})
+
+    assert set(fields(app)) == {("csrf_token", "t0ken")}
+
+
 def test_a_token_is_text_and_no_markup():
     """Whatever makes it."""
     app = make_app()

@@ -126,6 +126,7 @@ def test_the_countdown_is_cut_off_a_headline(ending):
     """The page ticks it by itself, and tells ears what does not tick."""
     headline = {"text": f"gemini rests (in 5 s?), next try in {ending}", "until": 1.0}
     assert formats.sentence(headline) == "gemini rests (in 5 s?), next try"
+    assert formats.said(headline) == "gemini rests (in 5 s?)"
 
 
 @pytest.mark.parametrize("rest", ["", ", retry after 5 s", ", retry after 3600 s"])

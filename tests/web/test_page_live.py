@@ -153,7 +153,7 @@ def test_a_new_sentence_is_said_once(chromium):
         page.evaluate(watch)
         page.get_by_text("Serving from claude").first.wait_for()
         page.wait_for_timeout(1300)
-        said = "Serving from claude: gemini's circuit is open (429), next try"
+        said = "Serving from claude: gemini's circuit is open (429)"
         assert page.evaluate("window.said") == [said]
 
     assert visit(chromium, made, play, refresh_s=QUICK_S) == []

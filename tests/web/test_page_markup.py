@@ -9,6 +9,7 @@ from page_app import app_showing
 from page_markup import CANARY, Elements, app_page, poisoned, shown, words
 
 from flask_llm.signals import generation_finished
+from flask_llm.web import formats
 from flask_llm.web.formats import FORMATS, UNKNOWN, seconds, share
 
 STATES = ["serving", "fallback", "empty", "single", "down", "resting", "crowded"]
@@ -115,6 +116,16 @@ def test_an_unknown_price_is_no_zero():
     assert f"and {unpriced} calls of unknown price" in page
     assert "No price is known for SmolLM2-135M-Instruct: set LLM_PRICES" in words(page)
     assert re.search('<p id="unpriced"[^>]* hidden', shown("serving"))
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_price_list_is_advised_where_it_is_missing(monkeypatch, is_installed):
+    """Who has it needs a price of their own."""
+    monkeypatch.setattr(formats, "installed", lambda name: is_installed)
+    page = shown("fallback")
+
+    assert "set <code>LLM_PRICES</code>" in page
+    assert ("Flask-LLM[prices]" in page) is not is_installed
 
 
 def test_a_cost_of_which_nothing_is_known():

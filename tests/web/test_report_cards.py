@@ -50,16 +50,17 @@ def test_cards_tell_roles_and_states(memory, now):
 
 
 def test_the_last_error_comes_with_advice_while_it_is_news(memory, now):
-    """In words, with its status; out of the time shown it needs no advice any more."""
+    """In words, with its status; what was long ago needs no advice any more."""
     failed = attempt(
         "gemini", "quota", status=429, error="quota exceeded", started_s=1.0
     )
-    memory.finished(finished(now - 1200, failed, attempt("claude")))
+    memory.finished(finished(now - 300, failed, attempt("claude")))
 
-    recent, old = (card(made(memory, now, name), "gemini") for name in ("1h", "15m"))
+    recent = card(made(memory, now), "gemini")
+    old = card(made(memory, now + 1200), "gemini")
 
     assert recent["last_error"] == {
-        "at": now - 1200,
+        "at": now - 300,
         "kind": "quota",
         "text": "quota exceeded",
         "status": 429,
@@ -82,14 +83,21 @@ def test_advice_ends_with_the_trouble(memory, now, name):
     assert gemini["last_error"]["kind"] == "quota"
 
 
-def test_advice_ends_though_the_success_is_long_past(memory, now):
-    """So many calls of others came since that it is not among the recent ones."""
-    memory.finished(finished(now - 900, attempt("gemini", "quota")))
-    memory.finished(finished(now - 800, attempt("gemini")))
-    for _ in range(60):
-        memory.finished(finished(now - 9, attempt("claude")))
+def test_advice_ends_though_nobody_has_asked_it_since(memory, now):
+    """A fallback that failed in an outage, and that the first one needs no more."""
+    memory.finished(finished(now - 900, attempt("claude", "transient")))
+    for _ in range(20):
+        memory.finished(finished(now - 9, attempt("gemini")))
 
-    assert card(made(memory, now), "gemini")["advice"] is None
+    assert card(made(memory, now), "claude")["advice"] is None
+
+
+def test_a_provider_that_is_not_set_up_has_its_reason_above(memory, now):
+    """Where nothing but the reason says what it lacks."""
+    status = chain(no_key("gemini") | {"advice": None, "kind": "unavailable"})
+
+    advice = made(memory, now, status=status)["chain"][0]["advice"]
+    assert advice == "It is not set up; the line above says what it needs."
 
 
 def test_the_current_provider_is_the_one_that_the_headline_names(memory, now):

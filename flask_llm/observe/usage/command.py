@@ -16,7 +16,7 @@ from . import LOG
 from .printing import as_table
 
 if TYPE_CHECKING:
-    from .figures import By, Report
+    from .report import By, Report
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

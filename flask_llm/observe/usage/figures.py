@@ -1,69 +1,34 @@
 """Exact figures of the usage log, from its calls and attempts."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    case,
+    func,
+    literal,
+    select,
+    true,
+)
 
-from ..record import SUCCESS
+from ..record import CLOSED, SUCCESS
+from .report import By, Figures, Report
 from .retention import DAY_S
 from .source import UsageSource
 from .tables import attempts, calls
 
-By = Literal["provider", "model", "purpose", "day"]
+NOBODY = "(nobody asked)"
+"""The row of the calls in which no provider was asked; it stands last."""
 
 _PERCENT = 95
 _TOTAL = literal("total")
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What some calls were.
-
-    Attributes:
-        name: Which calls.
-        calls: How many. Of a provider or model: how many asked it.
-        attempts: How often they asked somebody; who was skipped does not count.
-        answered: How many got an answer. Of a provider or model: from it.
-        by_fallback: How many of these from another provider than the first.
-        input_tokens: Tokens of the prompts.
-        output_tokens: Tokens of the answers.
-        cost_usd: What that cost, as far as it is known; None if nothing of it is.
-        unpriced: How many have tokens whose cost is not known.
-        p95_s: Seconds that 95 % of them did not exceed. Of a provider or model: that
-            95 % of the attempts at it did not.
-    """
-
-    name: str
-    calls: int = 0
-    attempts: int = 0
-    answered: int = 0
-    by_fallback: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float | None = 0.0
-    unpriced: int = 0
-    p95_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The figures of a time.
-
-    Attributes:
-        since: Its beginning in seconds since 1970.
-        until: Its end, which is not in it.
-        rows: Figures, one by one.
-        total: Those of all calls of that time, however they are told apart.
-    """
-
-    since: float
-    until: float
-    rows: list[Figures]
-    total: Figures
+_ANY = true()
 
 
 def report(
@@ -101,26 +66,30 @@ def _of_calls(
     since: float,
     until: float,
     key: ColumnElement[str] = _TOTAL,
+    which: ColumnElement[bool] = _ANY,
 ) -> list[Figures]:
     """Return the figures of calls by a key."""
-    tried = (
-        select(func.count())
-        .select_from(attempts)
-        .where(attempts.c.call_id == calls.c.call_id, ~attempts.c.skipped)
-        .scalar_subquery()
-    )
     sums = {
         "calls": func.count(),
-        "attempts": func.sum(tried),
-        "answered": _count(calls.c.outcome == SUCCESS),
+        "attempts": func.sum(_of_each(func.count(), ~attempts.c.skipped)),
         "by_fallback": _count(calls.c.fallback),
         "input_tokens": func.sum(calls.c.input_tokens),
         "output_tokens": func.sum(calls.c.output_tokens),
-        "cost_usd": func.sum(calls.c.cost_usd),
+        # Not what the call says: there it is 0 where no attempt knows its cost.
+        "cost_usd": func.sum(_of_each(func.sum(attempts.c.cost_usd))),
         "unpriced": _count(calls.c.unpriced),
     }
-    of_these = _within(since, until)
-    return _read(connection, calls, key, sums, of_these, calls.c.latency_s)
+    of_these = and_(_within(since, until), which)
+    return _read(connection, calls, calls, key, sums, of_these)
+
+
+def _of_each(
+    measure: ColumnElement[Any], which: ColumnElement[bool] = _ANY
+) -> ColumnElement[Any]:
+    """Return a measure of each call's attempts."""
+    own = attempts.c.call_id == calls.c.call_id
+    of_own = select(measure).select_from(attempts).where(own, which)
+    return of_own.scalar_subquery()
 
 
 def _of_attempts(
@@ -131,17 +100,26 @@ def _of_attempts(
     sums = {
         "calls": func.count(attempts.c.call_id.distinct()),
         "attempts": func.count(),
-        "answered": _count(answered),
         "by_fallback": _count(and_(answered, calls.c.fallback)),
         "input_tokens": func.coalesce(func.sum(attempts.c.input_tokens), 0),
         "output_tokens": func.coalesce(func.sum(attempts.c.output_tokens), 0),
-        "cost_usd": func.coalesce(func.sum(attempts.c.cost_usd), 0.0),
+        "cost_usd": func.sum(attempts.c.cost_usd),
         "unpriced": _count(attempts.c.cost_note.is_not(None)),
     }
     both = calls.join(attempts, calls.c.call_id == attempts.c.call_id)
     of_these = and_(_within(since, until), ~attempts.c.skipped)
     key = func.coalesce(key, "")
-    return _read(connection, both, key, sums, of_these, attempts.c.latency_s)
+    return _read(connection, both, attempts, key, sums, of_these)
+
+
+def _by_asked(
+    connection: Connection, *, since: float, until: float, key: ColumnElement[Any]
+) -> list[Figures]:
+    """Return the figures of whom calls have asked, and of those that asked nobody."""
+    time = {"since": since, "until": until}
+    nobody, which = literal(NOBODY), calls.c.provider == ""
+    asked = _of_attempts(connection, key=key, **time)
+    return asked + _of_calls(connection, key=nobody, which=which, **time)
 
 
 def _by_day(connection: Connection, *, since: float, until: float) -> list[Figures]:
@@ -161,8 +139,8 @@ def _days(since: float, until: float) -> Iterator[tuple[float, float]]:
 
 
 _BY: dict[By, Callable[..., list[Figures]]] = {
-    "provider": partial(_of_attempts, key=attempts.c.provider),
-    "model": partial(_of_attempts, key=attempts.c.model),
+    "provider": partial(_by_asked, key=attempts.c.provider),
+    "model": partial(_by_asked, key=attempts.c.model),
     "purpose": partial(_of_calls, key=calls.c.purpose),
     "day": _by_day,
 }
@@ -178,16 +156,30 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 def _read(
     connection: Connection,
-    table: Any,
+    rows: Any,
+    table: Table,
     key: ColumnElement[Any],
     sums: dict[str, ColumnElement[Any]],
     of_these: ColumnElement[bool],
-    latency: ColumnElement[float],
 ) -> list[Figures]:
-    """Return figures, those of the most calls first."""
+    """Return figures, those of the most calls first.
+
+    Args:
+        connection: In a transaction.
+        rows: What is added up.
+        table: Which part of it tells how it went.
+        key: What is told apart.
+        sums: What is added up of it.
+        of_these: Which rows.
+    """
     named = key.label("name")
+    answered, latency = table.c.outcome == SUCCESS, table.c.latency_s
+    sums = sums | {
+        "answered": _count(answered),
+        "closed": _count(table.c.outcome == CLOSED),
+    }
     columns = [column.label(name) for name, column in sums.items()]
-    query = select(named, *columns).select_from(table).where(of_these).group_by("name")
+    query = select(named, *columns).select_from(rows).where(of_these).group_by("name")
     ranked = (
         select(
             named,
@@ -195,8 +187,8 @@ def _read(
             func.row_number().over(partition_by=key, order_by=latency).label("place"),
             func.count().over(partition_by=key).label("number"),
         )
-        .select_from(table)
-        .where(of_these)
+        .select_from(rows)
+        .where(of_these, answered)
         .subquery()
     )
     # The smallest that so many do not exceed; in whole numbers, rounded up.
@@ -208,15 +200,26 @@ def _read(
     )
     p95 = {row[0]: row[1] for row in connection.execute(slow)}
     found = [
-        _figures(dict(row), p95[row["name"]])
+        _figures(dict(row), p95.get(row["name"]))
         for row in connection.execute(query).mappings()
     ]
     return sorted(found, key=lambda each: (-each.calls, each.name))
 
 
-def _figures(row: dict[str, Any], p95_s: float) -> Figures:
+def _figures(row: dict[str, Any], p95_s: float | None) -> Figures:
     """Return the figures of a row; PostgreSQL adds whole numbers up to a Decimal."""
-    known = float(row.pop("cost_usd"))
-    counts = {name: int(value) for name, value in row.items() if name != "name"}
-    cost = None if counts["unpriced"] and not known else known
-    return Figures(name=row["name"], cost_usd=cost, p95_s=p95_s, **counts)
+    name, cost = row.pop("name"), row.pop("cost_usd")
+    counts = {key: int(value) for key, value in row.items()}
+    answers = counts["answered"]
+    return Figures(
+        name,
+        **counts,
+        answered_share=_share(answers, counts["calls"] - counts["closed"]),
+        by_fallback_share=_share(counts["by_fallback"], answers),
+        cost_usd=None if counts["unpriced"] and not cost else cost,
+        p95_s=p95_s,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 from ...errors import ConfigurationError
+from ...folders import is_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -82,8 +83,8 @@ def _parsed(url: str, folder: str) -> Place:
         parts = make_url(url)
     except (ArgumentError, ValueError):
         raise ValueError(
-            "is no address of a database, such as"
-            " postgresql://USER:PASSWORD@HOST/NAME or sqlite:////PATH"
+            "is no address of a database, such as postgresql://HOST/NAME or"
+            " sqlite:////PATH"
         ) from None
     backend, _, driver = parts.drivername.partition("+")
     if backend == "sqlite" and driver in {"", "pysqlite"}:
@@ -104,10 +105,12 @@ def _file(parts: "URL", folder: str) -> Path:
         raise ValueError("must name a file and nothing else, as in sqlite:////PATH")
     # Absolute now: a server may change its folder later.
     path = Path(folder, name).absolute()
-    if path.is_dir():
+    if is_folder(path):
         raise ValueError("names a folder; it must name a file")
-    if Path(name).is_absolute() and not path.parent.is_dir():
-        raise ValueError("names a file in a folder that does not exist")
+    if Path(name).is_absolute() and not is_folder(path.parent):
+        raise ValueError(
+            "names a file in a folder that does not exist, or is closed to this process"
+        )
     return path
 
 

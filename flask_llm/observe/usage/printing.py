@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .figures import Figures, Report
+    from .report import Figures, Report
 
 _UNKNOWN = "-"
 
 _NOTES = {
     "+": "+ some tokens have a cost that is not known: it is more than this.",
-    "-": "- as a cost: there are tokens, and no price of them is known.",
+    "-": "- as a cost: no tokens were counted, or no price of them is known.",
 }
 
 
@@ -45,8 +45,8 @@ def _cells(each: "Figures") -> list[str]:
 _COLUMNS: "dict[str, Callable[[Figures], str]]" = {
     "calls": lambda each: f"{each.calls:,}",
     "attempts": lambda each: f"{each.attempts:,}",
-    "answered": lambda each: _share(each.answered, each.calls),
-    "by fallback": lambda each: _share(each.by_fallback, each.calls),
+    "answered": lambda each: _share(each.answered_share),
+    "by fallback": lambda each: _share(each.by_fallback_share),
     "tokens in": lambda each: f"{each.input_tokens:,}",
     "tokens out": lambda each: f"{each.output_tokens:,}",
     "cost USD": lambda each: _dollars(each) + _sign(each),
@@ -65,12 +65,12 @@ def _sign(each: "Figures") -> str:
     return "+" if each.unpriced else " "
 
 
-def _share(part: int, whole: int) -> str:
+def _share(share: float | None) -> str:
     """Return a percentage that is 100 or 0 only if it is."""
-    if not whole:
+    if share is None:
         return _UNKNOWN
-    percent = 100 * part / whole
-    if 0 < part < whole:
+    percent = 100 * share
+    if 0 < share < 1:
         percent = min(max(percent, 0.1), 99.9)
     return f"{percent:.1f} %"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from ...folders import is_folder
 from ...signals import CircuitChanged
 from ...types import Attempt
 from ..record import SUCCESS, CallRecord
@@ -67,6 +68,6 @@ def _write(connection: Connection) -> None:
 
 def _check_folder(file: Path) -> None:
     """See that a file can be made, and the folders in which it will be."""
-    folder = next(each for each in file.parents if each.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+    folder = next(each for each in file.parents if os.path.lexists(each))
+    if not (is_folder(folder) and os.access(folder, os.W_OK | os.X_OK)):
         raise PermissionError(f"no file can be made in {folder}")

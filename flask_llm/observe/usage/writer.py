@@ -28,6 +28,7 @@ _CLEAN_S = 3600.0
 _FIRST_CLEAN_S = (60.0, 600.0)
 _BREATH_S = 0.02
 _LAST_CHANCE_S = 2.0
+_CLOSE_S = 0.5
 
 
 class Writer:
@@ -103,6 +104,9 @@ class Writer:
         atexit.unregister(self.end)
         self._hurry.set()
         self._wake.set()
+        if written:
+            # Cut while it closes SQLite, it would leave the other files behind.
+            self._thread.join(_CLOSE_S)
         if not written and (left := self._calls_left()):
             log.warning("LLM_USAGE: the process ends; calls lost: %d", left)
 

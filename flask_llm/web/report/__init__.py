@@ -58,14 +58,14 @@ def report(
     found = Findings.of(source, span)
     numbers = _numbers(found)
     calls = numbers["calls"]
-    lately = Lately.of(found.recent if calls else (), now)
     links = entries(status)
+    lately = Lately.of(found.recent, links, now)
     return {
         "generated_at": now,
         "range": _range(range_name, span),
         "source": _source(found.about, span),
         "headline": headline(links, lately, calls, range_name=range_name, now=now),
-        "chain": chain(status, found, lately, span.since),
+        "chain": chain(status, found, lately),
         "note": _note(found.about, is_shared=is_shared),
         "tiles": numbers,
         "charts": charts(found.by_time, found.attempts, span),

@@ -4,7 +4,7 @@ from ...errors import BY_KIND, ProviderError
 
 _MEANINGS = {
     "quota": "Its quota is used up for now",
-    "transient": "It does not work at the moment",
+    "transient": "It did not work when it was asked last",
     "auth": "Its key is refused",
     "model_not_found": "It does not have this model",
     "context_length": "The prompt was too long for it",
@@ -26,6 +26,7 @@ _REMEDIES = {
     "content_blocked": "LLM_FALLBACK_ON_BLOCKED=on asks the next provider then",
     "invalid_request": _ITS_WORDS,
     "bad_answer": _ITS_WORDS,
+    "unavailable": "the line above says what it needs",
 }
 """For kinds of which the errors themselves advise nothing."""
 

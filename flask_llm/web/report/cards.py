@@ -6,9 +6,9 @@ from typing import Any
 from ...observe.record import SUCCESS
 from ...observe.source import Failure
 from .advice import advice
-from .figures import P50, P95, Row, count, judged, latency, share, succeeded
+from .figures import P50, P95, Row, count, judged, latency, share
 from .findings import Findings
-from .lately import Lately, Standing
+from .lately import GOOD, Lately, Standing
 
 
 def entries(status: Mapping[str, Any]) -> list[Standing]:
@@ -17,7 +17,7 @@ def entries(status: Mapping[str, Any]) -> list[Standing]:
 
 
 def chain(
-    status: Mapping[str, Any], found: Findings, lately: Lately, since: float
+    status: Mapping[str, Any], found: Findings, lately: Lately
 ) -> list[dict[str, Any]]:
     """Return a card for each entry.
 
@@ -25,11 +25,10 @@ def chain(
         status: What `get_provider_status(detail=True)` returns.
         found: What the source tells.
         lately: The latest calls: who answers now.
-        since: When its span begins: an older failure needs no advice any more.
     """
     server = lately.server(entries(status))
     return [
-        _card(each, found, lately, since)
+        _card(each, found, lately)
         | {
             "role": "fallback" if place else "primary",
             "current": each is server,
@@ -38,20 +37,17 @@ def chain(
     ]
 
 
-def _card(
-    entry: Standing, found: Findings, lately: Lately, since: float
-) -> dict[str, Any]:
+def _card(entry: Standing, found: Findings, lately: Lately) -> dict[str, Any]:
     name = entry["name"]
     failure = (found.failures or {}).get(name)
     rows = [row for row in found.attempts if row["provider"] == name]
-    is_old = failure and (failure.at < since or _is_over(failure, rows, lately))
     return {
         "name": name,
         "model": entry["model"],
         "state": entry["state"],
         "reason": entry["reason"],
         "until": entry["until"],
-        "advice": _advice(entry, None if is_old else failure),
+        "advice": _advice(entry, lately),
         "attempts": count(rows, "attempts") if found.is_readable else None,
         "error_rate": _error_rate(rows),
         "p50_s": latency(rows, P50),
@@ -66,18 +62,12 @@ def _error_rate(rows: Sequence[Row]) -> float | None:
     return share(count(failed, "attempts"), count(counted, "attempts"))
 
 
-def _is_over(failure: Failure, rows: Sequence[Row], lately: Lately) -> bool:
-    """Return whether the provider has succeeded since."""
-    later = any(row["at"] > failure.at for row in succeeded(rows))
-    tries = lately.tries(failure.attempt.provider)
-    return later or any(each.outcome == SUCCESS for each in tries[:1])
-
-
-def _advice(entry: Standing, failure: Failure | None) -> str | None:
+def _advice(entry: Standing, lately: Lately) -> str | None:
     """Return what to do about what is wrong now."""
     if entry["state"] != "closed":
         return advice(entry["kind"], entry["advice"])
-    return advice(failure.attempt.outcome) if failure else None
+    last = lately.last(entry["name"])
+    return advice(last.outcome) if last and last.outcome not in GOOD else None
 
 
 def _told(failure: Failure) -> dict[str, Any]:

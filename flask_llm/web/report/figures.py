@@ -22,9 +22,15 @@ def dollars(rows: Iterable[Row]) -> float:
 
 
 def cost(rows: Sequence[Row]) -> float | None:
-    """Return what all cost as far as it is known; None if no price at all is."""
-    known = dollars(rows)
-    return None if count(rows, "unpriced") and not known else known
+    """Return what all cost as far as it is known; None if nothing of it is.
+
+    Calls that failed before a token was counted have no cost that anybody knows.
+    """
+    if known := dollars(rows):
+        return known
+    tokens = count(rows, "input_tokens") + count(rows, "output_tokens")
+    is_known = tokens and not count(rows, "unpriced")
+    return 0.0 if is_known or not count(rows, "calls") else None
 
 
 def share(part: float, whole: float) -> float | None:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import BY_KIND, ProviderError
-from ...observe.record import SUCCESS, CallRecord
+from ...observe.record import CallRecord
 from ...types import Attempt
 from ..formats import ago, span, wait
-from .lately import Lately, Standing, tried
+from .lately import GOOD, Lately, Standing, answered, tried
 
 _WELL = 0.95
 """With a smaller share of answered calls not all is well."""
@@ -38,8 +38,8 @@ def headline(
         range_name: The time shown.
         now: Seconds since 1970.
     """
-    is_asked = any(each["state"] == "closed" for each in chain)
-    if is_asked and lately.unanswered:
+    is_ready = any(each["state"] == "closed" for each in chain)
+    if is_ready and lately.unanswered:
         return _down(chain, lately.unanswered, now)
     server = lately.server(chain)
     if server is chain[0]:
@@ -58,7 +58,7 @@ def _serving(
     if not calls:
         return _sentence("idle", f"No calls in {when}; {name} is ready")
     if shortfall := _shortfall(lately, name):
-        return _sentence("warning", f"{serving}, but {shortfall}")
+        return _sentence("warning", serving + shortfall)
     alone = "" if chain[1:] else ", the only provider"
     return _sentence("ok", serving + alone)
 
@@ -66,13 +66,25 @@ def _serving(
 def _shortfall(lately: Lately, name: str) -> str:
     """Return what closed circuits do not tell; empty if all is well."""
     calls, tries = lately.judged, lately.tries(name)
-    answered = sum(each.outcome == SUCCESS for each in calls)
-    failed = sum(each.outcome != SUCCESS for each in tries)
-    if answered < _WELL * len(calls):
-        return f"only {answered} of the last {len(calls)} calls were answered"
+    good = sum(map(answered, calls))
+    failed = sum(each.outcome not in GOOD for each in tries)
+    if good < _WELL * len(calls):
+        return f", but {_answers(good, len(calls))}{_age(lately)}"
     if failed > _MANY * len(tries):
-        return f"it failed in {failed} of its last {len(tries)} calls"
+        return f", but it failed in {failed} of its last {len(tries)} calls"
     return ""
+
+
+def _answers(good: int, calls: int) -> str:
+    if calls == 1:
+        return "the last call was not answered"
+    if not good:
+        return f"none of the last {calls} calls was answered"
+    return f"only {good} of the last {calls} calls were answered"
+
+
+def _age(lately: Lately) -> str:
+    return "" if lately.is_fresh else f", the latest {_plain(ago(lately.age_s))}"
 
 
 def _down(
@@ -87,7 +99,9 @@ def _down(
     """
     tries = {each["name"]: tried(run[0], each["name"]) for each in chain}
     fails = {name: f"fails ({_why(each)})" for name, each in tries.items() if each}
-    told = [e for e in chain if e["state"] != "closed" or e["name"] in fails]
+    seen = {each.provider for each in run[0].attempts if each.skipped}
+    resting = {e["name"] for e in chain if e["state"] != "closed"} & seen
+    told = [e for e in chain if e["name"] in resting | fails.keys()]
     reasons = _reasons(told, fails) or _reason(run[0].outcome)
     return _sentence("error", f"{_unanswered(run, now)}: {reasons}", told, now)
 
@@ -97,9 +111,8 @@ def _unanswered(run: Sequence[CallRecord], now: float) -> str:
     if age >= _MINUTE_S:
         time = _plain(ago(age)).removesuffix(" ago")
         return f"No call in the last {time} was answered"
-    if len(run) == 1:
-        return "The last call was not answered"
-    return f"None of the last {len(run)} calls was answered"
+    told = _answers(0, len(run))
+    return told[0].upper() + told[1:]
 
 
 def _troubled(
@@ -116,7 +129,8 @@ def _troubled(
     ahead = chain if server is None else chain[: chain.index(server)]
     level, begin = "warning", ""
     if server is not None:
-        begin = f"Serving from {server['name']}: "
+        shortfall = _shortfall(lately, server["name"])
+        begin = f"Serving from {server['name']}{shortfall}: "
     elif not any(each["state"] == "half-open" for each in ahead):
         level, begin = "error", "Nobody can answer: "
     fails = _failing(ahead, lately)

@@ -76,7 +76,7 @@ def _costs(attempts: Iterable[Row], at: Sequence[int]) -> dict[str, list[float]]
 
 def _answerer(row: Row) -> str:
     has_answer = row["outcome"] in {SUCCESS, CLOSED}
-    return str(row["provider"]) if has_answer else NOT_ANSWERED
+    return str(row["provider"] or NOT_ANSWERED) if has_answer else NOT_ANSWERED
 
 
 def _model(row: Row) -> str:
