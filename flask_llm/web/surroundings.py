@@ -1,9 +1,9 @@
 """What a call learns of the HTTP request in which it is made."""
 
-from flask import g, has_request_context, request
+from flask import Request, g, has_request_context, request
 
 # As proxies write it, and as Flask extensions keep it on `g`.
-_HEADER = "X-Request-ID"
+_HEADER = "HTTP_X_REQUEST_ID"
 _ATTRIBUTE = "request_id"
 
 _MOST = 128
@@ -18,6 +18,8 @@ def surroundings() -> tuple[str, str | None]:
     """
     if not has_request_context():
         return "", None
-    number = g.get(_ATTRIBUTE) or request.headers.get(_HEADER)
+    # Past the proxy, of which each look costs a microsecond of every call.
+    served: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
+    number = g.get(_ATTRIBUTE) or served.environ.get(_HEADER)
     fits = isinstance(number, str) and number.isprintable() and len(number) <= _MOST
-    return request.endpoint or "", number if fits else None
+    return served.endpoint or "", number if fits else None
