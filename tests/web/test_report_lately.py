@@ -183,6 +183,22 @@ def test_an_outage_is_told_although_a_fallback_is_ready(memory, now):
     )
 
 
+def test_an_outage_goes_on_while_a_provider_is_on_trial(memory, now):
+    """Its rest is over, and nobody knows yet whether it answers."""
+    skipped = attempt("claude", "cooldown", skipped=True)
+    happened(memory, *many(7, now, attempt("gemini", "quota"), skipped))
+    tried = standing("claude", state="half-open", kind="transient", status=503)
+    status = chain(resting("gemini", now + 18), tried)
+
+    assert told(memory, now, status=status) == (
+        "error",
+        (
+            "None of the last 7 calls was answered: claude's rest is over (503),"
+            " the next call tries it; gemini's circuit is open (429), next try in 18 s"
+        ),
+    )
+
+
 def test_calls_before_the_time_shown_tell_nothing(memory, now):
     """There were none in it."""
     happened(memory, *many(7, now - 1800, *BOTH))

@@ -38,8 +38,8 @@ def headline(
         range_name: The time shown.
         now: Seconds since 1970.
     """
-    is_ready = any(each["state"] == "closed" for each in chain)
-    if is_ready and lately.unanswered:
+    is_asked = any(each["state"] in {"closed", "half-open"} for each in chain)
+    if is_asked and lately.unanswered:
         return _down(chain, lately.unanswered, now)
     server = lately.server(chain)
     if server is chain[0]:
