@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ..record import CallRecord
@@ -10,7 +11,7 @@ from .ledger import write
 from .link import Link
 from .place import Place
 from .retention import pieces
-from .rows import change_row
+from .rows import Row, change_row
 
 _PATIENCE_S = 20.0
 
@@ -38,12 +39,7 @@ class Book:
             for each in items
             if isinstance(each, Change)
         ]
-        try:
-            self._link.run(lambda connection: write(connection, records, changes))
-        except Exception as error:
-            if _is_of_rows(error):
-                raise Refused from error
-            raise
+        self._link.run(lambda connection: _write(connection, records, changes))
 
     def clean(self, now: float, days: int | None) -> Iterator[None]:
         """Delete what is old; yields now and then, so that others have their turn.
@@ -59,6 +55,21 @@ class Book:
     def close(self) -> None:
         """Close the connection."""
         self._link.close()
+
+
+def _write(
+    connection: Connection, records: list[CallRecord], changes: list[Row]
+) -> None:
+    """Write, and say it if a row is at fault.
+
+    Only here: who makes the tables at the same time as others may be refused as well.
+    """
+    try:
+        write(connection, records, changes)
+    except Exception as error:
+        if _is_of_rows(error):
+            raise Refused from error
+        raise
 
 
 def _is_of_rows(error: Exception) -> bool:

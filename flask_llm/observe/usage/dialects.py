@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
@@ -26,18 +26,26 @@ _LIBPQ = {
     "tcp_user_timeout": 20_000,
     "application_name": "flask-llm",
 }
+_LIBPQ_DRIVERS = {"postgresql+psycopg", "postgresql+psycopg2"}
+_READ_COMMITTED = "READ COMMITTED"
 _INSTRUCTIONS = 20_000  # of SQLite's machine between two looks at the time
 
 
 class Dialect(Protocol):
-    """How one kind of database is used."""
+    """How one kind of database is used.
+
+    Attributes:
+        undoes_tables: Whether a transaction that is not committed leaves no tables.
+    """
+
+    undoes_tables: bool
 
     def engine(self, *, writes: bool, patience_s: float) -> Engine:
         """Return an engine that keeps no connection; connects to nothing.
 
         Args:
             writes: Whether transactions may write.
-            patience_s: Seconds that a statement may take.
+            patience_s: Seconds that a statement may take, where that can be said.
         """
 
     def is_there(self) -> bool:
@@ -49,7 +57,10 @@ class Dialect(Protocol):
 
 def dialect_of(place: Place) -> Dialect:
     """Return how a place is used."""
-    return Postgres(place.url) if place.file is None else Sqlite(place)
+    if place.file:
+        return Sqlite(place)
+    is_libpq = place.url.drivername in _LIBPQ_DRIVERS
+    return Postgres(place.url) if is_libpq else Other(place.url)
 
 
 class Postgres:
@@ -58,6 +69,8 @@ class Postgres:
     Args:
         url: Its address.
     """
+
+    undoes_tables = True
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -89,6 +102,8 @@ class Sqlite:
     Args:
         place: Where it is.
     """
+
+    undoes_tables = True
 
     def __init__(self, place: Place) -> None:
         assert place.file is not None
@@ -126,6 +141,37 @@ class Sqlite:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self._file.touch(0o600, exist_ok=False)
+
+
+class Other:
+    """Any other database, with what its address and its driver say of time limits.
+
+    Args:
+        url: Its address.
+    """
+
+    undoes_tables = False
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    def engine(self, *, writes: bool, patience_s: float) -> Engine:  # noqa: ARG002  # neither can be said in a way that all understand
+        """Return an engine whose statements see what others have committed."""
+        engine = _engine(self._url, {})
+        try:
+            levels = engine.dialect.get_isolation_level_values(cast("Any", None))
+        except NotImplementedError:
+            levels = []
+        if _READ_COMMITTED in levels:
+            return engine.execution_options(isolation_level=_READ_COMMITTED)
+        return engine
+
+    def is_there(self) -> bool:
+        """Return true: only the server knows."""
+        return True
+
+    def lock_tables(self, connection: Connection) -> None:
+        """Do nothing: of two that make a table one fails, and tries again."""
 
 
 def _engine(url: URL, arguments: dict[str, Any]) -> Engine:

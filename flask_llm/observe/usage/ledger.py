@@ -1,18 +1,28 @@
 """Writes calls and their sums, all of them or none."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .. import tally
 from ..record import CallRecord
 from ..tally import ATTEMPTS, CALLS
+from .portable import Portable
 from .rows import Row, attempt_rows, call_row, sum_rows
 from .tables import SUMS, attempts, calls, circuits
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class _Way(Protocol):
+    """How rows get into one kind of database."""
+
+    def insert_new(self, table: Table, rows: Sequence[Row]) -> set[str]:
+        """Insert the rows whose key is not there yet; return these keys."""
+
+    def add(self, table: Table, measures: Collection[str], rows: Sequence[Row]) -> None:
+        """Add rows of sums to those of the same key, and insert the others."""
 
 
 def write(
@@ -28,41 +38,53 @@ def write(
         records: The calls.
         changes: The rows of changes.
     """
-    fresh = _written_calls(connection, records)
+    way = _way(connection)
+    fresh = _written_calls(way, records)
     rows = [row for record in fresh for row in attempt_rows(record)]
     if rows:
         connection.execute(attempts.insert(), rows)
     for table in (CALLS, ATTEMPTS):
-        _add(connection, table, sum_rows(table, fresh))
+        if sums := sum_rows(table, fresh):
+            way.add(SUMS[table], table.measures, sums)
     if changes:
-        statement = _insert(connection, circuits).on_conflict_do_nothing()
-        connection.execute(statement, changes)
+        way.insert_new(circuits, changes)
 
 
-def _written_calls(
-    connection: Connection, records: Sequence[CallRecord]
-) -> list[CallRecord]:
+def _written_calls(way: _Way, records: Sequence[CallRecord]) -> list[CallRecord]:
     """Write the rows of calls; return those that were not there yet."""
     if not records:
         return []
-    statement = _insert(connection, calls).on_conflict_do_nothing()
-    statement = statement.returning(calls.c.call_id)
-    new = set(connection.scalars(statement, list(map(call_row, records))))
+    new = way.insert_new(calls, list(map(call_row, records)))
     return [record for record in records if record.call_id in new]
 
 
-def _add(connection: Connection, table: tally.Table, rows: list[Row]) -> None:
-    """Add to sums."""
-    if not rows:
-        return
-    columns = SUMS[table].columns
-    statement = _insert(connection, SUMS[table])
-    more = {name: columns[name] + statement.excluded[name] for name in table.measures}
-    keys = ["step", "at", *table.dimensions]
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=more), rows
-    )
+def _way(connection: Connection) -> _Way:
+    insert = _INSERTS.get(connection.dialect.name)
+    return _Upserts(connection, insert) if insert else Portable(connection)
 
 
-def _insert(connection: Connection, table: Table) -> Any:
-    return _INSERTS[connection.dialect.name](table)
+class _Upserts:
+    """The way into SQLite and PostgreSQL, which many writers may go at once.
+
+    Args:
+        connection: In a transaction.
+        insert: Makes the database's own INSERT.
+    """
+
+    def __init__(self, connection: Connection, insert: Any) -> None:
+        self._connection, self._insert = connection, insert
+
+    def insert_new(self, table: Table, rows: Sequence[Row]) -> set[str]:
+        """Insert the rows whose key is not there yet; return these keys."""
+        statement = self._insert(table).on_conflict_do_nothing()
+        statement = statement.returning(*table.primary_key)
+        return set(self._connection.scalars(statement, rows))
+
+    def add(self, table: Table, measures: Collection[str], rows: Sequence[Row]) -> None:
+        """Add rows of sums to those of the same key, and insert the others."""
+        statement = self._insert(table)
+        more = {name: table.c[name] + statement.excluded[name] for name in measures}
+        statement = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_=more
+        )
+        self._connection.execute(statement, rows)

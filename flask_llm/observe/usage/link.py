@@ -88,7 +88,10 @@ class Link:
         connection = self._connection
         if connection is None or self._file:
             return
-        number = os.dup(connection.connection.driver_connection.fileno())  # type: ignore[union-attr]  # libpq has one
+        number_of = getattr(connection.connection.driver_connection, "fileno", None)
+        if number_of is None:
+            return  # libpq has one, few others do
+        number = os.dup(number_of())
         with socket.socket(fileno=number) as twin, suppress(OSError):
             twin.shutdown(socket.SHUT_RDWR)
 

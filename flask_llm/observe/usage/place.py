@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _FILE = "flask_llm_usage.sqlite3"
 # By what they are called, and where they come from; the first one is preferred.
 _DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary"}
+# The one keeps no empty texts, the other adds up no subqueries and has no truth values.
+_UNFIT = {"oracle", "mssql"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Place:
 
     Attributes:
         file: The file of SQLite, else None.
-        server: The address of a PostgreSQL database, else None.
+        server: The address of any other database, else None.
     """
 
     file: Path | None = None
@@ -89,13 +91,13 @@ def _parsed(url: str, folder: str) -> Place:
     backend, _, driver = parts.drivername.partition("+")
     if backend == "sqlite" and driver in {"", "pysqlite"}:
         return Place(file=_file(parts, folder))
-    if backend not in {"postgresql", "postgres"} or driver not in {"", *_DRIVERS}:
-        raise ValueError(
-            "must begin with sqlite:///, postgresql://, postgresql+psycopg:// or"
-            " postgresql+psycopg2://"
-        )
-    driver = _installed([driver] if driver else list(_DRIVERS))
-    return Place(server=parts.set(drivername=f"postgresql+{driver}"))
+    if backend == "sqlite":
+        raise ValueError("must begin with sqlite:/// to name a file of SQLite")
+    if backend in {"postgresql", "postgres"} and driver in {"", *_DRIVERS}:
+        driver = _installed([driver] if driver else list(_DRIVERS))
+        return Place(server=parts.set(drivername=f"postgresql+{driver}"))
+    _check_driver(parts)
+    return Place(server=parts)
 
 
 def _file(parts: "URL", folder: str) -> Path:
@@ -112,6 +114,29 @@ def _file(parts: "URL", folder: str) -> Path:
             "names a file in a folder that does not exist, or is closed to this process"
         )
     return path
+
+
+def _check_driver(parts: "URL") -> None:
+    """See that SQLAlchemy can use a database that is not one of our own two."""
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        dialect = parts.get_dialect()
+        if not dialect.is_async:
+            dialect.import_dbapi()
+    except NoSuchModuleError:
+        raise ValueError(
+            "names a kind of database, or a driver, that SQLAlchemy does not know; is"
+            " its package installed?"
+        ) from None
+    except ImportError as fault:
+        raise ValueError(
+            f"needs {fault.name or 'a driver'}, which is not installed"
+        ) from None
+    if dialect.is_async:
+        raise ValueError("names a driver for asyncio; it must name another one")
+    if dialect.name in _UNFIT:
+        raise ValueError("names Oracle or SQL Server, which cannot keep these tables")
 
 
 def _installed(drivers: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ _RECORD = CallRecord(
 
 
 def probe(place: Place, patience_s: float) -> None:
-    """Write a call as the log does, and take it back; of SQLite, make no file.
+    """Write a call as the log does, and take it back; nothing is made that would stay.
 
     Args:
         place: Where the log is.
@@ -56,6 +56,8 @@ def probe(place: Place, patience_s: float) -> None:
     # Never committed: it leaves no row, nor tables where there were none.
     with engine.connect() as connection, connection.begin() as transaction:
         if not is_ready(connection):
+            if not dialect.undoes_tables:
+                return
             dialect.lock_tables(connection)
             make_ready(connection)
         _write(connection)

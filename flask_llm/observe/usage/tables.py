@@ -38,18 +38,24 @@ def _required(name: str, kind: Any, **options: Any) -> Column[Any]:
     return Column(name, kind, nullable=False, **options)
 
 
+def _text(length: int) -> String:
+    """Return the type of a text; MySQL would else overlook case and accents."""
+    exact = String(length, collation="utf8mb4_bin")
+    return String(length).with_variant(exact, "mysql", "mariadb")
+
+
 calls = Table(
     "flask_llm_calls",
     metadata,
-    Column("call_id", String(_ID), primary_key=True),
+    Column("call_id", _text(_ID), primary_key=True),
     _required("started_at", Double),
     _required("finished_at", Double),
-    _required("purpose", String(_PURPOSE)),
-    Column("request_id", String(_NUMBER)),
-    _required("provider", String(_NAME)),
-    Column("model", String(_NAME)),
-    _required("outcome", String(_WORD)),
-    Column("error", String(_STORY)),
+    _required("purpose", _text(_PURPOSE)),
+    Column("request_id", _text(_NUMBER)),
+    _required("provider", _text(_NAME)),
+    Column("model", _text(_NAME)),
+    _required("outcome", _text(_WORD)),
+    Column("error", _text(_STORY)),
     _required("fallback", Boolean),
     _required("streamed", Boolean),
     _required("latency_s", Double),
@@ -65,23 +71,23 @@ calls = Table(
 attempts = Table(
     "flask_llm_attempts",
     metadata,
-    Column("call_id", String(_ID), primary_key=True),
+    Column("call_id", _text(_ID), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
     _required("finished_at", Double),
-    _required("provider", String(_NAME)),
-    _required("outcome", String(_WORD)),
+    _required("provider", _text(_NAME)),
+    _required("outcome", _text(_WORD)),
     _required("latency_s", Double),
-    Column("error", String(_SENTENCE)),
+    Column("error", _text(_SENTENCE)),
     Column("status", Integer),
     Column("retry_after_s", Double),
     Column("input_tokens", BigInteger),
     Column("output_tokens", BigInteger),
     Column("total_tokens", BigInteger),
-    Column("model", String(_NAME)),
+    Column("model", _text(_NAME)),
     _required("started_s", Double),
     _required("skipped", Boolean),
     Column("cost_usd", Double),
-    Column("cost_note", String(_SENTENCE)),
+    Column("cost_note", _text(_SENTENCE)),
 )
 """One row for each attempt of a call, in the order of `position`."""
 
@@ -102,7 +108,7 @@ def _sums(table: tally.Table, name: str) -> Table:
     """Return the table of the sums of a `tally.Table`."""
     dimensions = {"purpose": _PURPOSE, "outcome": _WORD}
     keys = [
-        Column(each, String(dimensions.get(each, _NAME)), primary_key=True)
+        Column(each, _text(dimensions.get(each, _NAME)), primary_key=True)
         for each in table.dimensions
     ]
     measures = [_required(each, _kind(each)) for each in table.measures]
@@ -132,12 +138,12 @@ SUMS = {
 circuits = Table(
     "flask_llm_circuit_changes",
     metadata,
-    Column("change_id", String(_ID), primary_key=True),
-    _required("provider", String(_NAME)),
+    Column("change_id", _text(_ID), primary_key=True),
+    _required("provider", _text(_NAME)),
     _required("at", Double, index=True),
     Column("until", Double),
-    Column("kind", String(_WORD)),
-    Column("reason", String(_SENTENCE)),
+    Column("kind", _text(_WORD)),
+    Column("reason", _text(_SENTENCE)),
     Column("status", Integer),
 )
 """One row for each circuit that opened or closed, by each process that has seen it."""
