@@ -80,9 +80,9 @@ class TestGunicorn:
             for pid in {rests, waits}:
                 os.kill(pid, signal.SIGKILL)
             assert soon(lambda: total(scrape(server), FLIGHT) == 0)
-            text = scrape(server)
-            assert total(text, state, provider="c", state="open") == 0
-            assert total(text, "flask_llm_attempts_total", provider="c") == 1
+            opened = {"provider": "c", "state": "open"}
+            assert soon(lambda: total(scrape(server), state, **opened) == 0)
+            assert total(scrape(server), "flask_llm_attempts_total", provider="c") == 1
             folder = Path(counts["PROMETHEUS_MULTIPROC_DIR"])
             assert soon(lambda: not [*folder.glob(f"gauge_live*_{waits}.db")])
 
