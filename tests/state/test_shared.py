@@ -341,7 +341,7 @@ def test_a_worker_stuck_for_ever_costs_nothing(connected, remote, clock):
         connected.update("claude", failed_once_more)
 
     assert connected._links.get().worker._jobs.qsize() <= 2
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of other tests may end meanwhile
 
 
 def test_updates_alone_find_out_too(connected, remote, caplog):

@@ -68,7 +68,9 @@ class Link:
         watch = threading.Timer(2 * self._patience_s, self._hang_up)
         watch.daemon = True
         try:
-            watch.start()
+            # At a process's end Python 3.12 begins no thread; nobody waits long there.
+            with suppress(RuntimeError):
+                watch.start()
             # SQLite waits inside C, and under gevent all would wait with it.
             return in_native_thread(self._run, work)
         finally:
