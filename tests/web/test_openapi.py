@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from contextlib import closing
 
 import pytest
 from flask import Flask
@@ -203,8 +204,9 @@ def test_with_a_usage_log_that_cannot_be_read_it_answers_as_documented(tmp_path)
     for each in tmp_path.glob("usage.db*"):
         each.unlink()
     file.write_text("no database at all, but a text that is long enough" * 100)
-    with pytest.raises(sqlite3.DatabaseError):
-        sqlite3.connect(file).execute("SELECT 1 FROM sqlite_master").fetchall()
+    no_database = closing(sqlite3.connect(file))
+    with no_database as opened, pytest.raises(sqlite3.DatabaseError):
+        opened.execute("SELECT 1 FROM sqlite_master")
 
     report = check(app, "/dashboard/data")
     assert report["source"]["error"]
