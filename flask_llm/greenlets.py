@@ -79,13 +79,28 @@ def in_native_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
 
     # Errors travel as values, because gevent prints those that a thread raises.
     pool = _pool(get_hub(), os.getpid())
-    result = pool.apply(wrap_errors(Exception, function), args)
+    task = _Once(wrap_errors(Exception, function))
+    try:
+        result = pool.apply(task, args)
+    except RuntimeError:
+        # Python 3.12 begins no thread at a process's end. The pool still has the task.
+        result = task(*args)
     try:
         if isinstance(result, Exception):
             raise result
         return result  # type: ignore[no-any-return]  # gevent has no types
     finally:
         del result  # else an error and this frame would hold each other
+
+
+class _Once(Generic[*Ts, T]):
+    """A function for whoever calls it first; later calls do nothing."""
+
+    def __init__(self, function: Callable[[*Ts], T]) -> None:
+        self._left = deque([function])
+
+    def __call__(self, *args: *Ts) -> T | None:
+        return self._left.pop()(*args) if self._left else None
 
 
 def _gevent_rules() -> bool:

@@ -88,7 +88,8 @@ class Gunicorn:
         self.stop()
         lines = self.log.read_text().splitlines()
         usual = r"\[[^]]+\] \[\d+\] \[INFO\] |google-generativeai is no longer"
-        assert [line for line in lines if not re.match(usual, line)] == []
+        complaints = [line for line in lines if not re.match(usual, line)]
+        assert not complaints, "\n".join(complaints)
 
 
 @contextmanager

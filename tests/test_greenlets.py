@@ -116,6 +116,28 @@ def test_a_child_process_has_threads_of_its_own():
 
 
 @needs_gevent
+@pytest.mark.parametrize("before", ["in_native_thread(block, 0)", "pass"])
+def test_at_the_end_of_a_process_each_is_done_once(before):
+    """Python 3.12 begins no thread then; the one that is there, if any, is busy."""
+    out = python(
+        PATCHED + "import atexit\n"
+        "done = []\n"
+        "def work(number):\n"
+        "    block(0.1)\n"
+        "    done.append(number)\n"
+        "    return number\n"
+        "@atexit.register\n"
+        "def end():\n"
+        "    first = gevent.spawn(in_native_thread, work, 1)\n"
+        "    gevent.sleep(0.02)\n"
+        "    print(in_native_thread(work, 2), first.get(), in_native_thread(work, 3))\n"
+        "    print(sorted(done))\n" + before
+    )
+
+    assert out == "2 1 3\n[1, 2, 3]\n"
+
+
+@needs_gevent
 def test_an_error_and_its_frame_do_not_hold_each_other():
     """What a failed call held is free at once, without the garbage collector."""
     out = python(
