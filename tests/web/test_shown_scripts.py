@@ -1,6 +1,7 @@
 """The scripts of docs/streaming.md, copied from it and run in a real browser."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def killed():
 
     def texts():
         yield BEGINNING
+        time.sleep(0.3)  # a browser may drop what comes together with the error
         raise RuntimeError("killed")
 
     return make_app(lambda: Response(texts(), mimetype="text/event-stream"))
