@@ -10,9 +10,12 @@ from werkzeug.serving import make_server
 
 @contextmanager
 def served(app: Flask) -> Iterator[tuple[str, int]]:
-    """Serve an app, a thread for each request; yield host and port."""
+    """Serve an app, a thread for each request; yield host and port.
+
+    When it returns, all requests are over.
+    """
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    server.daemon_threads = True
+    server.daemon_threads = False  # else nobody would wait for them
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
