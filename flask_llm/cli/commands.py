@@ -133,13 +133,14 @@ def doctor(
 
     Works even if the app cannot start. Exits with 1 if there is an error.
     """
-    from ..doctor import CHECKS, examine
+    from ..doctor import CHECKS, examine, parts
     from ..doctor import live as ask_each
 
     app, subject = _subject(ctx.ensure_object(ScriptInfo))
     with app.app_context() if app else nullcontext():
         agreed = live and _agreed(subject, yes=yes)
-        findings = examine(subject, (*CHECKS, ask_each) if agreed else CHECKS)
+        asked = (ask_each, parts) if agreed else ()
+        findings = examine(subject, (*CHECKS, *asked))
     bad = {"error", "warning"} if strict else {"error"}
     ok = not any(finding.level in bad for finding in findings)
     if as_json:

@@ -16,9 +16,9 @@ from .settings import addresses, deadline, debug, env_file, notices
 from .start import start
 from .store import store
 from .subject import Subject
-from .versions import ended, versions
+from .versions import ended, parts, versions
 
-__all__ = ["CHECKS", "Finding", "Subject", "examine", "live"]
+__all__ = ["CHECKS", "Finding", "Subject", "examine", "live", "parts"]
 
 Check = Callable[[Subject], Iterator[Finding]]
 
@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     guard,
     prices,
     unused_prices,
+    parts,
 )
 """The checks that cost nothing."""
 
@@ -54,8 +55,9 @@ def examine(subject: Subject, checks: Iterable[Check] = CHECKS) -> list[Finding]
         checks: The checks in order.
     """
     secrets = subject.secrets()
-    return [
+    found = (
         finding.cleaned(secrets)
         for check in checks
         for finding in guarded(check.__name__, partial(check, subject))
-    ]
+    )
+    return list(dict.fromkeys(found))  # a check may be made once more, after others

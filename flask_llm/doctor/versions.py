@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 from ..entry import ChainEntry
 from ..links import provider_of
+from ..providers import internals
 from .finding import Finding, guarded
 from .subject import Subject
 
@@ -35,6 +36,21 @@ def ended(subject: Subject) -> Iterator[Finding]:
     """
     for entry in subject.entries:
         yield from guarded(entry.name, partial(_ended, entry))
+
+
+def parts(_: Subject) -> Iterator[Finding]:
+    """Tell which parts of the SDKs have been looked for in vain, in this process.
+
+    Those of a client are known once it is made: when providers are asked.
+    """
+    for part, otherwise in internals.missing().items():
+        yield Finding(
+            "warning",
+            "versions",
+            part,
+            f"gone from the installed package: {otherwise}",
+            f"update {_ITSELF}, or install an older version of the package",
+        )
 
 
 def installed_version(distribution: str) -> str | None:

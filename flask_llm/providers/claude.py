@@ -11,6 +11,7 @@ from ..process import PerProcess
 from ..schemas import Schema
 from ..spans import has_span
 from ..types import LLMResponse, Request
+from . import internals
 from .base import Retirement
 from .chat import ChatProvider
 from .claude_answers import follow, whole
@@ -22,6 +23,8 @@ from .thinking import HELD, SHORT, words_or_tokens
 _PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
 
 _LEAST_BUDGET = 1024  # the API's own limit
+
+_SENT_ALONG = "headers of ANTHROPIC_CUSTOM_HEADERS are sent along"
 
 
 _parse_thinking = words_or_tokens("off", "auto", "adaptive", least=_LEAST_BUDGET)
@@ -180,7 +183,8 @@ class ClaudeProvider(ChatProvider):
 
 def _without_headers(client: Any) -> Any:
     """Return a client that sends no headers of ANTHROPIC_CUSTOM_HEADERS."""
-    client._custom_headers = {}  # noqa: SLF001  # no argument keeps them out
+    # No argument keeps them out.
+    internals.replace(client, "_custom_headers", {}, _SENT_ALONG)
     return client
 
 

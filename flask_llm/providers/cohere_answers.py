@@ -10,6 +10,7 @@ from .. import classify
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..types import counted
 from ..wording import MALFORMED, NO_END
+from . import internals
 from .said import Said, billed
 
 # Finish reasons that end an answer; the rest leave it incomplete.
@@ -20,6 +21,8 @@ _FAILED = {"ERROR": "the generation failed", "TIMEOUT": "the generation took too
 
 # Of version 1, whose finish reasons some gateways still use.
 _TOXIC = "ERROR_TOXIC"
+
+_GARBLED = "broken characters of a stream pass unseen"
 
 _CONTENT = ("content-start", "content-delta")
 
@@ -68,9 +71,10 @@ def events_of(calling: Any) -> Generator[Any, None, None]:
 
     with calling as answer:
         # Version 7.1 has no other name for it.
-        source: Any = EventSource(answer._response)  # noqa: SLF001
+        source: Any = EventSource(internals.get(answer, "_response", "no streams"))
         # Events are UTF-8, whatever the header says; bytes that are none are a fault.
-        source._new_text_decoder = lambda *_: getincrementaldecoder("utf-8")()  # noqa: SLF001
+        strict: Any = lambda *_: getincrementaldecoder("utf-8")()  # noqa: E731
+        internals.replace(source, "_new_text_decoder", strict, _GARBLED)
         try:
             for event in source.iter_sse():
                 if event.data and event.data != "[DONE]":

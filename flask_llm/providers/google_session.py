@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from .. import classify
+from . import internals
 from .google_list import Elements
 from .requests import restrain
 
@@ -21,9 +22,11 @@ def tame(transport: Any) -> None:
     Args:
         transport: The REST transport of one of Google's service clients.
     """
-    session = transport._session  # noqa: SLF001  # the package is frozen
+    session = internals.get(transport, "_session", "redirects take the key along")
+    if session is None:
+        return
     # A 401 would be sent three times, to refresh credentials that an API key has not.
-    session._max_refresh_attempts = 0  # noqa: SLF001  # no argument reaches it
+    internals.replace(session, "_max_refresh_attempts", 0, "a 401 is sent three times")
     # A redirect to another host would carry the key along in x-goog-api-key.
     session.max_redirects = 0
     restrain(session, _CONNECTIONS)
@@ -55,4 +58,6 @@ def _make_error_readable(response: Any) -> None:
         body = body[0]
     if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
         body = {"error": {"message": str(body)}}
-    response._content = json.dumps(body).encode()  # noqa: SLF001  # requests has no setter
+    # requests has no setter.
+    readable = json.dumps(body).encode()
+    internals.replace(response, "_content", readable, "the text of some errors is lost")

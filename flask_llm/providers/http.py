@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ..line import Line, current_line
+from . import internals
 
 C = TypeVar("C")
 
@@ -28,6 +29,9 @@ _times: ContextVar[dict[str, float]] = ContextVar("times")
 
 # Connections that are kept for the next calls.
 _KEPT = 100
+
+UNCUT = "a stream that is cut ends at its next byte only"
+"""What it means that there is no way to a client's sockets."""
 
 
 @cache
@@ -143,14 +147,12 @@ def cuttable(client: C) -> C:
     Args:
         client: A `Client` of httpx or httpx2, with `body_hooks`.
     """
-    # There is no public door to the sockets while headers are awaited. Without these
-    # names in some version to come, a stream that is cut ends at its next byte.
-    mounted = getattr(client, "_mounts", {}).values()
-    for transport in (getattr(client, "_transport", None), *mounted):
-        pool = getattr(transport, "_pool", None)
-        backend = getattr(pool, "_network_backend", None)
-        if pool is not None and backend is not None:
-            pool._network_backend = _Backend(backend)  # noqa: SLF001  # see above
+    # There is no public door to the sockets while headers are awaited.
+    mounted = internals.get(client, "_mounts", UNCUT) or {}
+    for transport in (internals.get(client, "_transport", UNCUT), *mounted.values()):
+        pool = transport and internals.get(transport, "_pool", UNCUT)
+        if backend := pool and internals.get(pool, "_network_backend", UNCUT):
+            internals.replace(pool, "_network_backend", _Backend(backend), UNCUT)
     return client
 
 

@@ -9,10 +9,11 @@ from ..errors import ModelNotFoundError, ProviderError, UnavailableError
 from ..packages import installed
 from ..parsers import lasting, one_of, seconds, whole
 from ..types import LLMResponse, Request
+from . import internals
 from .base import explained
 from .chat import ChatProvider
 from .dialects import plain
-from .http import allow, client_options, cuttable, own_times, without_user
+from .http import UNCUT, allow, client_options, cuttable, own_times, without_user
 from .loading import Loading
 from .ollama_chat import Reading, asked_for, split_at_line_feeds
 from .ollama_errors import absent, told_by
@@ -138,7 +139,8 @@ class OllamaProvider(ChatProvider):
             timeout=self.timeout,
             **usual | {"event_hooks": hooks},
         )
-        cuttable(client._client)  # noqa: SLF001  # the SDK has no public name for it
+        if inner := internals.get(client, "_client", UNCUT):
+            cuttable(inner)
         return client
 
     def _authorize(self, request: Any) -> Any:

@@ -11,6 +11,7 @@ from ..carried import status_of
 from ..errors import BadAnswerError, ModelNotFoundError, ProviderError
 from ..parsers import one_of
 from ..types import LLMResponse, Request
+from . import internals
 from .base import Retirement
 from .chat import ChatProvider
 from .completion import AnsweredError, code_of, completed, message_of
@@ -32,6 +33,8 @@ _MUST_THINK = re.compile(
 
 _EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")
 _parse_reasoning = one_of("auto", "off", *_EFFORTS)
+
+_SENT_ALONG = "headers of OPENAI_CUSTOM_HEADERS are sent along"
 
 _MOST_STOPS = 4  # the chain ends the answer at the others
 
@@ -122,7 +125,7 @@ class OpenAIProvider(ChatProvider):
         # No argument keeps OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS
         # out: given as "" they would be sent as empty headers.
         client.organization = client.project = None
-        client._custom_headers = {}  # noqa: SLF001  # there is no other door
+        internals.replace(client, "_custom_headers", {}, _SENT_ALONG)
         return client
 
     def _is_own(self) -> bool:

@@ -1,20 +1,32 @@
 """When models end, as the SDKs know it.
 
 Their tables are read from the source of the installed packages: importing anthropic for
-it would take more than a second.
+it would take more than a second. They are private, so a release may move them: an SDK
+that is installed and yields none is reported.
 """
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from email.utils import parsedate
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from . import internals
+
+# Where a table is, in a version of the SDK or another.
+_ANTHROPIC_FILES = (
+    "_data/deprecated_models.py",  # since 2.14
+    "resources/messages/messages.py",
+)
+_OPENAI_FILES = ("types/shared/chat_model.py",)
+
 # A table of anthropic, from model to "November 6th, 2024".
-_ANTHROPIC = re.compile(r"^DEPRECATED_MODELS = (\{.*?^\})", re.DOTALL | re.MULTILINE)
+_ANTHROPIC = re.compile(
+    r"^DEPRECATED_MODELS(?::[^=\n]+)? = (\{.*?^\})", re.DOTALL | re.MULTILINE
+)
 
 # An entry in a docstring of openai: `- "gpt-5", "o3": Announced shutdown date: …`, with
 # line breaks anywhere.
@@ -23,39 +35,89 @@ _OPENAI = re.compile(
     r"(\d{4}-\d\d-\d\d)"
 )
 
+# What anthropic's table named until 2.13. It drops models some time after their end.
+_ENDED_BEFORE = {
+    "claude-1.3": date(2024, 11, 6),
+    "claude-1.3-100k": date(2024, 11, 6),
+    "claude-instant-1.1": date(2024, 11, 6),
+    "claude-instant-1.1-100k": date(2024, 11, 6),
+    "claude-instant-1.2": date(2024, 11, 6),
+    "claude-2.0": date(2025, 7, 21),
+    "claude-2.1": date(2025, 7, 21),
+    "claude-3-sonnet-20240229": date(2025, 7, 21),
+    "claude-3-opus-20240229": date(2026, 1, 5),
+    "claude-3-7-sonnet-latest": date(2026, 2, 19),
+    "claude-3-7-sonnet-20250219": date(2026, 2, 19),
+    "claude-3-5-haiku-latest": date(2026, 2, 19),
+    "claude-3-5-haiku-20241022": date(2026, 2, 19),
+    "claude-opus-4-0": date(2026, 6, 15),
+    "claude-opus-4-20250514": date(2026, 6, 15),
+    "claude-sonnet-4-0": date(2026, 6, 15),
+    "claude-sonnet-4-20250514": date(2026, 6, 15),
+}
+
 
 @cache
 def anthropic_ends() -> Mapping[str, date]:
-    """Return the last day of each model that anthropic's table names."""
-    source = _source("anthropic", "resources/messages/messages.py")
-    try:
-        table = ast.literal_eval(_ANTHROPIC.findall(source)[0])
-        return {model: _day(words) for model, words in table.items()}
-    except (LookupError, ValueError, SyntaxError, TypeError, AttributeError):
-        return {}
+    """Return the last day of each model that is known to end or to have ended."""
+    return _ENDED_BEFORE | _table("anthropic", _ANTHROPIC_FILES, _anthropic_table)
 
 
 @cache
 def openai_ends() -> Mapping[str, date]:
     """Return the last day of each model that openai's table names."""
-    source = _source("openai", "types/shared/chat_model.py")
-    try:
-        return {
-            model: date.fromisoformat(day)
-            for models, day in _OPENAI.findall(source)
-            for model in re.findall(r'"(.+?)"', models)
-        }
-    except ValueError:
-        return {}
+    return _table("openai", _OPENAI_FILES, _openai_table)
 
 
-def _source(package: str, file: str) -> str:
-    """Return a file of an installed package, without importing it; "" if not there."""
+def _anthropic_table(source: str) -> dict[str, date]:
+    found = _ANTHROPIC.search(source)
+    table = ast.literal_eval(found[1]) if found else {}
+    return {model: _day(words) for model, words in table.items()}
+
+
+def _openai_table(source: str) -> dict[str, date]:
+    return {
+        model: date.fromisoformat(day)
+        for models, day in _OPENAI.findall(source)
+        for model in re.findall(r'"(.+?)"', models)
+    }
+
+
+def _table(
+    package: str, files: tuple[str, ...], read: Callable[[str], dict[str, date]]
+) -> dict[str, date]:
+    """Return the first table that a file of a package holds, or report its absence."""
+    for source in _sources(package, files):
+        try:
+            if table := read(source):
+                return table
+        except (ValueError, SyntaxError, TypeError, AttributeError):
+            continue  # a shape that is not known here
+    if _folder(package):
+        internals.report(
+            f"{package}: the table of ended models",
+            "nothing tells that a model of it ends",
+        )
+    return {}
+
+
+def _sources(package: str, files: tuple[str, ...]) -> Iterator[str]:
+    """Yield those files of an installed package that are there; nothing is imported."""
+    folder = _folder(package)
+    for file in files if folder else ():
+        try:
+            yield Path(folder, file).read_text("utf-8")
+        except (OSError, ValueError):
+            continue
+
+
+def _folder(package: str) -> str:
+    """Return where a package is installed; "" if it is not."""
     try:
         (folder,) = find_spec(package).submodule_search_locations  # type: ignore[union-attr, misc]
-        return Path(folder, file).read_text("utf-8")
-    except (OSError, ImportError, AttributeError, TypeError, ValueError):
+    except (ImportError, AttributeError, TypeError, ValueError):
         return ""
+    return folder
 
 
 def _day(words: str) -> date:

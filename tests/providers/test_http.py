@@ -292,14 +292,6 @@ class TestUncut:
         assert (second.got, second.error) == (b"{}", None)
         assert len({each.connection for each in server.received}) == 1
 
-    def test_a_client_without_sockets(self, library):
-        """A transport of another kind is left as it is."""
-        httpx = import_module(library)
-        page = httpx.Response(200)
-        transport = httpx.MockTransport(lambda request: page)
-        with cuttable(httpx.Client(transport=transport)) as client:
-            assert client.get("http://x").status_code == 200
-
     def test_a_body_that_drips(self, connect, server):
         """A stream may take its time whatever its type; no other body may."""
         server.answer = wire.drip("." * 8)

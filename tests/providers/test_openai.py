@@ -705,31 +705,6 @@ class TestRetirement:
         named = set(re.findall(r'"([\w.-]+)"', table)) - {"gpt-5.1-mini"}
         assert set(retired.openai_ends()) == named
 
-    def test_without_import(self):
-        """The SDKs are not imported for it."""
-        code = """if True:
-            import sys
-            from flask_llm.providers.claude import ClaudeProvider
-            from flask_llm.providers.openai import OpenAIProvider
-            print(OpenAIProvider(model="o3").retirement().on)
-            print(ClaudeProvider(model="claude-2.1").retirement().on)
-            print({"anthropic", "openai"} & set(sys.modules))
-        """
-        assert wire.python(code) == "2026-12-11\n2025-07-21\nset()\n"
-
-    def test_nothing_to_read(self, monkeypatch, tmp_path):
-        """An SDK without its table, or no SDK at all, ends nothing."""
-        for package in ("openai", "anthropic"):
-            (tmp_path / package).mkdir()
-            (tmp_path / package / "__init__.py").touch()
-        code = """if True:
-            from flask_llm.providers import retired
-            print(retired.openai_ends(), retired.anthropic_ends())
-            print(repr(retired._source("no_such_package", "x.py")))
-        """
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        assert wire.python(code) == "{} {}\n''\n"
-
 
 def test_without_the_sdk_the_pip_line_is_told(monkeypatch):
     """A newcomer reads what to type."""
