@@ -77,6 +77,7 @@ def streamed(provider: LLMProvider):
     return LLMFactory(provider, [], config={}).stream_content("Hi")
 
 
+@pytest.mark.timing
 def test_a_chunk_of_a_stream_is_handed_on_in_no_time():
     """Two changes of thread each at worst, and nothing that grows with their number."""
     count = 5000

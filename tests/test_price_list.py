@@ -23,11 +23,14 @@ MOMENTS = [
 SIZES = [(0, 0), (1200, 300), (100_000, 1), (100_001, 5), (900_000, 64_000)]
 
 
-def test_each_price_is_what_the_package_says():
-    """Every model of every provider, at any time and of any size."""
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(n, marks=pytest.mark.matrix) for n in range(1, 20))]
+)
+def test_each_price_is_what_the_package_says(part):
+    """Of every twentieth model, and so of every one, at any time and of any size."""
     compared = 0
     for provider in providers:
-        for model in provider.models:
+        for model in provider.models[part::20]:
             for at in MOMENTS:
                 price = model.get_prices(at)
                 if None in (price.input_mtok, price.output_mtok):
@@ -38,7 +41,7 @@ def test_each_price_is_what_the_package_says():
                     ours = ListedPrice(model).cost(taken, given, at.timestamp())
                     assert ours == pytest.approx(float(theirs), rel=1e-12), model.id
                     compared += 1
-    assert compared > 10_000
+    assert compared > 500
 
 
 @pytest.mark.parametrize("name", OWN)
