@@ -549,9 +549,8 @@ class Progress:
 
     def summary(self) -> str:
         """Say what has been done in how long."""
-        return (
-            f"Installed {self.what}: {packages(len(self.names))} in {self.seconds()} s"
-        )
+        count = f": {packages(len(self.names))}" if self.names else ""
+        return f"Installed {self.what}{count} in {self.seconds()} s"
 
 
 def packages(count: int) -> str:

@@ -493,6 +493,7 @@ def test_progress_is_brief_without_a_terminal():
             progress.hear(f"Collecting package{number}\n")
     assert stream.getvalue() == "Installing it: looking around (0 s)\n"
     assert progress.summary() == "Installed it: 100 packages in 0 s"
+    assert dev.Progress("it", stream).summary() == "Installed it in 0 s"
 
 
 class Terminal(io.StringIO):
