@@ -8,9 +8,9 @@ from commands import CANARY, KEYS, MINI
 SOUND = {"LLM_RETRY_PRESET": "web", "GUNICORN_CMD_ARGS": "--timeout 60"}
 
 
-def test_doctor_looks_at_a_real_app(flask):
+def test_doctor_looks_at_a_real_app(flask_process):
     """Keys from the environment, and nothing wrong but what it was set up with."""
-    result = flask("llm", "doctor", **KEYS, **SOUND)
+    result = flask_process("llm", "doctor", **KEYS, **SOUND)
 
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
@@ -39,7 +39,7 @@ def test_strict_fails_for_warnings_too(flask):
     """What a careful team runs in CI."""
     result = flask("llm", "doctor", "--strict", "--json", ANTHROPIC_API_KEY=CANARY)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert not json.loads(result.stdout)["ok"]
 
 
@@ -56,7 +56,7 @@ def test_doctor_works_where_the_configuration_is_wrong(flask, key, as_json):
         LLM_STATE_URL="redis://:hunter2-hunter2@[::1/0",
     )
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "hunter2" not in result.stdout
     for fault in ("ANTHROPIC_API_KEY", "LLM_TIMEOUT", "LLM_STATE_URL", "Python"):
         assert fault in result.stdout
@@ -76,7 +76,7 @@ def test_a_key_inside_of_llm_providers_stays_there(flask, end):
     )
     for also in ({}, {"source": source}):
         result = flask("llm", "doctor", "--json", LLM_PROVIDERS=providers, **also)
-        assert result.returncode == 1
+        assert result.exit_code == 1
         assert "LLM_PROVIDERS" in result.stdout
 
 
@@ -103,7 +103,7 @@ def test_doctor_tells_why_an_app_does_not_start(flask, source, says):
     """One finding with the exception's class and text, without keys."""
     result = flask("llm", "doctor", source=source, **KEYS)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert says in result.stdout
     assert "hunter2" not in result.stdout
     assert "Python" in result.stdout
@@ -118,11 +118,20 @@ def test_debug_is_what_a_server_would_run_with(flask):
     assert "debug" not in flask("llm", "doctor", **KEYS).stdout
 
 
-def test_output_without_unicode_is_no_reason_to_fail(flask):
+@pytest.mark.slow
+def test_output_without_unicode_is_no_reason_to_fail(flask_process):
     """A pipe on an old system; JSON is escaped, not garbled."""
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    plain = flask("llm", "doctor", **KEYS, **ascii_only)
-    found = flask("llm", "doctor", "--json", **KEYS, **ascii_only)
+    plain = flask_process("llm", "doctor", **KEYS, **ascii_only)
+    found = flask_process("llm", "doctor", "--json", **KEYS, **ascii_only)
 
     assert "  + claude: available" in plain.stdout
     assert any("…" in each["advice"] for each in json.loads(found.stdout)["findings"])
+
+
+def test_an_example_of_an_address_stays_as_it_is(flask):
+    """The doctor hides what may be a password in an address, so there is none."""
+    told = flask("llm", "doctor", LLM_USAGE_URL="usage.db").stdout
+
+    assert "such as postgresql://HOST/NAME or sqlite:////PATH" in told
+    assert "[redacted]" not in told

@@ -6,10 +6,13 @@ from contextlib import closing
 
 import pytest
 from postgres import postgres_server  # noqa: F401  # a fixture
+from real_time import AT_ONCE_S
 from sqlalchemy import NullPool, create_engine, inspect
 from usage_calls import call, link_to
 from wire import closed_port
 
+from flask_llm.doctor import observers
+from flask_llm.observe.usage import dialects
 from flask_llm.observe.usage.ledger import write
 from flask_llm.observe.usage.place import place_of
 from flask_llm.observe.usage.tables import metadata
@@ -72,7 +75,7 @@ def test_a_place_where_no_file_can_be_made_is_an_error(look, tmp_path):
     assert "PermissionError: no file can be made in" in message
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     """The address of an empty database."""
     if request.param == "sqlite":
@@ -125,8 +128,9 @@ def test_tables_of_another_version_are_an_error(look, tmp_path):
     assert "its tables are of version 99" in message
 
 
-def test_a_file_that_somebody_keeps_locked_is_an_error(look, tmp_path):
-    """After a wait of about the writer's own."""
+def test_a_file_that_somebody_keeps_locked_is_an_error(look, tmp_path, monkeypatch):
+    """After a wait of about the writer's own, here a shorter one."""
+    monkeypatch.setattr(dialects, "_BUSY_S", 0.05)
     file = tmp_path / "log.db"
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -136,6 +140,7 @@ def test_a_file_that_somebody_keeps_locked_is_an_error(look, tmp_path):
     assert "database is locked" in message
 
 
+@pytest.mark.slow
 def test_a_user_who_may_only_read_is_an_error(look, postgres_server, database):  # noqa: F811  # the fixture
     """He connects, and sees the tables, and the log stays empty."""
     run = postgres_server.execute
@@ -151,6 +156,7 @@ def test_a_user_who_may_only_read_is_an_error(look, postgres_server, database): 
     assert PASSWORD not in str(look.all)
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_an_error_without_the_password(
     look,
     postgres_server,  # noqa: F811  # the fixture
@@ -175,12 +181,16 @@ def test_an_absent_server_is_an_error(look):
     assert PASSWORD not in str(look.all)
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_an_error_after_some_seconds(
     look,
+    monkeypatch,
     postgres_server,  # noqa: F811  # the fixture
     database,
 ):
-    """Even where the address allows more time."""
+    """Here after one; even where the address allows more time."""
+    assert observers._PATIENCE_S == 5.0
+    monkeypatch.setattr(observers, "_PATIENCE_S", 1.0)
     url = f"{postgres_server.url(database)}?connect_timeout=60"
     postgres_server.freeze()
     try:
@@ -190,5 +200,5 @@ def test_a_silent_server_is_an_error_after_some_seconds(
         postgres_server.thaw()
 
     assert level == "error"
-    assert "nothing within 5 s" in message
-    assert time.monotonic() - started < 8
+    assert "nothing within 1 s" in message
+    assert time.monotonic() - started < AT_ONCE_S

@@ -14,7 +14,7 @@ from flask_llm.observe.usage.source import UsageSource
 from flask_llm.testing import FakeProvider
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     """Return the address of an empty database."""
     if request.param == "sqlite":

@@ -238,6 +238,7 @@ def test_a_log_that_was_never_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_place_of_a_log_is_told_without_a_password(postgres_url, postgres_server):
     """Of a server too that was never written to."""
     settings = {"LLM_USAGE_URL": f"{postgres_url}?sslmode=disable"}

@@ -1,9 +1,13 @@
 """What is lost, what is said of it, and whose tables are written."""
 
+import socket
+
 import pytest
+from real_time import AT_ONCE_S
 from usage_calls import ask, call, link_to, locked, purposes, query, soon
 
 from flask_llm.observe.source import SourceError
+from flask_llm.observe.usage import dialects
 from flask_llm.observe.usage.place import place_of
 from flask_llm.observe.usage.tables import metadata
 from flask_llm.observe.usage.writer import Writer
@@ -11,16 +15,16 @@ from flask_llm.observe.usage.writer import Writer
 NOW = 1_800_000_000.0
 
 
-def test_what_has_no_room_is_counted_and_said_once(tmp_path, lines):
+def test_what_has_no_room_is_counted_and_said_once(tmp_path, lines, monkeypatch):
     """One warning when it begins, and how many were lost when it is over."""
-    (tmp_path / "none").write_text("")
+    monkeypatch.setattr(dialects, "_BUSY_S", 60)  # so that it is tried once
     url = f"sqlite:///{tmp_path}/log.db"
     link_to(url).run(lambda one: None)
     with locked(tmp_path / "log.db"):
         writer = Writer(place_of(url, ""), None, room=20)
         for number in range(100):
             writer.put(call(number, NOW))
-        assert not writer.flush(0.2)
+        assert not writer.flush(0.1)
         for number in range(100, 200):
             writer.put(call(number, NOW))
     assert writer.flush(20)
@@ -31,6 +35,15 @@ def test_what_has_no_room_is_counted_and_said_once(tmp_path, lines):
     assert writer.outage.lost == 200 - written
     assert len(lines("WARNING")) == 1
     assert lines("INFO.*is written again; calls lost: [1-9]")
+
+
+def test_an_address_where_nobody_answers(app_of):
+    """A connection is made to it, and not a word comes: a firewall, a wrong port."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        app = app_of(f"postgresql://u:secret-0123@127.0.0.1:{port}/?connect_timeout=60")
+        assert ask(app, 100) < AT_ONCE_S
+        assert not app.extensions["llm.usage"].flush(0.2)
 
 
 def test_tables_of_a_newer_version_are_left_alone(app_of, url, lines):

@@ -84,6 +84,7 @@ def _writing(records):
     return lambda one: write(one, records, [])
 
 
+@pytest.mark.slow
 def test_processes_at_once_lose_nothing(script, url, source):
     """As in production, where no lock of Python's helps."""
     code = """
@@ -115,6 +116,7 @@ def test_who_makes_the_tables_second_tries_again(url, monkeypatch):
     assert purposes(url) == {"p": 1}
 
 
+@pytest.mark.slow
 def test_the_doctor_makes_no_tables_that_would_stay(postgres_url):
     """Some databases do not take tables back with their transaction."""
     probe(place_of(postgres_url, ""), 5.0)
@@ -137,6 +139,7 @@ def test_no_connection_is_cut_that_has_no_number(url):
     log._connection = None
 
 
+@pytest.mark.slow
 def test_statements_see_what_was_committed_meanwhile(postgres_server, postgres_url):
     """Whatever the database has as its usual isolation."""
     usual = "SET default_transaction_isolation = 'serializable'"

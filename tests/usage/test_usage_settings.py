@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from commands import run_flask
 from usage_calls import call, link_to, locked, purposes, query
 
 from flask_llm.errors import ConfigurationError
@@ -100,14 +99,6 @@ def test_faults_name_the_key_and_not_the_address(app_of, url, fault):
     assert caught.value.__cause__ is None
 
 
-def test_the_doctor_leaves_an_example_as_it_is(tmp_path):
-    """It hides what may be a password in an address, so the example has none."""
-    told = run_flask(tmp_path, "llm", "doctor", LLM_USAGE_URL="usage.db").stdout
-
-    assert "such as postgresql://HOST/NAME or sqlite:////PATH" in told
-    assert "[redacted]" not in told
-
-
 @pytest.mark.parametrize(
     ("url", "package"),
     [
@@ -151,6 +142,7 @@ def test_nothing_is_done_before_the_first_call(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_no_text_holds_the_password(app_of, postgres_server, postgres_url):
     """Neither the place, nor an error of the driver that repeats the address."""
     where = place_of(postgres_url, "")
