@@ -62,7 +62,7 @@ class Attempt:
         self.ended, self.abandoned = at, abandoned
         self._over.set()
 
-    def wait(self, timeout: float = 2.0) -> bool:
+    def wait(self, timeout: float = 30.0) -> bool:
         """Wait until it has ended, as a client's hanging up is seen a bit later."""
         return self._over.wait(timeout)
 

@@ -61,7 +61,7 @@ class FaultServer:
         return [each for each in list(self._attempts) if wire in (None, each.wire)]
 
     def arrived(
-        self, count: int, wire: str | None = None, timeout: float = 2.0
+        self, count: int, wire: str | None = None, timeout: float = 30.0
     ) -> bool:
         """Wait until so many requests have come."""
         with self._lock:
