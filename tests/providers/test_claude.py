@@ -606,25 +606,25 @@ class TestClaude(WireContract):
         usage = ask(httpserver.url_for("")).usage
         assert (usage.input_tokens, usage.total_tokens) == (432, 439)
 
-    @pytest.mark.parametrize("thinking", ["off", 1024])
-    def test_warnings_of_the_sdk(self, echo, thinking):
+    @pytest.mark.slow
+    def test_warnings_of_the_sdk(self, echo):
         """A model that the SDK warns of answers, even where warnings are errors."""
         code = """if True:
             import sys
             from anthropic.resources.messages import messages
             from flask_llm.providers.claude import ClaudeProvider
-            url, thinking = sys.argv[1:]
-            models = messages.MODELS_TO_WARN_WITH_THINKING_ENABLED
-            if thinking == "off":
-                models = list(messages.DEPRECATED_MODELS)
-            provider = ClaudeProvider(
-                "k", base_url=url, model=models[0], thinking=thinking
-            )
-            for _ in range(2):
-                print(provider.generate_content("hi", max_tokens=4096).content)
+            for models, thinking in [
+                (list(messages.DEPRECATED_MODELS), "off"),
+                (messages.MODELS_TO_WARN_WITH_THINKING_ENABLED, "1024"),
+            ]:
+                provider = ClaudeProvider(
+                    "k", base_url=sys.argv[1], model=models[0], thinking=thinking
+                )
+                for _ in range(2):
+                    print(provider.generate_content("hi", max_tokens=4096).content)
         """
-        said = wire.python(code, echo.url, str(thinking), options=("-W", "error"))
-        assert said == "echo: hi\n" * 2
+        said = wire.python(code, echo.url, options=("-W", "error"))
+        assert said == "echo: hi\n" * 4
 
     @pytest.mark.parametrize(
         ("model", "end"),

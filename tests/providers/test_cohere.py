@@ -405,15 +405,18 @@ class TestCohere(WireContract):
             assert other.received == []
         assert echo.received[0].headers["authorization"] == f"Bearer {KEY}"
 
-    def test_address_of_its_own(self):
-        """Read when the SDK is imported, CO_API_URL does not decide either."""
+    @pytest.mark.slow
+    def test_import(self):
+        """Warming up imports all that a call needs; CO_API_URL decides nothing then."""
         wire.python(
             f"""if True:
-            import os
+            import os, sys
             os.environ["CO_API_URL"] = "http://elsewhere.invalid"
             from flask_llm.providers.cohere import CohereProvider
-            client = CohereProvider({KEY!r})._client.get()
-            url = client._client_wrapper.get_base_url()
+            provider = CohereProvider({KEY!r})
+            provider.warm_up(full=False)
+            assert "cohere.v2.client" in sys.modules
+            url = provider._client.get()._client_wrapper.get_base_url()
             assert url == "https://api.cohere.com", url
         """
         )
@@ -442,14 +445,3 @@ class TestCohere(WireContract):
         ((request, _),) = httpserver.log
         assert request.args["endpoint"] == "chat"
         assert request.args["page_size"] == "1000"
-
-    def test_warm_up_imports_all(self):
-        """What the first call would import is there before a fork."""
-        wire.python(
-            f"""if True:
-            import sys
-            from flask_llm.providers.cohere import CohereProvider
-            CohereProvider({KEY!r}).warm_up(full=False)
-            assert "cohere.v2.client" in sys.modules
-        """
-        )

@@ -154,17 +154,11 @@ class TestVertex(WireContract):
     def hang_up(client):
         client._api_client._httpx_client.close()
 
-    @pytest.fixture
-    def ask(self, clock):
-        """Ask the provider at an address, through the whole of the factory."""
-
-        def ask(url, max_tokens=300, **settings):
-            factory = configured(url, LLM_MAX_RETRIES=3, clock=clock, **settings)
-            return factory.generate_content(
-                wire.PROMPT, temperature=0.25, max_tokens=max_tokens
-            )
-
-        return ask
+    def asked(self, clock, url, max_tokens=300, **settings):
+        factory = configured(url, LLM_MAX_RETRIES=3, clock=clock, **settings)
+        return factory.generate_content(
+            wire.PROMPT, temperature=0.25, max_tokens=max_tokens
+        )
 
     @pytest.fixture(autouse=True)
     def _importable(self, monkeypatch):
