@@ -5,6 +5,7 @@ each package that differs is put back to its locked version, one at a time: the 
 with which they pass is named.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SUITE = "not (timing or slow)"
+
+# Compiled files stay beside their sources, whatever the caller does.
+_ELSEWHERE = {"PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
 
 # What only runs the tests, whose age says nothing of the package; and two that cannot
 # be had as old as promised.
@@ -88,7 +93,8 @@ class Trial:
     def uv(self, *arguments: str) -> None:
         """Install something into the environment."""
         uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]
-        run(*uv, "--python", self.python, *arguments)
+        # Where warnings are errors, an old SDK may not even compile.
+        run(*uv, "--compile-bytecode", "--python", self.python, *arguments)
 
     def changed(self) -> dict[str, tuple[str, str]]:
         """Return what differs from the lock: the locked version, and the one here."""
@@ -124,7 +130,7 @@ class Trial:
     def pytest(self, *options: str) -> bool:
         """Tell whether pytest ends well."""
         command = [self.python, "-m", "pytest", "-q", *options]
-        return subprocess.call(command, cwd=ROOT) == 0
+        return subprocess.call(command, cwd=ROOT, env=ENVIRONMENT) == 0
 
 
 def promised() -> Iterator[tuple[str, str]]:
@@ -150,7 +156,7 @@ def installed(name: str) -> str:
 
 def run(*command: str) -> None:
     """Run a program, which must succeed."""
-    subprocess.run(command, cwd=ROOT, check=True)
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..line import Line, current_line
 from . import internals
+from .internals import UNCUT
 
 C = TypeVar("C")
 
@@ -29,9 +30,6 @@ _times: ContextVar[dict[str, float]] = ContextVar("times")
 
 # Connections that are kept for the next calls.
 _KEPT = 100
-
-UNCUT = "a stream that is cut ends at its next byte only"
-"""What it means that there is no way to a client's sockets."""
 
 
 @cache
@@ -149,7 +147,10 @@ def cuttable(client: C) -> C:
     """
     # There is no public door to the sockets while headers are awaited.
     mounted = internals.get(client, "_mounts", UNCUT) or {}
-    for transport in (internals.get(client, "_transport", UNCUT), *mounted.values()):
+    for transport in (
+        internals.get(client, "_transport", UNCUT),
+        *mounted.values(),
+    ):
         pool = transport and internals.get(transport, "_pool", UNCUT)
         if backend := pool and internals.get(pool, "_network_backend", UNCUT):
             internals.replace(pool, "_network_backend", _Backend(backend), UNCUT)

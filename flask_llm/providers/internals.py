@@ -9,6 +9,9 @@ from typing import Any
 
 log = logging.getLogger("flask_llm")
 
+UNCUT = "a stream that is cut ends at its next byte only"
+"""What it means that there is no way to the sockets of a client."""
+
 _missing: dict[str, str] = {}  # what is gone, and what that means; of this process
 
 

@@ -13,7 +13,8 @@ from . import internals
 from .base import explained
 from .chat import ChatProvider
 from .dialects import plain
-from .http import UNCUT, allow, client_options, cuttable, own_times, without_user
+from .http import allow, client_options, cuttable, own_times, without_user
+from .internals import UNCUT
 from .loading import Loading
 from .ollama_chat import Reading, asked_for, split_at_line_feeds
 from .ollama_errors import absent, told_by

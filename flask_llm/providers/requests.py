@@ -13,6 +13,8 @@ from functools import cache, partial
 from typing import Any
 
 from ..line import Line, current_line
+from . import internals
+from .internals import UNCUT
 
 _PIECE = 65_536
 
@@ -74,9 +76,8 @@ def _make_cuttable(manager: Any) -> None:
     """Let the line of a stream cut the connections of an urllib3 pool manager."""
     from urllib3.poolmanager import pool_classes_by_scheme
 
-    manager.pool_classes_by_scheme = {
-        scheme: _cuttable(pool) for scheme, pool in pool_classes_by_scheme.items()
-    }
+    pools = {scheme: _cuttable(pool) for scheme, pool in pool_classes_by_scheme.items()}
+    internals.replace(manager, "pool_classes_by_scheme", pools, UNCUT)
 
 
 @cache
