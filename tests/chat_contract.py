@@ -6,11 +6,11 @@ Each test drives the provider itself, over its real SDK, at the fault server.
 import threading
 import time
 import traceback
-from contextvars import copy_context
 
 import pytest
 import wire
 from faultserver import FaultServer, faults
+from real_time import AT_ONCE_S
 
 from flask_llm.errors import (
     AuthError,
@@ -233,29 +233,39 @@ class ChatContract:
         _, error = followed(provider.stream(Request(wire.PROMPT)))
         assert (error.status, error.retry_after) == (429, 17.0)
 
-    @pytest.mark.parametrize("step", [faults.stall_stream(1), faults.hang])
-    def test_silence(self, server, provider, step):
+    @pytest.mark.parametrize(
+        ("step", "count"), [(faults.stall_stream(1), 1), (faults.hang, 0)]
+    )
+    def test_silence(self, server, provider, sockets, step, count):
         """A server that falls silent is left when the attempt's time is up."""
         server.script(self.api, step)
         provider.warm_up(full=True)
-        started = time.monotonic()
-        _, error = followed(provider.stream(Request(wire.PROMPT, timeout=0.3)))
+        stream = provider.stream(Request(wire.PROMPT, timeout=60))
+        assert [next(stream) for _ in range(count)] == ["Rayleigh"][:count]
+        sockets.hurry()
+        _, error = followed(stream)
         assert (type(error), error.reason) == (TimedOutError, "timeout")
-        assert 0.29 < time.monotonic() - started < 0.8
+        assert sockets.told[-1] == 60
 
-    def test_slow_but_steady(self, server, provider):
+    def test_slow_but_steady(self, server, provider, sockets, later):
         """A stream may take longer than its silences may."""
-        server.script(self.api, faults.slow_stream(0.2))
-        texts, response = followed(provider.stream(Request(wire.PROMPT, timeout=0.35)))
-        assert "".join(texts) == wire.ANSWER
+        server.script(self.api, faults.slow_stream(0.01))
+        stream = provider.stream(Request(wire.PROMPT, timeout=60))
+        texts = [next(stream)]
+        later(59)
+        texts.append(next(stream))
+        later(59)
+        rest, response = followed(stream)
+        assert "".join(texts + rest) == wire.ANSWER
         assert response.success
+        assert sockets.told[-1] == 60
 
-    def test_own_timeout(self, server):
+    def test_own_timeout(self, server, sockets):
         """How long the chain lets a stream be silent wins over the provider's own."""
-        server.script(self.api, faults.slow_stream(0.25))
-        provider = self.at(server.url, timeout=0.1)
-        texts, _ = followed(provider.stream(Request(wire.PROMPT, timeout=2)))
+        provider = self.at(server.url, timeout=20)
+        texts, _ = followed(provider.stream(Request(wire.PROMPT, timeout=60)))
         assert "".join(texts) == wire.ANSWER
+        assert sockets.told[-1] == 60
 
     def test_length(self, server, provider):
         """An answer cut by max_tokens says so."""
@@ -291,7 +301,7 @@ class ChatContract:
         assert next(stream) == "Rayleigh"
         stream.close()
         (attempt,) = server.attempts(self.api)
-        assert attempt.wait(0.5)
+        assert attempt.wait()
         assert attempt.abandoned
         texts, response = followed(provider.stream(Request(wire.PROMPT)))
         assert "".join(texts) == wire.ANSWER
@@ -307,15 +317,22 @@ class ChatContract:
         """Another thread can end the wait for the next byte, at once."""
         server.script(self.api, step)
         provider.warm_up(full=True)
-        line, context = Line(), copy_context()
-        context.run(current_line.set, line)
-        threading.Timer(0.2, line.cut).start()
-        started = time.monotonic()
-        stream = provider.stream(Request(wire.PROMPT, timeout=5))
-        _, error = context.run(followed, stream)
-        assert isinstance(error, TransientError)
-        assert time.monotonic() - started < 1
-        assert server.attempts(self.api)[0].wait(0.5)
+        line, ends = Line(), []
+
+        def read():
+            current_line.set(line)
+            stream = provider.stream(Request(wire.PROMPT, timeout=60))
+            ends.append(followed(stream)[1])
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        assert server.arrived(1, self.api)
+        time.sleep(0.05)  # until it waits
+        line.cut()
+        reader.join(AT_ONCE_S)
+        assert not reader.is_alive()
+        assert isinstance(ends[0], TransientError)
+        assert server.attempts(self.api)[0].wait()
 
     @pytest.mark.parametrize("where", ["opening", "event"])
     def test_key_in_an_error(self, server, provider, where):

@@ -276,7 +276,7 @@ class WireContract(ProviderContract):
 
         def answer(*args):
             later(40)
-            sockets.most = _SHORT_S
+            sockets.hurry(_SHORT_S)
             stall(*args)
 
         with wire.Stub(answer, keep_alive=True) as stub:
@@ -301,7 +301,7 @@ class WireContract(ProviderContract):
         with wire.Stub(wire.hang) as stub:
             provider = self.provider_class(self.key, base_url=stub.url, timeout=own)
             provider.warm_up(full=True)
-            sockets.most = _SHORT_S
+            sockets.hurry(_SHORT_S)
             with pytest.raises(TimedOutError):
                 provider.answer(Request(wire.PROMPT, timeout=given))
         assert sockets.told[-1] == pytest.approx(20, abs=1)

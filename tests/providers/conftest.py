@@ -3,6 +3,7 @@
 import math
 import socket
 import time
+import weakref
 
 import pytest
 import requests.sessions
@@ -15,25 +16,38 @@ class Sockets:
 
     Attributes:
         told: Seconds, in order: to connect, to send, to receive.
-        most: So many seconds they really wait, whatever they are told from now on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settimeout) -> None:
         self.told: list[float] = []
-        self.most = math.inf
+        self._settimeout = settimeout
+        self._most = math.inf
+        self._open = weakref.WeakSet()
+
+    def tell(self, sock: socket.socket, seconds: float | None) -> None:
+        """Do what `sock.settimeout` does, but let it wait no longer than it may."""
+        if seconds:
+            self.told.append(seconds)
+            self._open.add(sock)
+            seconds = min(seconds, self._most)
+        self._settimeout(sock, seconds)
+
+    def hurry(self, seconds: float = 0.1) -> None:
+        """Let them wait no longer from now on, whatever they are told."""
+        self._most = seconds
+        for each in self._open:
+            if each.fileno() >= 0:
+                self._settimeout(each, seconds)
 
 
 @pytest.fixture
 def sockets(monkeypatch):
-    found, settimeout = Sockets(), socket.socket.settimeout
+    found = Sockets(socket.socket.settimeout)
 
-    def tell(self, seconds):
-        if seconds:
-            found.told.append(seconds)
-            seconds = min(seconds, found.most)
-        settimeout(self, seconds)
+    def settimeout(self, seconds):
+        found.tell(self, seconds)
 
-    monkeypatch.setattr(socket.socket, "settimeout", tell)
+    monkeypatch.setattr(socket.socket, "settimeout", settimeout)
     return found
 
 

@@ -10,6 +10,7 @@ import wire
 from faultserver import FaultServer, faults
 from faultserver.faults import OK
 from pydantic import BaseModel, Field
+from real_time import AT_ONCE_S
 from wire import message
 
 from flask_llm.errors import (
@@ -53,7 +54,7 @@ def server():
 
 @pytest.fixture
 def provider(server):
-    return ClaudeProvider(KEY, base_url=server.url, timeout=5)
+    return ClaudeProvider(KEY, base_url=server.url, timeout=60)
 
 
 def sent(server):
@@ -220,10 +221,11 @@ class TestStreams:
     def test_as_it_comes(self, server, provider):
         """A piece is handed out before the next one is there."""
         server.script(faults.stall_stream(1))
+        provider.warm_up(full=True)
         stream = provider.stream(Request(wire.PROMPT))
         begin = time.monotonic()
         assert next(stream) == PIECES[0]
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < AT_ONCE_S
         stream.close()
 
     def test_thoughts_are_no_text(self, server, provider):
@@ -258,7 +260,7 @@ class TestStreams:
         with closing(provider.stream(Request(wire.PROMPT))) as stream:
             next(stream)
         (attempt,) = server.attempts()
-        assert attempt.wait(0.5)
+        assert attempt.wait()
         assert attempt.abandoned
         assert drained(provider)[0] == PIECES
 
@@ -284,7 +286,7 @@ class TestStreams:
         for each in threads:
             each.start()
         for each in threads:
-            each.join(5)
+            each.join()
         assert found == {each: f"echo: {each}" for each in prompts}
 
 
@@ -361,22 +363,28 @@ class TestFaultyStreams:
         ],
         ids=repr,
     )
-    def test_silence(self, server, provider, step, before):
+    def test_silence(self, server, provider, sockets, step, before):
         """It is not waited for longer than the request says, and is left then."""
         server.script(step, OK)
-        begin = time.monotonic()
-        texts, error = drained(provider, Request(wire.PROMPT, timeout=0.2))
-        assert time.monotonic() - begin < 1
-        assert texts == before
-        assert type(error) is TimedOutError
-        assert server.attempts()[0].wait(0.5)
+        stream = provider.stream(Request(wire.PROMPT, timeout=20))
+        assert [next(stream) for _ in before] == before
+        sockets.hurry()
+        with pytest.raises(TimedOutError):
+            next(stream)
+        assert sockets.told[-1] == 20
+        assert server.attempts()[0].wait()
         assert drained(provider)[0] == PIECES
 
-    def test_it_may_take_longer_than_a_silence(self, server, provider):
+    def test_it_may_take_longer_than_a_silence(self, server, provider, sockets, later):
         """Each silence is limited, not the whole."""
-        server.script(faults.slow_stream(0.15))
-        texts, _ = drained(provider, Request(wire.PROMPT, timeout=0.3))
+        server.script(faults.slow_stream(0.01))
+        stream = provider.stream(Request(wire.PROMPT, timeout=60))
+        texts = []
+        for each in stream:
+            texts.append(each)
+            later(59)
         assert texts == PIECES
+        assert sockets.told[-1] == 60
 
     def test_the_wait_that_is_asked_for(self, server, provider):
         """A stream that is refused says when to come back."""
@@ -403,13 +411,12 @@ class TestFaultyStreams:
         reader = threading.Thread(target=read)
         reader.start()
         assert server.arrived(1)
-        time.sleep(0.05)
-        begin = time.monotonic()
+        time.sleep(0.05)  # until it waits
         line.cut()
-        reader.join(2)
-        assert time.monotonic() - begin < 0.2
+        reader.join(AT_ONCE_S)
+        assert not reader.is_alive()
         assert type(found[0]) is TransientError
-        assert server.attempts()[0].wait(0.5)
+        assert server.attempts()[0].wait()
         assert drained(provider)[0] == PIECES
 
     def test_no_secret_in_an_error(self, server, provider):

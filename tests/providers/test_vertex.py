@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials
+from real_time import AT_ONCE_S
 from wire import Row, generated, google_detail, google_error
 from wire_contract import WireContract
 
@@ -431,13 +432,11 @@ def test_no_renewal_possible(api, tokens):
 def test_token_server_in_trouble(api, tokens, body, status):
     """Trouble of the token server passes; google.auth does not repeat the request."""
     tokens.answer = wire.reply(body, status, {"Retry-After": "7"})
-    started = time.monotonic()
     error = refused_by(tokens, api)
     assert type(error) is TransientError
     assert error.reason == f"token server error {status}"
     assert error.retry_after == 7
     assert len(tokens.received) == 1
-    assert time.monotonic() - started < 0.9  # google.auth would wait a second
 
 
 @pytest.mark.parametrize("body", [wire.HTML, {}, "null", [], token_body(token=None)])
@@ -487,24 +486,31 @@ def test_silent_token_server(api, tokens, answer):
     provider.warm_up(full=True)
     started = time.monotonic()
     with pytest.raises(TimedOutError) as caught:
-        provider.answer(Request("hi", timeout=0.3))
-    assert 0.29 < time.monotonic() - started < 0.6
+        provider.answer(Request("hi", timeout=0.1))
+    assert 0.09 < time.monotonic() - started < AT_ONCE_S
     assert caught.value.reason == "timeout of the token server"
 
 
-def test_time_of_renewal_counts(api, tokens):
+def test_time_of_renewal_counts(api, tokens, sockets, later):
     """What the renewal took is no longer there for the request."""
     quick = tokens.answer
-    tokens.answer = lambda *args: (time.sleep(0.3), quick(*args))
-    api.answer = wire.hang
+    tokens.answer = lambda *args: (later(40), quick(*args))
+
+    def hang(*args):
+        sockets.hurry()
+        wire.hang(*args)
+
+    api.answer = hang
     provider = VertexProvider(
-        project="p", base_url=api.url, credentials=expired(tokens.url)
+        project="p",
+        base_url=api.url,
+        credentials=expired(tokens.url),
+        timeout=60,
     )
     provider.warm_up(full=True)
-    started = time.monotonic()
     with pytest.raises(TimedOutError):
-        provider.answer(Request("hi", timeout=0.5))
-    assert 0.49 < time.monotonic() - started < 0.75
+        provider.answer(Request("hi", timeout=60))
+    assert sockets.told[-1] == pytest.approx(20, abs=AT_ONCE_S)
 
 
 # A token that the API refuses ----------------------------------------------------
@@ -866,7 +872,7 @@ def test_no_credentials(monkeypatch, tmp_path, metadata):
         provider.warm_up(full=False)
         started = time.monotonic()
         response = LLMFactory(provider, []).generate_content("hi")
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < AT_ONCE_S
         assert len(stub.received) == 1
     assert (
         "no Google Cloud credentials (run gcloud auth application-default login, or"
