@@ -8,6 +8,8 @@ import wired
 from faultserver import FaultServer, faults
 from wire import ANSWER, PROMPT
 
+pytestmark = pytest.mark.matrix
+
 _MESSAGES = [{"role": "user", "content": PROMPT}]
 
 
@@ -28,7 +30,7 @@ class Sdk(NamedTuple):
 def anthropic(url: str) -> Sdk:
     from anthropic import Anthropic
 
-    client = Anthropic(api_key="sk-test", base_url=url, timeout=2, max_retries=0)
+    client = Anthropic(api_key="sk-test", base_url=url, timeout=60, max_retries=0)
     asked = {"model": "m", "max_tokens": 300, "messages": _MESSAGES}
 
     def ask():
@@ -47,7 +49,7 @@ def anthropic(url: str) -> Sdk:
 def openai(url: str) -> Sdk:
     from openai import OpenAI
 
-    client = OpenAI(api_key="sk-test", base_url=f"{url}/v1", timeout=2, max_retries=0)
+    client = OpenAI(api_key="sk-test", base_url=f"{url}/v1", timeout=60, max_retries=0)
     asked = {"model": "m", "messages": _MESSAGES}
 
     def ask():
@@ -67,7 +69,7 @@ def openai(url: str) -> Sdk:
 def cohere(url: str) -> Sdk:
     from cohere import ClientV2
 
-    client = ClientV2("co-test", base_url=url, timeout=2, max_retries=0)
+    client = ClientV2("co-test", base_url=url, timeout=60, max_retries=0)
 
     def ask():
         answer = client.chat(model="m", messages=_MESSAGES)
@@ -89,7 +91,7 @@ def cohere(url: str) -> Sdk:
 def ollama(url: str) -> Sdk:
     from ollama import Client
 
-    client = Client(url, timeout=2)
+    client = Client(url, timeout=60)
 
     def ask():
         answer = client.chat("m", _MESSAGES)
@@ -124,7 +126,7 @@ def _google(client: Any) -> Sdk:
 def genai(url: str) -> Sdk:
     from google import genai
 
-    options = {"base_url": url, "timeout": 2000}
+    options = {"base_url": url, "timeout": 60_000}
     return _google(genai.Client(api_key="AIza-test", http_options=options))
 
 
@@ -138,7 +140,7 @@ def vertex(url: str, credentials: Any = None) -> Sdk:
             project="p",
             location="l",
             credentials=credentials or Credentials(token="T"),
-            http_options={"base_url": url, "timeout": 2000},
+            http_options={"base_url": url, "timeout": 60_000},
         )
     )
 
@@ -156,7 +158,7 @@ def gemini(url: str) -> Sdk:
     model = sdk.GenerativeModel("m")
     model._client = GenerativeServiceClient(transport="rest", client_options=options)
     lists = ModelServiceClient(transport="rest", client_options=options)
-    limits = {"retry": None, "timeout": 2.0}
+    limits = {"retry": None, "timeout": 60.0}
 
     def ask():
         answer = model.generate_content(PROMPT, request_options=limits)
@@ -169,7 +171,7 @@ def gemini(url: str) -> Sdk:
         return (each.text for each in chunks)
 
     def models():
-        found = lists.list_models(retry=None, timeout=2.0)
+        found = lists.list_models(retry=None, timeout=60.0)
         return [each.name.removeprefix("models/") for each in found]
 
     return Sdk(ask, stream, models)
@@ -390,7 +392,7 @@ def test_error_in_stream_of_cohere(server):
     from cohere import ClientV2
 
     server.script(faults.error_event(529, after=1))
-    client = ClientV2("co-test", base_url=server.url, timeout=2, max_retries=0)
+    client = ClientV2("co-test", base_url=server.url, timeout=60, max_retries=0)
     *_, last = client.chat_stream(model="m", messages=_MESSAGES)
     assert (last.delta.finish_reason, last.delta.error) == ("ERROR", "Overloaded")
 
@@ -401,12 +403,12 @@ def test_thought(server):
     from ollama import Client
 
     server.script(faults.OK(thought="Hm."))
-    co = ClientV2("co-test", base_url=server.url, timeout=2, max_retries=0)
+    co = ClientV2("co-test", base_url=server.url, timeout=60, max_retries=0)
     asked = {"model": "m", "messages": _MESSAGES}
     assert co.chat(**asked).message.content[0].thinking == "Hm."
     deltas = [each for each in co.chat_stream(**asked) if each.type == "content-delta"]
     assert deltas[0].delta.message.content.thinking == "Hm."
-    client = Client(server.url, timeout=2)
+    client = Client(server.url, timeout=60)
     assert client.chat(**asked).message.thinking == "Hm."
     assert next(client.chat(**asked, stream=True)).message.thinking == "Hm."
 
