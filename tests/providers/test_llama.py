@@ -8,7 +8,7 @@ from flask_llm.errors import UnavailableError
 from flask_llm.providers import llama
 from flask_llm.providers.llama import Engine, _Gate
 
-SOON = 5.0  # seconds within which a thread that may go on has gone on
+SOON = 30.0  # seconds within which a thread that may go on has gone on
 A_WHILE = 0.05  # seconds after which one that waits is believed to wait
 
 
