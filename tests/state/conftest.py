@@ -11,11 +11,13 @@ from functools import partial
 import pytest
 
 from flask_llm.clock import SystemClock
+from flask_llm.state import sqlite
 from flask_llm.state.memory import MemoryStore
 from flask_llm.state.shared import SharedStore
 from flask_llm.state.sqlite import SqliteStore
 
 _IN_CI = bool(os.environ.get("FLASK_LLM_CI"))  # now: a fixture cleans it away
+_PATIENT = "socket_timeout=60"  # this suite is not about time
 _TOGETHER = ["memory", "sqlite", "redis", "shared sqlite", "shared redis"]
 
 
@@ -36,7 +38,7 @@ class RedisServer:
         self._process = subprocess.Popen(
             ["redis-server", *words], stdout=subprocess.DEVNULL
         )
-        for _ in range(500):
+        for _ in range(3000):
             try:
                 return socket.create_connection(("127.0.0.1", self.port)).close()
             except OSError:
@@ -91,8 +93,9 @@ def redis_client(redis_server):
 
 
 @pytest.fixture(params=_TOGETHER)
-def open_store(request, tmp_path):
+def open_store(request, tmp_path, monkeypatch):
     """Yield a function that opens the same data, as seen with a clock."""
+    monkeypatch.setattr(sqlite, "_BUSY", 60.0)
     how, _, which = request.param.rpartition(" ")
     if which == "memory":
         store = MemoryStore(SkewedClock())
@@ -108,7 +111,8 @@ def open_store(request, tmp_path):
     else:
         from flask_llm.state.redis import RedisStore
 
-        make = partial(RedisStore, request.getfixturevalue("redis_server").url)
+        server = request.getfixturevalue("redis_server")
+        make = partial(RedisStore, f"{server.url}?{_PATIENT}")
 
     shared = []
 
@@ -117,7 +121,7 @@ def open_store(request, tmp_path):
         store = make(clock)
         if how:
             # Patient: this suite is about what is stored, on a machine that is busy.
-            store = SharedStore(store, which, clock, patience=5.0)
+            store = SharedStore(store, which, clock, patience=60.0)
             shared.append(store)
         return store
 
@@ -136,4 +140,4 @@ def url(request, tmp_path):
     """Return the address of a store that processes share."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/llm.db"
-    return request.getfixturevalue("redis_server").url
+    return f"{request.getfixturevalue('redis_server').url}?{_PATIENT}"

@@ -7,15 +7,23 @@ import time
 from dataclasses import replace
 
 import pytest
+from real_time import AT_ONCE_S
 
+from flask_llm.state.shared import SharedStore
 from flask_llm.state.urls import store_of
 
+pytestmark = pytest.mark.slow
+
+# A machine that is busy may take its time: no answer comes too late, and none is lost.
 HEAD = """if True:
     import os, sys, time
     from dataclasses import replace
     from flask_llm.circuit import Circuit
+    from flask_llm.state import sqlite, worker
+    from flask_llm.state.shared import SharedStore
     from flask_llm.state.urls import store_of
-    store = store_of(sys.argv[1])
+    sqlite._BUSY = worker._LAST_CHANCE = 60.0
+    store = SharedStore(store_of(sys.argv[1])._remote, "patient", patience=60.0)
     def more(circuit):
         return replace(circuit, failures=circuit.failures + 1, since=time.time())
     def rests(circuit):
@@ -35,9 +43,7 @@ def more(circuit):
 
 def test_another_process_sees_a_cooldown_within_a_second(url):
     """One process opens a circuit; the other one had just found it closed."""
-    mine = store_of(url)
-    while not mine._links.get().health.is_up:
-        mine.read(["claude"])
+    mine = SharedStore(store_of(url)._remote, "patient", patience=60.0)
     with start(
         url,
         """
@@ -45,17 +51,17 @@ def test_another_process_sees_a_cooldown_within_a_second(url):
     sys.stdin.read(1)
     store.update("claude", rests)
     print("written", flush=True)
-    time.sleep(2)
+    time.sleep(60)
     """,
         stdin=subprocess.PIPE,
     ) as other:
+        assert mine.read(["claude"])[0].until == 0.0
         other.stdin.write(b"x")
         other.stdin.flush()
-        assert mine.read(["claude"])[0].until == 0.0
         assert other.stdout.readline() == b"written\n"
         begin = time.monotonic()
         while not mine.read(["claude"])[0].until:
-            assert time.monotonic() - begin < 1.0
+            assert time.monotonic() - begin < AT_ONCE_S
             time.sleep(0.01)
         other.kill()
 
@@ -67,7 +73,7 @@ def test_no_failure_is_lost_among_processes(url):
         store._remote.update("claude", more)
     """
     processes = [start(url, count) for _ in range(3)]
-    assert [process.wait(20) for process in processes] == [0, 0, 0]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
     for process in processes:
         process.stdout.close()
 
@@ -79,8 +85,6 @@ def test_one_of_all_processes_wins_a_claim(url):
     claim = """
     from concurrent.futures import ThreadPoolExecutor
     from flask_llm.circuit import BreakerPolicy
-    from flask_llm.state.shared import SharedStore
-    store = SharedStore(store._remote, "patient", patience=10.0)
     store.read(["claude"])
     def claims(_):
         won = []
@@ -94,7 +98,7 @@ def test_one_of_all_processes_wins_a_claim(url):
         print(sum(map(sum, pool.map(claims, range(5)))))
     """
     processes = [start(url, claim) for _ in range(3)]
-    assert sum(int(process.communicate(timeout=20)[0]) for process in processes) == 1
+    assert sum(int(process.communicate(timeout=60)[0]) for process in processes) == 1
 
 
 def test_kill_in_the_middle_of_writes(url):
@@ -116,7 +120,7 @@ def test_kill_in_the_middle_of_writes(url):
         mine.update("claude", more)
         claude, gemini, local = mine.read(["claude", "gemini", "local"])
 
-        assert time.monotonic() - begin < 0.5
+        assert time.monotonic() - begin < AT_ONCE_S
         assert claude.failures > local.failures >= said
         assert gemini.reason == "overloaded"
         mine.update(
@@ -131,10 +135,7 @@ def test_fork_after_use(url):
     import warnings  # since 3.12 of a fork with threads, which is what this is about
     warnings.simplefilter("ignore", DeprecationWarning)
     def up():
-        end = time.time() + 5
-        while not store._links.get().health.is_up and time.time() < end:
-            store.read(["claude"])
-            time.sleep(0.01)
+        store.read(["claude"])
         assert store._links.get().health.is_up
     up()
     children = []
@@ -150,7 +151,7 @@ def test_fork_after_use(url):
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     """
     with start(url, code, stderr=subprocess.PIPE) as process:
-        _, noise = process.communicate(timeout=20)
+        _, noise = process.communicate(timeout=60)
 
     assert process.returncode == 0, noise
     assert noise == b""
@@ -161,9 +162,11 @@ def test_fork_in_the_middle_of_a_transaction(tmp_path):
     """SQLite's locks are in tables of the process, which a child inherits."""
     code = """
     import threading
-    begun = threading.Event()
+    begun, forking = threading.Event(), threading.Event()
+    os.register_at_fork(before=forking.set)
     def slowly(circuit):
         begun.set()
+        forking.wait(60)
         time.sleep(0.02)
         return more(circuit)
     threading.Thread(target=store._remote.update, args=("claude", slowly)).start()
@@ -176,4 +179,4 @@ def test_fork_in_the_middle_of_a_transaction(tmp_path):
     assert store._remote.update("claude", more).failures == 3
     """
     with start(f"sqlite:///{tmp_path}/llm.db", code) as process:
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0

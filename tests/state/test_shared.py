@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from real_time import AT_ONCE_S
 
 from flask_llm.circuit import CLOSED, Circuit
-from flask_llm.clock import SYSTEM
+from flask_llm.clock import SYSTEM, SystemClock
 from flask_llm.state.memory import MemoryStore
 from flask_llm.state.shared import SharedStore
 from flask_llm.state.sqlite import SqliteStore
@@ -42,7 +43,7 @@ class Clock:
 
     def wait(self, signal, seconds, /):
         self.waits.append(seconds)
-        if signal.acquire(timeout=5.0 if self.patient else 0.0):
+        if signal.acquire(timeout=60.0 if self.patient else 0.0):
             return True
         self.now += seconds
         return False
@@ -70,7 +71,7 @@ class Remote(MemoryStore):
     def _called(self, call):
         self.calls.append(call)
         self._clock.now += self.takes
-        self.open.wait(10.0)
+        self.open.wait(60.0)
         if self.fault:
             raise self.fault
 
@@ -114,7 +115,7 @@ def settle(store):
     """Let the worker do what is queued."""
     job = Job(lambda: None, lambda error: None)
     store._links.get().worker.submit(job)
-    assert job.wait(SYSTEM, 5.0)
+    assert job.wait(SYSTEM, 60.0)
 
 
 def failed_once_more(circuit):
@@ -158,15 +159,18 @@ def test_a_new_key_is_asked_for_at_once(connected, remote):
 def test_many_readers_share_one_question(connected, remote, clock):
     """Twenty prompts that come at once make one look at the store."""
     remote.open.clear()
+    clock.waits.clear()
     clock.now += 1.0
     with ThreadPoolExecutor(20) as pool:
-        answers = [pool.submit(connected.read, ["claude"]) for _ in range(20)]
+        answers = [pool.submit(connected.read, ["claude"])]
+        while not clock.waits:  # two at the very same moment may both ask
+            time.sleep(0.001)
+        answers += [pool.submit(connected.read, ["claude"]) for _ in range(19)]
         while len(clock.waits) < 20:
             time.sleep(0.001)
         remote.open.set()
         assert [answer.result() for answer in answers] == [[CLOSED]] * 20
-    # Threads that come at the very same moment may each ask.
-    assert len(remote.calls) <= 3
+    assert remote.calls == ["read claude"]
 
 
 def test_an_update_does_not_wait(connected, remote, clock):
@@ -198,7 +202,7 @@ def test_an_older_answer_replaces_no_newer_change(connected, remote):
     job = connected._refresh(connected._links.get(), ["claude"], 1000.0)
     connected.update("claude", lambda _: CLOSED)
     remote.open.set()
-    assert job.wait(SYSTEM, 5.0)
+    assert job.wait(SYSTEM, 60.0)
 
     assert connected.read(["claude"]) == [CLOSED]
     settle(connected)
@@ -500,7 +504,7 @@ def test_the_thread_ends_with_its_store(remote, clock):
     (thread,) = set(threading.enumerate()) - before
     del store
     gc.collect()
-    thread.join(5.0)
+    thread.join(60.0)
 
     assert not thread.is_alive()
 
@@ -516,12 +520,12 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
         from flask_llm.state.shared import SharedStore
         from flask_llm.state.sqlite import SqliteStore
         remote = SqliteStore(Path({str(tmp_path)!r}, "llm.db"))
-        store = SharedStore(remote, "sqlite", patience=5.0)
+        store = SharedStore(remote, "sqlite", patience=60.0)
         store.read(["claude"])
         if {stuck}:
             remote.update = lambda key, change: time.sleep(60)
         else:
-            worker._LAST_CHANCE = 5.0  # this machine may be busy
+            worker._LAST_CHANCE = 60.0  # this machine may be busy
         store.update("claude", lambda _: Circuit(5, time.time(), time.time() + 30.0))
     """
     begin = time.monotonic()
@@ -529,7 +533,7 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
         [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True
     )
 
-    assert time.monotonic() - begin < 10.0
+    assert time.monotonic() - begin < AT_ONCE_S
     assert done.stderr == b""
     (seen,) = SqliteStore(tmp_path / "llm.db").read(["claude"])
     assert seen.failures == (0 if stuck else 5)
@@ -538,23 +542,31 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
 # The real ones, broken
 
 
-def broken(remote, fault, caplog, breaks, repairs):
-    """Break a real store and repair it; return the slowest call in between."""
+class Watch(SystemClock):
+    """The machine's time, and how often somebody has waited for a store."""
+
+    waits = 0
+
+    def wait(self, signal, seconds, /):
+        self.waits += 1
+        return super().wait(signal, seconds)
+
+
+def check_broken(remote, fault, caplog, breaks, repairs):
+    """Break a real store and repair it: nobody waits for it in between."""
     caplog.set_level(logging.INFO, "flask_llm")
-    store = SharedStore(remote, "store", pauses=(0.02, 0.05))
-    slowest = 0.0
+    clock = Watch()
+    # Patient, so that a store that is well is not taken for broken if it is slow.
+    store = SharedStore(remote, "store", clock, patience=60.0, pauses=(0.02, 0.05))
 
     def calls():
-        nonlocal slowest
-        begin = time.monotonic()
-        key = f"new {begin}"
+        key = f"new {time.monotonic()}"
         store.update(key, failed_once_more_now)
         store.read([key, "claude"])
-        slowest = max(slowest, time.monotonic() - begin)
         time.sleep(0.001)
 
     def until(is_up):
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + 60.0
         while store._links.get().health.is_up is not is_up:
             assert time.monotonic() < end
             calls()
@@ -564,17 +576,18 @@ def broken(remote, fault, caplog, breaks, repairs):
     with pytest.raises(fault):
         remote.update("by itself", failed_once_more_now)
     until(False)
-    caplog.clear()  # a busy machine may have been late, and logged that too
+    caplog.clear()
+    clock.waits = 0
     store.update("claude", lambda _: Circuit(5, time.time(), time.time() + 30.0))
     for _ in range(50):
         calls()
+    assert clock.waits == 0
     assert not caplog.records
     repairs()
     until(True)
     settle(store)
     assert store._remote.read(["claude"])[0].failures == 5
     assert store.read(["claude"])[0].failures == 5
-    return slowest
 
 
 def failed_once_more_now(circuit):
@@ -592,7 +605,7 @@ def test_a_full_disk(tmp_path, caplog):
     remote = SqliteStore(tmp_path / "llm.db")
     try:
         fault = sqlite3.OperationalError
-        assert broken(remote, fault, caplog, limit(1), limit(soft)) < 0.05
+        check_broken(remote, fault, caplog, limit(1), limit(soft))
     finally:
         limit(soft)()
 
@@ -615,7 +628,7 @@ def test_a_file_that_becomes_read_only(tmp_path, caplog):
             file.chmod(0o600)
 
     fault = sqlite3.OperationalError
-    assert broken(remote, fault, caplog, breaks, repairs) < 0.05
+    check_broken(remote, fault, caplog, breaks, repairs)
 
 
 def test_a_folder_that_goes_away(tmp_path, caplog):
@@ -628,7 +641,7 @@ def test_a_folder_that_goes_away(tmp_path, caplog):
         shutil.rmtree(folder)
 
     fault = sqlite3.OperationalError
-    assert broken(remote, fault, caplog, breaks, folder.mkdir) < 0.05
+    check_broken(remote, fault, caplog, breaks, folder.mkdir)
 
 
 def test_a_file_that_is_deleted_is_made_anew(tmp_path):
@@ -655,7 +668,7 @@ def test_a_file_that_is_no_database(tmp_path, caplog):
         path.write_text("no database" * 1000)
 
     fault = sqlite3.DatabaseError
-    assert broken(SqliteStore(path), fault, caplog, breaks, path.unlink) < 0.05
+    check_broken(SqliteStore(path), fault, caplog, breaks, path.unlink)
 
 
 def test_sqlite_locked_by_a_stopped_process(tmp_path, caplog, monkeypatch):
@@ -668,7 +681,7 @@ def test_sqlite_locked_by_a_stopped_process(tmp_path, caplog, monkeypatch):
         other.execute("BEGIN IMMEDIATE")
 
     fault = sqlite3.OperationalError
-    assert broken(SqliteStore(path), fault, caplog, breaks, other.rollback) < 0.05
+    check_broken(SqliteStore(path), fault, caplog, breaks, other.rollback)
     other.close()
 
 
@@ -682,7 +695,7 @@ def test_redis_without_memory(redis_server, redis_client, caplog):
         return lambda: redis_client.config_set("maxmemory", size)
 
     store = RedisStore(redis_server.url)
-    assert broken(store, ResponseError, caplog, limit("1"), limit("0")) < 0.05
+    check_broken(store, ResponseError, caplog, limit("1"), limit("0"))
     assert "secret" not in caplog.text
 
 
@@ -700,7 +713,7 @@ def test_redis_that_only_reads(redis_server, redis_client, caplog):
         redis_client.replicaof("NO", "ONE")
 
     store = RedisStore(redis_server.url)
-    assert broken(store, ReadOnlyError, caplog, breaks, repairs) < 0.05
+    check_broken(store, ReadOnlyError, caplog, breaks, repairs)
 
 
 def test_redis_that_stands_still(redis_server, caplog):
@@ -711,7 +724,7 @@ def test_redis_that_stands_still(redis_server, caplog):
 
     store = RedisStore(f"{redis_server.url}?socket_timeout=0.1")
     freeze, thaw = redis_server.freeze, redis_server.thaw
-    assert broken(store, Silence, caplog, freeze, thaw) < 0.05
+    check_broken(store, Silence, caplog, freeze, thaw)
 
 
 def test_redis_that_dies_and_comes_back(redis_server, caplog):
@@ -722,4 +735,4 @@ def test_redis_that_dies_and_comes_back(redis_server, caplog):
 
     store = RedisStore(redis_server.url)
     kill, start = redis_server.kill, redis_server.start
-    assert broken(store, Refused, caplog, kill, start) < 0.05
+    check_broken(store, Refused, caplog, kill, start)
