@@ -173,10 +173,10 @@ def test_the_page_is_served_until_ctrl_c():
     ) as process:
         try:
             line = next(each for each in process.stdout if "http://" in each)
-            with urllib.request.urlopen(line.split()[0], timeout=10) as page:
+            with urllib.request.urlopen(line.split()[0], timeout=60) as page:
                 assert SAMPLES[0].subject in page.read().decode()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 0

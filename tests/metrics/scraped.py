@@ -1,6 +1,6 @@
 """What the metrics of an app say, read as Prometheus reads them."""
 
-from collections.abc import Iterator
+from functools import lru_cache
 
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
@@ -34,10 +34,11 @@ def answer(taken: int = 10, given: int = 2, model: str = "m", **more: object):
     return LLMResponse(True, "an answer", "", metadata=metadata)
 
 
-def samples(text: str) -> Iterator[Sample]:
+@lru_cache(maxsize=2)
+def samples(text: str) -> list[Sample]:
     """Return every sample of an exposition."""
-    for family in text_string_to_metric_families(text):
-        yield from family.samples
+    families = text_string_to_metric_families(text)
+    return [sample for family in families for sample in family.samples]
 
 
 def total(shown: Flask | str, name: str, **labels: str) -> float:

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from pydantic import BaseModel
+from real_time import AT_ONCE_S
 from scraped import answer, make_app, samples, total
 
 from flask_llm.errors import (
@@ -47,7 +48,7 @@ class TestCalls:
         assert total(app, TRIED, **who, outcome="success") == 1
         duration = "flask_llm_call_duration_seconds"
         assert total(app, f"{duration}_count", purpose="greet", outcome="success") == 1
-        assert 0 < total(app, f"{duration}_sum") < 5
+        assert 0 < total(app, f"{duration}_sum") < AT_ONCE_S
         assert total(app, TAKEN, provider="a", purpose="greet") == 10
         assert total(app, GIVEN, provider="a", purpose="greet") == 2
         assert total(app, "flask_llm_fallbacks_total") == 0
@@ -122,10 +123,10 @@ class TestStreams:
 
         caller = "flask_llm_call_time_to_first_token_seconds"
         assert total(app, f"{caller}_count", purpose="talk") == 1
-        assert total(app, f"{caller}_sum") >= 0.05
         provider = "gen_ai_client_operation_time_to_first_chunk_seconds"
         assert total(app, f"{provider}_count", provider="a") == 1
-        assert total(app, f"{provider}_sum") < 0.05
+        before = total(app, f"{caller}_sum") - total(app, f"{provider}_sum")
+        assert before >= 0.05  # the first attempt, and the wait for the next
         assert total(app, CALLED, outcome="success", purpose="talk") == 1
 
     def test_a_whole_answer_has_no_first_token(self):

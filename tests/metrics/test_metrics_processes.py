@@ -129,6 +129,7 @@ class TestGunicorn:
         assert 'flask_llm_circuit_state{provider="a",state="closed"} 1.0' in text
 
 
+@pytest.mark.slow
 def test_the_apps_own_registry_counts_in_the_files(tmp_path):
     """The way that prometheus_client's documents show, with the app's own metrics."""
     code = """if True:
@@ -169,6 +170,7 @@ def test_a_child_shows_its_own_calls():
     assert told == ""
 
 
+@pytest.mark.slow
 def test_a_child_counts_in_files_of_its_own(tmp_path):
     """Each call once, and each request under way, whoever of the two has it."""
     code = """if True:

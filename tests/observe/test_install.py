@@ -35,7 +35,9 @@ def test_the_faults_of_all_observers_are_told_at_once(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("command", [["routes"], ["llm", "status"]])
+@pytest.mark.parametrize(
+    "command", [["llm", "status"], pytest.param(["routes"], marks=pytest.mark.slow)]
+)
 def test_a_command_that_asks_nobody_makes_no_folder(tmp_path, command):
     """It may be run by another user than the server, who could not write there then."""
     folder = tmp_path / "missing"

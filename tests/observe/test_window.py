@@ -126,10 +126,9 @@ def test_threads_that_make_the_first_calls_share_one_memory():
     assert calls(app) == 8
 
 
-@pytest.mark.parametrize("name", ["record", "tally", "source", "memory"])
-def test_an_app_starts_without_what_only_calls_need(name):
+def test_an_app_starts_without_what_only_calls_need():
     """Nothing of it, nor of the pages, is imported before it is needed."""
-    code = f"""if True:
+    code = """if True:
         import sys
         import flask
         from flask_llm import FlaskLLM
@@ -139,12 +138,14 @@ def test_an_app_starts_without_what_only_calls_need(name):
         FlaskLLM(app)
         assert "llm.source" in app.extensions
         assert "flask_llm.observe.window" in sys.modules
-        assert "flask_llm.observe.{name}" not in sys.modules
+        for name in ("record", "tally", "source", "memory"):
+            assert f"flask_llm.observe.{name}" not in sys.modules, name
         assert "flask_llm.web.dashboard" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not find_spec("gevent") and "FLASK_LLM_CI" not in os.environ, reason="needs gevent"
 )

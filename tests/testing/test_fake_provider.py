@@ -157,7 +157,7 @@ def test_a_closed_stream_waits_no_longer():
     threads = threading.active_count()
     factory.stream_content("x").close()
     lane = factory._chain.lanes["fake"]
-    for _ in range(200):
+    for _ in range(3000):
         if lane._workers._idle.get():
             break
         time.sleep(0.01)

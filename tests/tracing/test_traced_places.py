@@ -206,6 +206,7 @@ def test_endpoint_of_its_own_name(traces, make_app, server):
     assert attempt.attributes["flask_llm.provider"] == "groq:m"
 
 
+@pytest.mark.slow
 @needs_gevent
 def test_greenlets():
     """Calls and streams of many greenlets in one thread do not mix their spans."""

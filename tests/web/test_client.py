@@ -82,6 +82,7 @@ def test_any_number_of_connections(pair):
         assert client.is_gone()
 
 
+@pytest.mark.slow
 def test_under_gevent():
     """Its own poll knows no hang-up; the system's is asked."""
     pytest.importorskip("gevent")

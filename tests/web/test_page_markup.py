@@ -2,6 +2,7 @@
 
 import html
 import re
+from functools import cache
 
 import page_reports
 import pytest
@@ -16,10 +17,16 @@ STATES = ["serving", "fallback", "empty", "single", "down", "resting", "crowded"
 STATES += ["troubled"]
 
 
+@cache
+def elements(state):
+    """Return what is in the page of a state."""
+    return Elements(shown(state)).found
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_nothing_is_inline(state):
     """The page keeps what its Content-Security-Policy promises."""
-    for tag, attributes in Elements(shown(state)).found:
+    for tag, attributes in elements(state):
         assert tag != "style"
         assert "style" not in attributes
         assert not [name for name in attributes if name.startswith("on")]
@@ -30,7 +37,7 @@ def test_nothing_is_inline(state):
 @pytest.mark.parametrize("state", STATES)
 def test_each_id_is_there_once(state):
     """The script finds by it what it brings up to date, and so do labels."""
-    found = [known["id"] for _, known in Elements(shown(state)).found if "id" in known]
+    found = [known["id"] for _, known in elements(state) if "id" in known]
     assert len(found) == len(set(found))
 
 
@@ -38,12 +45,11 @@ def test_each_id_is_there_once(state):
 def test_each_state_has_the_same_live_parts(state):
     """What is not there could not be replaced when there is news."""
 
-    def parts(text):
-        found = Elements(text).found
-        return {known.get("id") for _, known in found if "data-live" in known}
+    def parts(state):
+        return {known.get("id") for _, known in elements(state) if "data-live" in known}
 
-    assert parts(shown(state)) == parts(shown("serving"))
-    assert None not in parts(shown(state))
+    assert parts(state) == parts("serving")
+    assert None not in parts(state)
 
 
 def test_foreign_text_stays_text():

@@ -4,12 +4,14 @@ import json
 import logging
 import re
 import socket
+import threading
 import time
 from importlib.metadata import version
 
 import pytest
 from faultserver import FaultServer, faults
 from flask import Flask, current_app, g, request, session
+from real_time import AT_ONCE_S
 from serving import served
 from wired import settings
 
@@ -18,7 +20,7 @@ from flask_llm.errors import AuthError, ContentBlockedError, QuotaError
 from flask_llm.filters import Rejected
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
-from flask_llm.web import event_stream
+from flask_llm.web import event_stream, streaming
 
 WORDS = ["one", " two", " three", " four"]
 ANSWER = faults.OK(text="".join(WORDS))
@@ -70,7 +72,7 @@ def names(text):
 
 def open_stream(address):
     """Ask for the stream as a client would; return its connection."""
-    client = socket.create_connection(address, timeout=5)
+    client = socket.create_connection(address, timeout=60)
     client.sendall(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return client
 
@@ -304,13 +306,24 @@ def test_a_browser_that_connects_again_by_itself_asks_no_model(server):
     assert len(server.attempts()) == 1
 
 
-def test_silence_has_a_heartbeat(server):
+def test_silence_has_a_heartbeat():
     """A comment keeps proxies from closing a connection on which nothing comes."""
-    server.script(faults.slow_stream(0.12))
-    app = wired(server, LLM_HEARTBEAT=0.03)
-    text = app.test_client().get("/stream").text
+    heard = threading.Event()
 
-    assert text.count("\n\n:\n\n") > 2
+    class Silent(FakeProvider):
+        def stream(self, request):
+            yield "one "
+            assert heard.wait(60)
+            return (yield from super().stream(request))
+
+    client = make_app(Silent("two"), LLM_HEARTBEAT=0.03).test_client()
+    text = ""
+    for piece in client.get("/stream", buffered=False).iter_encoded():
+        text += piece.decode()
+        if text.count("\n\n:\n\n") > 2:
+            heard.set()
+
+    assert heard.is_set()
     assert names(text)[-1] == "done"
 
 
@@ -328,11 +341,12 @@ def test_each_event_is_sent_as_it_comes(server):
             assert b"event: start" in read_until(client, b'{"text": "one"}')
             (attempt,) = server.attempts()
             assert attempt.ended is None
-        assert attempt.wait(2)
+        assert attempt.wait(AT_ONCE_S)
 
 
 def test_a_client_that_leaves_during_silence_is_noticed(server, caplog):
     """The provider's connection is closed within a second, without any heartbeat."""
+    assert streaming._LOOK_S <= 0.5
     caplog.set_level(logging.INFO, "flask_llm")
     server.script(faults.stall_stream(1, ANSWER))
     with served(wired(server)) as address:
@@ -341,9 +355,9 @@ def test_a_client_that_leaves_during_silence_is_noticed(server, caplog):
             read_until(client, b'{"text": "one"}')
         left = time.monotonic()
         (attempt,) = server.attempts()
-        assert attempt.wait(2)
+        assert attempt.wait(AT_ONCE_S)
         assert attempt.abandoned
-        assert attempt.ended - left < 1
+        assert attempt.ended - left < AT_ONCE_S
 
     lines = [(each.levelname, each.getMessage()) for each in caplog.records]
     assert ("INFO", "claude closed by the caller") in lines
@@ -361,23 +375,24 @@ def test_a_client_that_leaves_before_the_first_text_is_noticed(server, caplog):
             assert server.arrived(1)
         left = time.monotonic()
         (attempt,) = server.attempts()
-        assert attempt.wait(2)
+        assert attempt.wait(AT_ONCE_S)
         assert attempt.abandoned
-        assert attempt.ended - left < 1
+        assert attempt.ended - left < AT_ONCE_S
 
     assert second.calls == []
     assert not [each for each in caplog.records if each.levelno > logging.INFO]
 
 
-def test_a_client_that_leaves_opens_no_circuit(server):
+def test_a_client_that_leaves_opens_no_circuit(server, monkeypatch):
     """Nobody is to blame, and the next client is answered."""
+    monkeypatch.setattr(streaming, "_LOOK_S", 0.02)
     server.script(*[faults.stall_stream(1, ANSWER)] * 6, ANSWER)
     app = wired(server)
     with served(app) as address:
         for number in range(6):
             with open_stream(address) as client:
                 read_until(client, b'{"text": "one"}')
-            assert server.attempts()[number].wait(2)
+            assert server.attempts()[number].wait(AT_ONCE_S)
     assert names(app.test_client().get("/stream").text)[-1] == "done"
 
 
@@ -389,7 +404,7 @@ def test_a_response_that_is_never_read(server):
         response = app.full_dispatch_request()
         response.close()
     (attempt,) = server.attempts()
-    assert attempt.wait(2)
+    assert attempt.wait(AT_ONCE_S)
     assert attempt.abandoned
 
 
