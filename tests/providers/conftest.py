@@ -32,7 +32,7 @@ class Sockets:
             seconds = min(seconds, self._most)
         self._settimeout(sock, seconds)
 
-    def hurry(self, seconds: float = 0.1) -> None:
+    def hurry(self, seconds: float = 0.05) -> None:
         """Let them wait no longer from now on, whatever they are told."""
         self._most = seconds
         for each in self._open:

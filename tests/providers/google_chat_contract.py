@@ -416,7 +416,7 @@ class GoogleChatContract:
         provider = self.provider(server.url)
         provider.warm_up(full=True)
         started = time.monotonic()
-        _, error = texts(provider.stream(Request("Hi", timeout=0.2)))
+        _, error = texts(provider.stream(Request("Hi", timeout=0.1)))
         assert type(error) is TimedOutError
         assert time.monotonic() - started < AT_ONCE_S
 

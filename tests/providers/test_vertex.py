@@ -495,21 +495,10 @@ def test_time_of_renewal_counts(api, tokens, sockets, later):
     """What the renewal took is no longer there for the request."""
     quick = tokens.answer
     tokens.answer = lambda *args: (later(40), quick(*args))
-
-    def hang(*args):
-        sockets.hurry()
-        wire.hang(*args)
-
-    api.answer = hang
     provider = VertexProvider(
-        project="p",
-        base_url=api.url,
-        credentials=expired(tokens.url),
-        timeout=60,
+        project="p", base_url=api.url, credentials=expired(tokens.url), timeout=60
     )
-    provider.warm_up(full=True)
-    with pytest.raises(TimedOutError):
-        provider.answer(Request("hi", timeout=60))
+    assert provider.answer(Request("hi", timeout=60)).content == "echo: hi"
     assert sockets.told[-1] == pytest.approx(20, abs=AT_ONCE_S)
 
 
