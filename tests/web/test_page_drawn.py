@@ -3,6 +3,7 @@
 import page_reports
 import pytest
 from page_eyes import BEFORE, OPEN, PAINTED, PHONE, WIDER, pixels, visit
+from patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -14,8 +15,7 @@ def test_the_charts_are_drawn(chromium, scheme):
     def play(page):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_selector("[data-chart=errors] canvas")
-        page.wait_for_timeout(100)
-        assert pixels(page, "calls", "series-1") > 1000
+        until(page, lambda: pixels(page, "calls", "series-1") > 1000)
         assert pixels(page, "calls", "series-2") > 500
         assert pixels(page, "latency", "series-3") > 100
         assert pixels(page, "latency", "series-4") > 100
@@ -38,8 +38,7 @@ def test_calls_that_nobody_answered_are_drawn(chromium):
 
     def play(page):
         page.wait_for_selector("[data-chart=calls] canvas")
-        page.wait_for_timeout(100)
-        assert pixels(page, "calls", "series-failed") > 200
+        until(page, lambda: pixels(page, "calls", "series-failed") > 200)
 
     assert visit(chromium, made, play) == []
 
@@ -53,9 +52,9 @@ def test_the_charts_follow_the_theme(chromium):
         page.evaluate("window.stayed = true")
         light = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.emulate_media(color_scheme="dark")
-        page.wait_for_timeout(200)
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
-        assert pixels(page, "calls", "series-1") > 1000
+        background = "getComputedStyle(document.body).backgroundColor"
+        until(page, lambda: page.evaluate(background) != light)
+        until(page, lambda: pixels(page, "calls", "series-1") > 1000)
         assert page.evaluate("window.stayed")
 
     assert visit(chromium, page_reports.fallback, play) == []
@@ -66,8 +65,7 @@ def test_the_time_of_an_open_circuit_is_shaded(chromium):
 
     def play(page):
         page.wait_for_selector("[data-chart=calls] canvas")
-        page.wait_for_timeout(100)
-        assert page.evaluate(PAINTED, OPEN) > 0.95
+        until(page, lambda: page.evaluate(PAINTED, OPEN) > 0.95)
         assert page.evaluate(PAINTED, BEFORE) < 0.15
         assert "circuit open" in page.inner_text("#legend-calls")
 
@@ -79,7 +77,7 @@ def test_nothing_is_shaded_while_all_circuits_are_closed(chromium):
 
     def play(page):
         page.wait_for_selector("[data-chart=calls] canvas")
-        page.wait_for_timeout(100)
+        until(page, lambda: pixels(page, "calls", "series-1") > 1000)
         assert page.evaluate(PAINTED, OPEN) < 0.15
 
     assert visit(chromium, page_reports.serving, play) == []
@@ -109,7 +107,6 @@ def test_the_charts_fit_after_turning_the_phone(chromium):
             "document.querySelector('[data-chart=calls] canvas').clientWidth < 340"
         )
         assert page.evaluate(WIDER) == 0
-        page.wait_for_timeout(100)
-        assert pixels(page, "calls", "series-1") > 1000
+        until(page, lambda: pixels(page, "calls", "series-1") > 1000)
 
     assert visit(chromium, page_reports.fallback, play) == []

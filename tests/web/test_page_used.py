@@ -7,6 +7,7 @@ import pytest
 from page_app import app_showing
 from page_eyes import PAGE, PHONE, WIDER, visit
 from page_reports import growing
+from patience import until
 from serving import served
 
 pytestmark = pytest.mark.slow
@@ -84,8 +85,7 @@ def test_nothing_is_wider_than_a_phone(chromium, state):
 
     def play(page):
         page.set_viewport_size(PHONE)
-        page.wait_for_timeout(100)
-        assert page.evaluate(WIDER) == 0
+        until(page, lambda: page.evaluate(WIDER) == 0)
         page.evaluate(
             "document.querySelectorAll('details').forEach((each) => each.open = true)"
         )
