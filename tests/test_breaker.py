@@ -94,7 +94,7 @@ def test_only_one_call_probes(clock):
 
     def slow(_):
         probing.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return "back"
 
     factory, (gemini, _) = chain(clock, [*DOWN * 5, slow], ["hi"])
@@ -102,7 +102,7 @@ def test_only_one_call_probes(clock):
     clock.sleep(5)
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(ask, factory)
-        probing.wait(10)
+        probing.wait(60)
         assert ask(factory, 15).content == "hi"
         go_on.set()
         assert probe.result().content == "back"

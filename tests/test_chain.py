@@ -1,7 +1,7 @@
-import gc
 import logging
 
 import pytest
+from cycles import left_in_cycles
 
 from flask_llm import LLMFactory, LLMResponse
 from flask_llm.errors import (
@@ -298,27 +298,13 @@ def test_a_refusal_falls_back_where_the_app_says_so(clock):
 
 
 def test_a_failed_call_leaves_no_cycle_behind(clock):
-    """An outage must not fill the memory of a worker until the next collection.
-
-    A thread or a finalizer of other tests may leave some garbage, but not each time.
-    """
+    """An outage must not fill the memory of a worker until the next collection."""
     never = {"LLM_BREAKER_FAILURES": 0}  # else the later calls would skip somebody
     scripts = [[TransientError], [QuotaError], [ValueError]]
     factory, fakes = chain(clock, *scripts, config=never)
-    factory.generate_content("hello")
-    gc.disable()
-    try:
-        assert min(left_by(factory) for _ in range(5)) == 0
-    finally:
-        gc.enable()
+
+    assert left_in_cycles(lambda: factory.generate_content("hello")) == 0
     assert calls(fakes) == [30, 6, 6]
-
-
-def left_by(factory):
-    """Return how many objects are in cycles after a call, of all the process."""
-    gc.collect()
-    factory.generate_content("hello")
-    return gc.collect()
 
 
 def test_attempts_tell_the_whole_story(clock):

@@ -3,9 +3,11 @@
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hasty_clock import HastyClock
+from real_time import AT_ONCE_S
+from slot_queue import Queue
 
 from flask_llm import LLMFactory
 from flask_llm.errors import QuotaError, TimedOutError, TransientError
@@ -13,6 +15,7 @@ from flask_llm.testing import Delay, FakeProvider
 
 SILENT = Delay(100, "too late")
 DOWN = TransientError(reason="server error 503")
+ONCE = {"LLM_MAX_RETRIES": 1}
 
 
 def chain(clock, *scripts, **config):
@@ -141,17 +144,20 @@ def test_skipped_providers_keep_nothing_back(clock):
 
 
 def test_a_provider_that_ignores_every_timeout_is_left_behind():
-    """Real time, a call that never ends: the answer is there within a tenth of it."""
-    end = threading.Event()
-    hanging = FakeProvider(lambda _: str(end.wait()), name="gemini")
-    factory = LLMFactory(hanging, [FakeProvider("hi", name="claude")], config={})
+    """A call that never ends costs its share of the deadline, and a moment."""
+    asked, end, clock = threading.Event(), threading.Event(), HastyClock()
+    clock.is_meant = asked.is_set
+    hanging = FakeProvider(lambda _: asked.set() or str(end.wait()), name="gemini")
+    fallback = FakeProvider("hi", name="claude")
+    factory = LLMFactory(hanging, [fallback], config=ONCE, clock=clock)
     started = time.monotonic()
-    response = factory.generate_content("hello", deadline=0.3)
+    response = factory.generate_content("hello", deadline=60)
     took = time.monotonic() - started
     end.set()
 
     assert response.content == "hi"
-    assert took < 0.4
+    assert clock.given_up == [pytest.approx(40, abs=AT_ONCE_S)]
+    assert took < AT_ONCE_S
 
 
 def test_the_provider_is_told_how_long_it_may_take(clock):
@@ -229,31 +235,33 @@ def test_patient_is_as_documented(clock):
     assert calls(fakes) == [5, 1]
 
 
-def test_a_queue_of_our_own_is_not_held_against_a_provider():
+def queued(clock, seconds, *script):
+    """Return a factory over a provider for whose only slot one waits so long."""
+    slow = FakeProvider(*script, name="claude", clock=clock)
+    slow.max_concurrency = 1
+    config = {"LLM_DEADLINE": 8, "LLM_RETRY_PRESET": "web"}
+    factory = LLMFactory(slow, [], config=config, clock=clock)
+    factory._chain.lanes["claude"]._calls.get()._slots = Queue(clock, seconds)
+    return factory
+
+
+@pytest.mark.parametrize(
+    ("seconds", "outcome"), [(0, "success"), (3.5, "transient"), (5, "busy")]
+)
+def test_a_queue_of_our_own_is_not_held_against_a_provider(clock, seconds, outcome):
     """Who had to wait for a slot had less time: that is no fault of the provider."""
-    slow = FakeProvider(Delay(0.3, "hi"), name="claude")
-    slow.max_concurrency = 1
-    config = {"LLM_DEADLINE": 0.4, "LLM_RETRY_PRESET": "web"}
-    factory = LLMFactory(slow, [], config=config)
-    with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(factory.generate_content, ["hello"] * 18))
+    factory = queued(clock, seconds, Delay(6, "hi"))
+    answers = [factory.generate_content("hello") for _ in range(18)]
 
-    kinds = {each.outcome for one in answers for each in one.attempts}
-    assert kinds <= {"success", "busy", "transient"}
-    assert "cooldown" not in kinds
-    assert any(each.success for each in answers)
+    assert {each.outcome for one in answers for each in one.attempts} == {outcome}
 
 
-def test_the_wait_for_a_slot_is_not_in_the_latency_of_an_attempt():
+def test_the_wait_for_a_slot_is_not_in_the_latency_of_an_attempt(clock):
     """An attempt took as long as the provider took."""
-    slow = FakeProvider(Delay(0.2, "hi"), name="claude")
-    slow.max_concurrency = 1
-    factory = LLMFactory(slow, [], config={})
-    with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(factory.generate_content, ["hello"] * 3))
+    response = queued(clock, 3, Delay(2, "hi")).generate_content("hello")
 
-    assert all(each.attempts[0].latency_s < 0.35 for each in answers)
-    assert max(each.metadata["latency_s"] for each in answers) > 0.55
+    assert response.attempts[0].latency_s == 2
+    assert response.metadata["latency_s"] == 5
 
 
 def test_who_was_not_asked_for_lack_of_time_is_told(clock):

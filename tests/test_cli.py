@@ -348,7 +348,7 @@ def test_reset_reaches_the_server_through_the_shared_store(tmp_path):
 
 def wait_for(condition):
     """Wait until a thread that writes circuits has done so."""
-    for _ in range(200):
+    for _ in range(6000):
         if condition():
             return
         time.sleep(0.01)

@@ -452,9 +452,7 @@ HURRIED = {
     "content filter": lasting(faults.content_filter(), "content_blocked"),
 }
 EACH_HURRIED = each_in_turn("fault, preset", HURRIED, PRESETS)
-EATING = {
-    name: each for name, each in HURRIED.items() if each.eats and not each.unstoppable
-}
+EATING = {name: each for name, each in HURRIED.items() if each.eats}
 
 # The primary that is asked with each preset, to save half of the cases; the other
 # one where there is no fallback.

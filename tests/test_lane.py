@@ -4,16 +4,20 @@ import threading
 import time
 
 import pytest
+from real_time import AT_ONCE_S
+from slot_queue import Queue
 
-from flask_llm.clock import SYSTEM, SystemClock
+from flask_llm.clock import SYSTEM
 from flask_llm.errors import BusyError, TimedOutError
 from flask_llm.lane import Lane
 from flask_llm.relay import _MOST_AHEAD
 from flask_llm.workers import Workers
 
+A_MINUTE = 60
 
-def lane(most=None):
-    return Lane(most, Workers(SYSTEM), SYSTEM)
+
+def lane(most=None, clock=SYSTEM):
+    return Lane(most, Workers(clock), clock)
 
 
 @pytest.fixture
@@ -42,8 +46,10 @@ def test_without_a_limit_the_call_stays_in_its_thread():
     )
 
 
-@pytest.mark.parametrize("limit", [None, 0.05])
-def test_a_full_lane_is_waited_for_and_then_left(end, limit):
+@pytest.mark.parametrize(
+    ("limit", "patience"), [(None, 0.05), (A_MINUTE, 0.05), (0.05, A_MINUTE)]
+)
+def test_a_full_lane_is_waited_for_and_then_left(end, limit, patience):
     """Beyond its limit a provider is not asked; the caller moves on in time."""
     each = lane(1)
     inside = threading.Event()
@@ -56,11 +62,11 @@ def test_a_full_lane_is_waited_for_and_then_left(end, limit):
     thread.start()
     inside.wait()
     with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
-        each.call(lambda _: 42, limit, 0.05)
+        each.call(lambda _: 42, limit, patience)
     end.set()
     thread.join()
 
-    assert each.call(lambda _: 42, limit, 0.05) == 42
+    assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
 
 
 def test_a_call_that_waits_gets_the_free_slot(end):
@@ -70,7 +76,7 @@ def test_a_call_that_waits_gets_the_free_slot(end):
     first.start()
     threading.Timer(0.05, end.set).start()
 
-    assert each.call(lambda _: 42, 5, 5) == 42
+    assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
     first.join()
 
 
@@ -79,7 +85,7 @@ def test_a_call_without_an_end_is_left(end):
     started = time.monotonic()
     with pytest.raises(TimedOutError):
         lane().call(lambda _: end.wait(), 0.05, 0)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < AT_ONCE_S
 
 
 def test_abandoned_calls_are_bounded(end):
@@ -92,11 +98,8 @@ def test_abandoned_calls_are_bounded(end):
         each.call(lambda _: 42, 1, 0)
 
     end.set()
-    for _ in range(100):
-        if not each._calls.get().abandoned:
-            break
-        time.sleep(0.01)
-    assert each.call(lambda _: 42, 1, 0) == 42
+    until(lambda: not each._calls.get().abandoned)
+    assert each.call(lambda _: 42, A_MINUTE, 0) == 42
 
 
 def test_an_abandoned_call_keeps_its_slot(end):
@@ -105,18 +108,15 @@ def test_an_abandoned_call_keeps_its_slot(end):
     with pytest.raises(TimedOutError):
         each.call(lambda _: end.wait(), 0, 0)
     with pytest.raises(BusyError, match="1 abandoned"):
-        each.call(lambda _: 42, 5, 5)
+        each.call(lambda _: 42, A_MINUTE, A_MINUTE)
 
 
-def test_the_time_for_a_slot_is_taken_off_the_calls(end):
+def test_the_time_for_a_slot_is_taken_off_the_calls(clock):
     """A call is told what is left for it, not what there was."""
-    each = lane(1)
-    first = threading.Thread(target=each.call, args=(lambda _: end.wait(), None, 0))
-    first.start()
-    threading.Timer(0.1, end.set).start()
+    each = lane(1, clock)
+    each._calls.get()._slots = Queue(clock, 0.5)
 
-    assert 1.5 < each.call(lambda left: left, 2, 2) < 1.95
-    first.join()
+    assert each.call(lambda left: left, 2, 2) == 1.5
 
 
 def test_a_caller_that_is_ended_leaves_a_slot_behind_until_the_call_is_over(end):
@@ -131,15 +131,12 @@ def test_a_caller_that_is_ended_leaves_a_slot_behind_until_the_call_is_over(end)
 
     each._workers._clock = Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        each.call(lambda _: end.wait(), 5, 0)
+        each.call(lambda _: end.wait(), A_MINUTE, 0)
     assert len(each._calls.get().abandoned) == 1
     end.set()
     each._workers._clock = SYSTEM
-    for _ in range(100):
-        if not each._calls.get().abandoned:
-            break
-        time.sleep(0.01)
-    assert each.call(lambda _: 42, 5, 0) == 42
+    until(lambda: not each._calls.get().abandoned)
+    assert each.call(lambda _: 42, A_MINUTE, 0) == 42
 
 
 def played(*texts):
@@ -151,31 +148,36 @@ def test_a_stream_goes_through():
     """Again and again: slots come back when it is over."""
     each = lane(1)
     for _ in range(3):
-        relay, left = each.open(lambda _: played("a"), 5, 5)
-        assert [relay.take(5), relay.take(5), relay.result] == ["a", None, 42]
-        assert 4.5 < left <= 5
+        relay, left = each.open(lambda _: played("a"), A_MINUTE, A_MINUTE)
+        assert [relay.take(A_MINUTE), relay.take(A_MINUTE), relay.result] == [
+            "a",
+            None,
+            42,
+        ]
+        assert A_MINUTE - AT_ONCE_S < left <= A_MINUTE
 
 
 def test_a_stream_holds_its_slot():
     """Until it is over, or cut."""
     each = lane(1)
     page = "x" * _MOST_AHEAD  # too long to be read ahead of
-    relay, _ = each.open(lambda _: played(*[page] * 4), 5, 0)
-    relay.take(5)
-    for ask in (lambda: each.open(played, 5, 0.02), lambda: each.call(int, 5, 0.02)):
+    relay, _ = each.open(lambda _: played(*[page] * 4), A_MINUTE, 0)
+    relay.take(A_MINUTE)
+    for ask in (
+        lambda: each.open(played, A_MINUTE, 0.02),
+        lambda: each.call(int, A_MINUTE, 0.02),
+    ):
         with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
             ask()
     relay.cut()
 
-    assert each.call(lambda _: 42, 5, 5) == 42
+    assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
 
 
-def test_a_stream_is_told_what_is_left_of_its_time(end):
+def test_a_stream_is_told_what_is_left_of_its_time(clock):
     """Waiting for a slot is taken off."""
-    each = lane(1)
-    first = threading.Thread(target=each.call, args=(lambda _: end.wait(), None, 0))
-    first.start()
-    threading.Timer(0.1, end.set).start()
+    each = lane(1, clock)
+    each._calls.get()._slots = Queue(clock, 0.5)
     told = []
 
     def play(seconds):
@@ -183,11 +185,9 @@ def test_a_stream_is_told_what_is_left_of_its_time(end):
         yield "a"
 
     relay, left = each.open(play, 2, 2)
-    relay.take(5)
+    relay.take(A_MINUTE)
 
-    assert told == [left]
-    assert 1.5 < left < 1.95
-    first.join()
+    assert told == [left] == [1.5]
 
 
 def test_a_stream_without_a_thread_is_refused(monkeypatch):
@@ -201,18 +201,9 @@ def test_a_stream_without_a_thread_is_refused(monkeypatch):
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(2):
             with pytest.raises(BusyError, match="no more threads"):
-                each.open(lambda _: played("a"), 5, 0)
-    relay, _ = each.open(lambda _: played("a"), 5, 0)
-    assert relay.take(5) == "a"
-
-
-class Ahead(SystemClock):
-    """A clock that can be set forward."""
-
-    more = 0.0
-
-    def monotonic(self):
-        return super().monotonic() + self.more
+                each.open(lambda _: played("a"), A_MINUTE, 0)
+    relay, _ = each.open(lambda _: played("a"), A_MINUTE, 0)
+    assert relay.take(A_MINUTE) == "a"
 
 
 def hung(each, end):
@@ -224,38 +215,37 @@ def hung(each, end):
         end.wait()
         yield "late"
 
-    relay, _ = each.open(play, 5, 0)
-    assert inside.wait(5)
+    relay, _ = each.open(play, A_MINUTE, 0)
+    assert inside.wait(A_MINUTE)
     relay.cut()
     return relay
 
 
 def until(true):
     """Wait for what another thread does."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + A_MINUTE
     while not true():
         assert time.monotonic() < end
         time.sleep(0.001)
 
 
 @pytest.mark.parametrize("ask", ["call", "open"])
-def test_streams_that_were_cut_and_do_not_end_are_bounded(end, ask):
+def test_streams_that_were_cut_and_do_not_end_are_bounded(end, ask, clock):
     """After a second they count as abandoned, and no longer when they are over."""
-    clock = Ahead()
-    each = Lane(None, Workers(clock), clock)
+    each = lane(clock=clock)
 
     def go():
         if ask == "call":
-            return each.call(lambda _: 42, 5, 0)
-        relay, _ = each.open(lambda _: played(), 5, 0)
-        relay.take(5)
+            return each.call(lambda _: 42, A_MINUTE, 0)
+        relay, _ = each.open(lambda _: played(), A_MINUTE, 0)
+        relay.take(A_MINUTE)
         return relay.result
 
     streams = [hung(each, end) for _ in range(8)]
     assert go() == 42
-    clock.more = 0.5
+    clock.now += 0.5
     assert go() == 42
-    clock.more = 2.0
+    clock.now += 1.5
     for stream in streams:
         stream.cut()  # again, which gives them no more time
     with pytest.raises(BusyError, match="8 abandoned calls"):
@@ -267,19 +257,18 @@ def test_streams_that_were_cut_and_do_not_end_are_bounded(end, ask):
     assert not each._calls.get().abandoned
 
 
-def test_streams_that_end_when_they_are_cut_are_not_counted(end):
+def test_streams_that_end_when_they_are_cut_are_not_counted(clock):
     """However many clients leave: most connections can be cut."""
-    clock = Ahead()
-    each = Lane(None, Workers(clock), clock)
+    each = lane(clock=clock)
     page = "x" * _MOST_AHEAD
     for _ in range(20):
-        relay, _ = each.open(lambda _: played(page, page), 5, 0)
-        relay.take(5)
+        relay, _ = each.open(lambda _: played(page, page), A_MINUTE, 0)
+        relay.take(A_MINUTE)
         relay.cut()
         until(lambda relay=relay: relay.over)
-    clock.more = 60.0
+    clock.now += 60
 
-    assert each.call(lambda _: 42, 5, 0) == 42
+    assert each.call(lambda _: 42, A_MINUTE, 0) == 42
     assert not each._calls.get().abandoned
 
 
@@ -288,17 +277,17 @@ def test_a_cut_stream_that_ends_at_once_blocks_nobody():
     each = lane(1)
     page = "x" * _MOST_AHEAD
     for _ in range(20):
-        relay, _ = each.open(lambda _: played(page, page), 5, 5)
-        relay.take(5)
+        relay, _ = each.open(lambda _: played(page, page), A_MINUTE, A_MINUTE)
+        relay.take(A_MINUTE)
         relay.cut()
 
-    assert each.call(lambda _: 42, 5, 5) == 42
+    assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
 
 
 def test_a_stream_that_is_over_leaves_nothing_to_count():
     """Closing it afterwards, as a `with` block does."""
     each = lane()
-    relay, _ = each.open(lambda _: played("a"), 5, 0)
+    relay, _ = each.open(lambda _: played("a"), A_MINUTE, 0)
     until(lambda: relay.over)
     relay.cut()
 

@@ -131,6 +131,6 @@ def test_the_code_of_the_page_runs(app):
     response = app.llm.generate_content("hello", purpose="greet")
 
     assert scope["counts"] == {("greet", "answered"): 1}
-    assert done.wait(5)
+    assert done.wait(60)
     assert saved == [(response.metadata["call_id"], response.attempts[0])]
     assert isinstance(scope["waiting"], queue.SimpleQueue)

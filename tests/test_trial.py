@@ -51,7 +51,7 @@ def test_a_test_waits_for_its_place_among_the_calls():
 
     def slow(_):
         busy.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return "done"
 
     fake = FakeProvider(slow)
@@ -59,7 +59,7 @@ def test_a_test_waits_for_its_place_among_the_calls():
     factory = LLMFactory(fake, [])
     caller = threading.Thread(target=factory.generate_content, args=["hello"])
     caller.start()
-    busy.wait(10)
+    busy.wait(60)
     response = factory.test("fake", deadline=0.2)
     go_on.set()
     caller.join()

@@ -63,7 +63,7 @@ def test_full_follows_in_the_background(factory, slow):
     warm_up = WarmUp(factory, delay=0)
     warm_up.begin(full=True)
 
-    assert slow.done.wait(5)
+    assert slow.done.wait(60)
     assert slow.ready == [(False, "MainThread"), (True, "flask-llm-warm-up")]
 
 
@@ -73,7 +73,7 @@ def test_it_happens_once_in_a_process(factory, slow):
     for _ in range(3):
         warm_up.start()
 
-    assert slow.done.wait(5)
+    assert slow.done.wait(60)
     assert len(slow.ready) == 1
 
 
@@ -87,7 +87,7 @@ def test_the_first_request_starts_it_at_the_latest(slow):
     assert not slow.done.is_set()
     app.test_client().get("/llm/status")
 
-    assert slow.done.wait(5)
+    assert slow.done.wait(60)
 
 
 def test_what_cannot_be_made_ready_is_only_logged(factory, slow, caplog):
@@ -111,7 +111,7 @@ def test_a_process_that_forks_leaves_it_to_its_children(factory, slow):
     """A client made before a fork would share its connections."""
     warm_up = WarmUp(factory, delay=30)
     warm_up.begin(full=True)
-    child = _fork(lambda: slow.done.wait(5))
+    child = _fork(lambda: slow.done.wait(60))
 
     assert child == 1
     assert not slow.done.is_set()

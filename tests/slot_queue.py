@@ -1,0 +1,16 @@
+"""Stands in for the slots of a lane."""
+
+
+class Queue:
+    """The slots of a lane, for each of which one waits for so long on a clock."""
+
+    def __init__(self, clock, seconds):
+        self._clock = clock
+        self._seconds = seconds
+
+    def acquire(self, timeout):
+        self._clock.now += min(timeout, self._seconds)
+        return self._seconds <= timeout
+
+    def release(self):
+        pass
