@@ -147,10 +147,8 @@ def cuttable(client: C) -> C:
     """
     # There is no public door to the sockets while headers are awaited.
     mounted = internals.get(client, "_mounts", UNCUT) or {}
-    for transport in (
-        internals.get(client, "_transport", UNCUT),
-        *mounted.values(),
-    ):
+    usual = internals.get(client, "_transport", UNCUT)
+    for transport in (usual, *mounted.values()):
         pool = transport and internals.get(transport, "_pool", UNCUT)
         if backend := pool and internals.get(pool, "_network_backend", UNCUT):
             internals.replace(pool, "_network_backend", _Backend(backend), UNCUT)
