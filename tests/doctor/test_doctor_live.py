@@ -107,9 +107,8 @@ def test_live_refuses_where_nobody_can_answer_its_question(server):
     assert server.attempts() == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "calls"), [(b"n\n", 0), pytest.param(b"y\n", 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("answer", "calls"), [(b"n\n", 0), (b"y\n", 2)])
 def test_live_asks_first_on_a_terminal(flask_process, server, answer, calls):
     """After a "no" the rest of the doctor still runs, and JSON stays JSON."""
     main, terminal = pty.openpty()

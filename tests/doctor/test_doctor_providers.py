@@ -117,6 +117,7 @@ def test_an_sdk_that_is_too_old_is_a_warning(look, tmp_path, monkeypatch):
     assert ("warning", "anthropic", message, advice) in found
 
 
+@pytest.mark.slow
 def test_versions_are_found_without_importing_an_sdk():
     """A doctor that takes seconds is not asked."""
     python("""if True:

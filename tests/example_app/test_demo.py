@@ -183,6 +183,7 @@ def test_the_page_is_served_until_ctrl_c():
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 def test_without_any_key_or_model(monkeypatch):
     """The program exits 1 and names the keys to set, its log lines among the rest."""
     monkeypatch.setenv("LLM_FALLBACK_PROVIDERS", "claude")

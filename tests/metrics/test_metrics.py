@@ -426,6 +426,7 @@ def test_names_follow_the_rules():
     assert families.FIRST_CHUNK_S.buckets == pytest.approx(advised)
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_where_they_are_off():
     """The package costs its start only who wants it."""
     code = f"""if True:

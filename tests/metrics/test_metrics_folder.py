@@ -75,6 +75,7 @@ def test_a_folder_that_cannot_be_used_stops_no_call(tmp_path, name):
     assert why.startswith(f"{KEY} cannot be used: [Errno ")
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_stops_no_call(tmp_path):
     """Also if a file is due that was not there yet, as with the first rest."""
     code = """

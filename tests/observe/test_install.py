@@ -35,9 +35,8 @@ def test_the_faults_of_all_observers_are_told_at_once(monkeypatch):
     )
 
 
-@pytest.mark.parametrize(
-    "command", [["llm", "status"], pytest.param(["routes"], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [["routes"], ["llm", "status"]])
 def test_a_command_that_asks_nobody_makes_no_folder(tmp_path, command):
     """It may be run by another user than the server, who could not write there then."""
     folder = tmp_path / "missing"
@@ -58,6 +57,7 @@ def test_a_command_that_asks_counts_as_a_server_does(tmp_path):
     assert list(folder.glob("counter_*.db"))
 
 
+@pytest.mark.slow
 def test_a_command_answers_where_it_cannot_count(tmp_path):
     """It says why it does not, in one line."""
     (tmp_path / "file").touch()

@@ -335,6 +335,7 @@ def test_no_key_and_no_prompt_in_any_span(traces, make_app, server, name, step, 
         assert not text or text not in traces.text
 
 
+@pytest.mark.slow
 def test_without_the_package():
     """Where opentelemetry-api is missing the configuration error tells what to do."""
     code = """if True:

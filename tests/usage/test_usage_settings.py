@@ -125,6 +125,7 @@ def test_sqlalchemy_is_missing(monkeypatch, app_of):
     assert told in str(caught.value)
 
 
+@pytest.mark.slow
 def test_nothing_is_done_before_the_first_call(tmp_path):
     """Nor is SQLAlchemy imported where the log is off."""
     code = f"""if True:
