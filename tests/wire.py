@@ -8,6 +8,7 @@ open and tell them apart.
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -31,7 +32,9 @@ from flask_llm.testing.server import (  # noqa: F401
     closed_port,
     encoded,
 )
-from flask_llm.testing.server import StubServer as Stub  # noqa: F401
+from flask_llm.testing.server import StubServer as Stub
+
+_PATIENCE_S = 30.0
 
 PROMPT = "Why is the sky blue?"
 ANSWER = "Rayleigh scattering."
@@ -59,6 +62,14 @@ def serve(httpserver, row: Row) -> None:
     httpserver.expect_request(re.compile(".*"), method="POST").respond_with_data(
         encoded(row.body), row.status, row.headers, content_type="application/json"
     )
+
+
+def arrived(stub: Stub, count: int) -> bool:
+    """Wait until so many requests are read, of clients that may have left before."""
+    stop = time.monotonic() + _PATIENCE_S
+    while len(stub.received) < count and time.monotonic() < stop:
+        time.sleep(0.001)
+    return len(stub.received) == count
 
 
 def story(response, clock, requests: int) -> dict:

@@ -243,7 +243,8 @@ class WireContract(ProviderContract):
         with wire.Stub(answer) as stub:
             response = ask(stub.url, TIMEOUT=seconds)
             assert f"{self.name}: {says}" in response.error
-            story = wire.story(response, clock, len(stub.received))
+            assert wire.arrived(stub, 3)
+            story = wire.story(response, clock, 3)
         assert story == wire.failure("transient")
 
     def test_compressed(self):

@@ -408,6 +408,7 @@ class GoogleChatContract:
         _, error = texts(stream)
         assert sockets.told[-1] == 60
         self.assert_error(provider, error, TimedOutError, "timeout")
+        assert server.arrived(1, self.wire)
         assert len(server.attempts(self.wire)) == 1
 
     def test_refusal_that_drips_in(self, server):

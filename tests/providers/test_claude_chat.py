@@ -372,7 +372,9 @@ class TestFaultyStreams:
         with pytest.raises(TimedOutError):
             next(stream)
         assert sockets.told[-1] == 20
+        assert server.arrived(1)
         assert server.attempts()[0].wait()
+        sockets.hurry(AT_ONCE_S)
         assert drained(provider)[0] == PIECES
 
     def test_it_may_take_longer_than_a_silence(self, server, provider, sockets, later):

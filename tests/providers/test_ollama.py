@@ -436,7 +436,7 @@ class TestLoading:
             provider = PulledProvider(base_url=stub.url, timeout=0.05, load_timeout=60)
             assert provider.generate_content("hi").content == wire.ANSWER
             self.wait(provider)  # loaded now
-        assert len(stub.received) == 2
+            assert wire.arrived(stub, 2)
 
     def test_cold_load_through_the_chain(self, clock):
         """The chain waits as long as the provider does."""
@@ -577,6 +577,7 @@ class TestLoading:
             )
             sockets.hurry()
             self.wait(provider)
+            assert wire.arrived(stub, 1)
             assert self.seconds(provider) == 20
             sockets.hurry(AT_ONCE_S)
             provider.generate_content("hi")

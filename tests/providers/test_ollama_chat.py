@@ -380,6 +380,7 @@ class TestStreamFaults:
             next(stream)
         assert caught.value.reason == "timeout"
         assert sockets.told[-1] == 20
+        assert server.arrived(1, "ollama")
         sockets.hurry(AT_ONCE_S)
         assert "".join(streamed(provider)[0]) == ANSWER
 

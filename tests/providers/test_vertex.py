@@ -862,7 +862,7 @@ def test_no_credentials(monkeypatch, tmp_path, metadata):
         started = time.monotonic()
         response = LLMFactory(provider, []).generate_content("hi")
         assert time.monotonic() - started < AT_ONCE_S
-        assert len(stub.received) == 1
+        assert wire.arrived(stub, 1)
     assert (
         "no Google Cloud credentials (run gcloud auth application-default login, or"
         " set LLM_VERTEX_CREDENTIALS)" in response.error
