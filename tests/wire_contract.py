@@ -44,6 +44,7 @@ NO_ANSWERS = {
 
 _PATIENT_S = 60  # where an answer comes, or nothing shall wait for so long
 _SHORT_S = 0.05  # where nothing comes
+_DRIP_S = 0.2  # where a byte comes every 50 ms
 
 
 def each(rows: Mapping[str, Any], check: Callable[[Any], None]) -> None:
@@ -269,7 +270,7 @@ class WireContract(ProviderContract):
         """A body that drips in ends with the attempt's time, however it is sent."""
         drip = wire.drip(self.answer(), chunked=chunked)
         with wire.Stub(drip, keep_alive=keep_alive) as stub:
-            self.assert_timed_out(stub, _SHORT_S)
+            self.assert_timed_out(stub)
 
     def test_stall(self, sockets, later):
         """What the headers took is no longer there for the body."""
@@ -284,7 +285,7 @@ class WireContract(ProviderContract):
             self.assert_timed_out(stub, _PATIENT_S)
         assert sockets.told[-1] == pytest.approx(_PATIENT_S - 40, abs=AT_ONCE_S)
 
-    def assert_timed_out(self, stub, seconds: float) -> None:
+    def assert_timed_out(self, stub, seconds: float = _DRIP_S) -> None:
         """Check that an attempt of so many seconds at the most has timed out."""
         provider = self.provider_class(self.key, base_url=stub.url, timeout=_PATIENT_S)
         provider.warm_up(full=True)

@@ -413,11 +413,11 @@ class GoogleChatContract:
 
     def test_refusal_that_drips_in(self, server):
         """A refusal of a stream is not waited for longer than a silence."""
-        server.script(self.wire, faults.drip(0.1, faults.status(503)))
+        server.script(self.wire, faults.drip(0.03, faults.status(503)))
         provider = self.provider(server.url)
         provider.warm_up(full=True)
         started = time.monotonic()
-        _, error = texts(provider.stream(Request("Hi", timeout=0.1)))
+        _, error = texts(provider.stream(Request("Hi", timeout=0.15)))
         assert type(error) is TimedOutError
         assert time.monotonic() - started < AT_ONCE_S
 
