@@ -1,7 +1,8 @@
 """The app that gunicorn runs in tests: two routes ask a model, one never waits.
 
 LLM_TEST_PROVIDERS names the providers. Each is asked once while this is imported, which
-with `--preload` is before the fork.
+with `--preload` is before the fork. The file LLM_TEST_ASKED, if there is one, gets each
+prompt that has arrived.
 """
 
 import os
@@ -29,8 +30,11 @@ for factory in factories.values():
 @app.get("/ask/<name>")
 def ask(name):
     """Answer with the model's text and the process that fetched it."""
+    prompt = request.args["prompt"]
+    if file := os.environ.get("LLM_TEST_ASKED"):
+        Path(file).write_text(prompt)
     response = factories[name].generate_content(
-        request.args["prompt"], max_tokens=int(request.args.get("max_tokens", 20))
+        prompt, max_tokens=int(request.args.get("max_tokens", 20))
     )
     return {"content": response.content, "error": response.error, "pid": os.getpid()}
 

@@ -36,6 +36,12 @@ def note(sender, event):
         os.close(file)
 
 
+@app.get("/health")
+def health():
+    """Answer without a call."""
+    return {"pid": os.getpid()}
+
+
 @app.get("/whole/<word>")
 def whole(word):
     """Ask for an answer in one piece."""

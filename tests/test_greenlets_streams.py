@@ -1,10 +1,11 @@
 """Streams under gevent, in interpreters of their own: patching cannot be taken back."""
 
 import pytest
+from real_time import AT_ONCE_S
 from test_greenlets import needs_gevent
 from wire import python
 
-pytestmark = needs_gevent
+pytestmark = [needs_gevent, pytest.mark.slow]
 
 PATCHED = """
 import gevent.monkey
@@ -26,9 +27,9 @@ def idle(llm, name):
 
 
 def test_fifty_streams_at_once():
-    """Each takes the time of its own silences, and all together no more than that."""
+    """Each takes the time of its own silence; one by one it would be a minute."""
     out = python(
-        PATCHED + "script = ['one ', Delay(0.2, 'two '), Delay(0.2, 'end')]\n"
+        PATCHED + "script = ['one ', Delay(0.6, 'two '), Delay(0.6, 'end')]\n"
         "llm = factory(FakeProvider(script))\n"
         "def read(_):\n"
         "    with llm.stream_content('x') as stream:\n"
@@ -36,7 +37,8 @@ def test_fifty_streams_at_once():
         "begin = time.monotonic()\n"
         "jobs = [gevent.spawn(read, n) for n in range(50)]\n"
         "gevent.joinall(jobs)\n"
-        "print({each.get() for each in jobs}, time.monotonic() - begin < 2)"
+        "took = time.monotonic() - begin\n"
+        f"print({{each.get() for each in jobs}}, took < 1.2 + {AT_ONCE_S})"
     )
 
     assert out == "{('one two end', True)} True\n"
@@ -58,11 +60,13 @@ def test_a_killed_greenlet_frees_its_slot(script, where):
         "    for text in llm.stream_content('x'):\n"
         "        pass\n"
         "reader = gevent.spawn(read)\n"
+        "while not narrow.calls:\n"
+        "    gevent.sleep(0.01)\n"
         "gevent.sleep(0.1)\n"
         "begin = time.monotonic()\n"
         "reader.kill()\n"
         "with llm.stream_content('x') as stream:\n"
-        "    print(list(stream), time.monotonic() - begin < 1)\n"
+        f"    print(list(stream), time.monotonic() - begin < {AT_ONCE_S})\n"
         "print(type(reader.value).__name__, len(narrow.calls))"
     )
 
@@ -90,7 +94,10 @@ def test_a_forgotten_stream_frees_its_greenlet():
     out = python(
         PATCHED + "llm = factory(Narrow(['one ', Delay(60, 'two')], 'again'))\n"
         "llm.stream_content('x')\n"
-        "gevent.sleep(0.05)\n"
+        "for _ in range(1000):\n"
+        "    if idle(llm, 'fake'):\n"
+        "        break\n"
+        "    gevent.sleep(0.01)\n"
         "print(len(idle(llm, 'fake')), llm.generate_content('x').content)"
     )
 
@@ -105,7 +112,7 @@ def test_other_greenlets_close_a_stream():
         "reader = gevent.spawn(list, stream)\n"
         "gevent.sleep(0.05)\n"
         "stream.close()\n"
-        "print(reader.get(timeout=1))"
+        "print(reader.get(timeout=50))"
     )
 
     assert out == "['one ']\n"

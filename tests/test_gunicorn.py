@@ -15,6 +15,7 @@ import wire
 from faultserver.messages import Answer
 from faultserver.wires import WIRES
 from gunicorn_server import CLASSES, MUST_RUN, PRELOAD, serving
+from real_time import AT_ONCE_S
 from wired import settings
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,9 @@ class TlsStub(wire.Stub):
 
 
 def settings_of(url: str) -> dict[str, str]:
-    found = {key: value for name in NAMES for key, value in settings(name, url).items()}
+    found = {}
+    for name in NAMES:
+        found |= settings(name, url, seconds=60)
     return {key: str(value) for key, value in found.items()}
 
 
@@ -143,10 +146,12 @@ class TestInTheProcess:
     @pytest.mark.parametrize("worker_class", CLASSES)
     @PRELOAD
     def test_workers_generate_and_end_in_the_middle(
-        self, gunicorn, worker_class, preload
+        self, gunicorn, worker_class, preload, tmp_path
     ):
         """Each loads its own model; asked to end, it first finishes the answer."""
-        with gunicorn(worker_class, preload, ["local"], **self.SETTINGS) as server:
+        asked = tmp_path / "asked"
+        variables = self.SETTINGS | {"LLM_TEST_ASKED": str(asked)}
+        with gunicorn(worker_class, preload, ["local"], **variables) as server:
             assert len(server.pids(2)) == 2
             prompts = ["Repeat the word apple.", "Repeat the word river."]
             with ThreadPoolExecutor(2) as pool:
@@ -160,8 +165,9 @@ class TestInTheProcess:
                 assert first == second
                 assert first[0] != first[1]
                 last = pool.submit(server.ask, "local", self.STORY, 100)
-                time.sleep(0.3)
-                assert not last.done()
+                while asked.read_text() != self.STORY:
+                    assert not last.done()
+                    time.sleep(0.01)
                 server.end()
             assert last.result()["content"]
 
@@ -182,5 +188,5 @@ class TestInTheProcess:
                     time.sleep(0.02)
             assert all(each.result()["content"] for each in stories)
             assert len(waits) > 10
-            assert max(waits) < 0.5
+            assert max(waits) < AT_ONCE_S
             server.end()

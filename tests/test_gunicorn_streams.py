@@ -17,6 +17,7 @@ import pytest
 from faultserver import FaultServer, faults
 from faultserver.steps import Step, delivered
 from gunicorn_server import CLASSES, PRELOAD, SOON, Gunicorn, serving
+from real_time import AT_ONCE_S
 from wired import WIRES, settings
 
 pytestmark = pytest.mark.slow
@@ -24,8 +25,7 @@ pytestmark = pytest.mark.slow
 TEXT = "Short waves scatter most of all."
 ANSWER = faults.OK(text=TEXT)
 PACE_S = 0.05
-AT_ONCE_S = 0.1
-FREED_S = 1.0
+PROMPT_S = 0.1
 EACH_CLASS = pytest.mark.parametrize("worker_class", CLASSES)
 
 
@@ -127,7 +127,7 @@ def gunicorn(tmp_path, upstream):
     """Return what starts a gunicorn with one worker, whose provider is the server."""
 
     def gunicorn(worker_class, preload=False, name="claude", **options):
-        found = settings(name, upstream.url, seconds=30)
+        found = settings(name, upstream.url, seconds=60)
         variables = {key: str(value) for key, value in found.items()}
         return serving(
             tmp_path, worker_class, preload, [name], workers=1, **variables | options
@@ -136,6 +136,7 @@ def gunicorn(tmp_path, upstream):
     return gunicorn
 
 
+@pytest.mark.timing
 @EACH_CLASS
 @PRELOAD
 def test_each_event_comes_when_the_provider_has_sent_it(
@@ -156,8 +157,8 @@ def test_each_event_comes_when_the_provider_has_sent_it(
             late = [each.at - at for each, at in zip(deltas, sent, strict=True)]
             first.append(begin.at - sent[0])
             every += late
-        assert median(first) < AT_ONCE_S, first
-        assert median(every) < AT_ONCE_S, every
+        assert median(first) < PROMPT_S, first
+        assert median(every) < PROMPT_S, every
         server.end()
 
 
@@ -174,7 +175,7 @@ class TestLeaving:
         attempt = upstream.attempts("anthropic")[-1]
         assert attempt.wait(SOON)
         assert attempt.abandoned
-        assert attempt.ended - begin < FREED_S
+        assert attempt.ended - begin < AT_ONCE_S
 
     def is_well(self, upstream, server: Gunicorn) -> None:
         upstream.script("anthropic", ANSWER)
@@ -247,7 +248,7 @@ def test_many_streams_at_once(gunicorn, upstream, worker_class, count, name):
         assert ended["files"] <= begun["files"] + count
         attempts = upstream.attempts(WIRES[name])
         assert len(attempts) == 1 + 2 * count
-        assert all(each.wait(1) and not each.abandoned for each in attempts)
+        assert all(each.wait() and not each.abandoned for each in attempts)
         server.end()
 
 

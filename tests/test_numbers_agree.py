@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import time
 from bisect import bisect_left
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from commands import invoke
 from faultserver import FaultServer, faults
-from gunicorn_server import MUST_RUN, serving
+from gunicorn_server import MUST_RUN, SOON, serving
 from wired import settings
 
 from flask_llm.observe.tally import BOUNDS_S
@@ -72,7 +73,7 @@ def told(tmp_path_factory):
     paths = [path for path, share in MIX.items() for _ in range(CALLS * share // 100)]
     random.Random(6).shuffle(paths)
     with FaultServer(faults.by_request(answers), keep_alive=True) as server:
-        found = settings("openai", server.url) | settings("claude", server.url)
+        found = settings("openai", server.url, 60) | settings("claude", server.url, 60)
         variables = {key: str(value) for key, value in found.items()}
         variables |= {
             "LLM_PRIMARY_PROVIDER": "openai",
@@ -93,6 +94,7 @@ def told(tmp_path_factory):
         }
         place = (folder / "gunicorn", "gthread", False, [], WORKERS)
         with serving(*place, app="numbers_app:app", **variables) as gunicorn:
+            gunicorn.pids(WORKERS)  # or the first one to start would take all calls
             with ThreadPoolExecutor(12) as pool:
                 pids = {each["pid"] for each in pool.map(gunicorn.get, paths)}
             metrics = _metrics(gunicorn.url + "/llm/metrics")
@@ -115,7 +117,8 @@ def told(tmp_path_factory):
 def _report(gunicorn):
     """Return the dashboard's numbers, as soon as all calls have been written."""
     address = "/llm/dashboard/data?range=1h"
-    for _ in range(200):
+    end = time.monotonic() + SOON
+    while time.monotonic() < end:
         if gunicorn.get(address)["tiles"]["calls"] == CALLS:
             break
     # Once more: a report asks several questions, and calls are written in between.
