@@ -153,6 +153,7 @@ def test_status_as_json_has_the_reasons_too(run):
     assert primary["state"] == "closed"
 
 
+@pytest.mark.slow
 def test_the_real_command_works_outside_a_request(tmp_path):
     """`flask --app … llm status` in a process of its own, keys from a .env file."""
     (tmp_path / "mini.py").write_text(
@@ -399,6 +400,7 @@ def flask(tmp_path):
     return partial(run_flask, tmp_path)
 
 
+@pytest.mark.slow
 def test_other_commands_tell_a_wrong_configuration_without_a_traceback(flask):
     """One line for each fault."""
     result = flask("llm", "status", LLM_TIMEOUT="soon")
@@ -408,6 +410,7 @@ def test_other_commands_tell_a_wrong_configuration_without_a_traceback(flask):
     assert "  - LLM_TIMEOUT must be seconds" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["ask", "status", "models", "reset"])
 def test_without_the_extension_the_commands_say_so(flask, command):
     """Since they are there for every app where the package is installed."""
@@ -420,6 +423,7 @@ def test_without_the_extension_the_commands_say_so(flask, command):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["status"], ["doctor"], ["doctor", "--help"]])
 def test_the_app_is_loaded_once_at_most(flask, tmp_path, command):
     """A factory may take seconds, or print; help needs no app at all."""
@@ -439,6 +443,7 @@ def test_the_app_is_loaded_once_at_most(flask, tmp_path, command):
     assert (calls.read_text() if calls.exists() else "") == expected
 
 
+@pytest.mark.slow
 def test_help_of_other_commands_imports_no_sdk():
     """The entry point is loaded by every `flask` command of every app."""
     told = python("""if True:
@@ -469,6 +474,7 @@ def test_the_help_lists_each_command_with_its_own_help(run):
     assert all(text.endswith(".") for text in listed.values())
 
 
+@pytest.mark.slow
 def test_an_app_starts_without_its_commands():
     """Who runs none of them does not wait for their import."""
     python("""if True:

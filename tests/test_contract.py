@@ -242,7 +242,7 @@ def test_one_that_speaks_http_itself_works(httpserver: HTTPServer):
     class Plain(OpenAIProvider):
         def generate_content(self, prompt, temperature=0.0, max_tokens=1024):
             answer = requests.post(
-                httpserver.url_for("/"), json={"prompt": prompt}, timeout=5
+                httpserver.url_for("/"), json={"prompt": prompt}, timeout=60
             )
             answer.raise_for_status()
             return LLMResponse(True, answer.json()["text"], "plain")

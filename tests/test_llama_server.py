@@ -76,9 +76,9 @@ class Llama:
         """Return when the answer to some request has begun."""
         opener = build_opener(ProxyHandler({}))
         slots = Request(f"{self.url}/slots", headers={"Authorization": f"Bearer {KEY}"})
-        stop = time.monotonic() + 20
+        stop = time.monotonic() + 60
         while time.monotonic() < stop:
-            (slot,) = json.load(opener.open(slots, timeout=10))
+            (slot,) = json.load(opener.open(slots, timeout=60))
             if any(each["n_decoded"] > 1 for each in slot.get("next_token", ())):
                 return
             time.sleep(0.02)
@@ -192,7 +192,7 @@ def test_it_is_killed_in_mid_answer(name, alone, connect, clock):
         call = pool.submit(factory.generate_content, STORY, max_tokens=900)
         server.wait_until_it_generates()
         server.process.kill()
-        response = call.result(timeout=5)
+        response = call.result(timeout=60)
 
     assert response.attempts[0].outcome == "transient"
     assert response.attempts[0].error == "connection error"

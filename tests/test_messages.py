@@ -4,6 +4,7 @@ import base64
 import pickle
 
 import pytest
+from generated import STEADY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -244,6 +245,7 @@ turns = st.lists(
 )
 
 
+@STEADY
 @given(turns, st.text(max_size=5))
 def test_a_request_is_made_of_itself(messages, system):
     """Each attempt copies it, which must change nothing."""

@@ -1,6 +1,7 @@
 """What is done to the texts of a stream on their way."""
 
 import pytest
+from generated import STEADY
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ def drained(generator):
 
 @example(["aba", "b"], ["abab", "ba"])  # one within another that is under way
 @example(["aba", "a"], ["abab", "ba"])
+@STEADY
 @given(st.lists(letters, max_size=6), stops)
 def test_until_is_cut_at_of_the_whole(pieces, stops):
     """However a text is split, it ends where the whole of it would."""
@@ -58,6 +60,7 @@ def test_until_is_cut_at_of_the_whole(pieces, stops):
     assert all(found)
 
 
+@STEADY
 @given(st.lists(letters, max_size=6), stops)
 def test_until_tells_whether_it_left_early(pieces, stops):
     """What the source returns is known only if it was read to its end."""
@@ -85,6 +88,7 @@ def test_until_holds_back_no_more_than_it_must():
     assert [next(held), next(held), next(held)] == ["one ", "Sun", " two"]
 
 
+@STEADY
 @given(st.lists(letters, max_size=6))
 def test_visible_loses_nothing_that_can_be_seen(pieces):
     """What is held back comes with the first letter, or never if there is none."""
@@ -109,6 +113,7 @@ def test_visible_passes_on_without_delay():
 halves = st.text(st.sampled_from("aé📏\ud83d\ude00\ude4c"), min_size=1, max_size=4)
 
 
+@STEADY
 @given(st.lists(halves, max_size=6))
 def test_halves_of_characters_become_whole(pieces):
     """However it is cut, all of a text can be encoded, and is what the whole is."""

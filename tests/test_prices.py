@@ -372,6 +372,7 @@ def test_threads_share_prices():
     assert len({*costs}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_process_has_the_prices_too():
     """Whether its parent has used them or not; threads are no matter."""
@@ -394,6 +395,7 @@ def test_a_child_process_has_the_prices_too():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_list_is_imported_late_and_never_the_network():
     """Not at start, not for own prices; warming up takes it out of the first call."""
     code = """if True:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import pydantic
 import pytest
+from generated import STEADY
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, RootModel
@@ -114,6 +115,7 @@ def test_what_stands_around_the_json_is_overlooked(wrapped):
     assert Schema(Invoice).read(wrapped.replace("{}", answer)).number == "```json {[ "
 
 
+@STEADY
 @given(
     value=st.dictionaries(st.text(), st.text() | st.integers()),
     around=st.text("ab .,\n`"),
@@ -149,6 +151,7 @@ def test_what_is_no_json(schema, answer):
     assert error.answer == answer
 
 
+@STEADY
 @given(end=st.integers(1, len(json.dumps(MINIMAL)) - 1))
 def test_cut_json_is_told_apart(end):
     """Asking again would cut it again: the developer has to give it more room."""

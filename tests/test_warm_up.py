@@ -129,6 +129,7 @@ def _fork(in_child):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.slow
 def test_the_sdk_is_imported_and_no_client_made():
     """`import` loads the SDK; the client waits for the process that uses it."""
     wire.python(
