@@ -23,6 +23,9 @@ CONFIG: dict[str, Any] = {
     "LLM_DEADLINE": "none",
 }
 
+# Seconds that nothing takes which ends by itself, also on a busy machine.
+SOON_S = 3.0
+
 PROMPT = "Why is the sky blue?"
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -127,7 +130,8 @@ class BasicTests:
         started = time.monotonic()
         response = factory.generate_content(prompt, 0.0, max_tokens, deadline=0.5)
         seconds = time.monotonic() - started
-        assert seconds < 1.5, f"deadline=0.5, but the caller waited {seconds:.1f} s"  # noqa: PLR2004
+        late = f"deadline=0.5, but the caller waited {seconds:.1f} s"
+        assert seconds < 0.5 + SOON_S, late
         return response
 
 

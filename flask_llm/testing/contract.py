@@ -9,7 +9,7 @@ import pytest
 from ..providers.base import LLMProvider
 from ..types import Request
 from . import replies
-from .basics import PROMPT, needs_fork
+from .basics import PROMPT, SOON_S, needs_fork
 from .failures import FailureTests
 from .fork import across_a_fork
 from .keys import KeyTests
@@ -109,7 +109,7 @@ class ProviderContract(FailureTests, KeyTests):
                 target=_try, args=(provider, request), daemon=True
             )
             thread.start()
-            thread.join(1.3)
+            thread.join(0.3 + SOON_S)
             late = thread.is_alive()
         assert not late, (
             "answer() must end after request.timeout seconds (0.3), or soon"

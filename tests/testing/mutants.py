@@ -53,7 +53,7 @@ class Curious(PlainProvider):
     )
 
     def is_available(self):
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=1.6)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=4.5)
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
@@ -332,7 +332,7 @@ class Sleepy(FakeProvider):
     """Takes its time to say, when it is first asked, that it is available."""
 
     caught_by = ("test_deadline",)
-    seconds = 1.6
+    seconds = 4.5
 
     def is_available(self):
         time.sleep(self.seconds)
