@@ -235,9 +235,10 @@ def test_texts_taken_without_waiting_leave_no_signal(ended, taken):
 @pytest.mark.parametrize("read", [0, 1, 3])
 def test_cutting_closes_the_generator(ended, read):
     """Wherever it stands, and just once."""
-    closed = threading.Event()
+    begun, closed = threading.Event(), threading.Event()
 
     def endless():
+        begun.set()
         try:
             while True:
                 yield "x"
@@ -247,8 +248,9 @@ def test_cutting_closes_the_generator(ended, read):
     each = relay(endless, ended)
     for _ in range(read):
         each.take(A_MINUTE)
+    assert begun.wait(A_MINUTE)
     if not read:
-        time.sleep(0.02)
+        time.sleep(0.02)  # in which it goes on to where it waits for its reader
     each.cut()
     each.cut()
 
@@ -364,9 +366,10 @@ def test_a_relay_that_is_cut_before_it_runs_asks_nobody(ended):
 
 def test_a_caller_ended_while_the_thread_starts_leaves_nothing_behind(ended):
     """The thread that nobody knows of closes what it has begun."""
-    closed = threading.Event()
+    begun, closed = threading.Event(), threading.Event()
 
     def endless():
+        begun.set()
         try:
             while True:
                 yield "x"
@@ -376,7 +379,7 @@ def test_a_caller_ended_while_the_thread_starts_leaves_nothing_behind(ended):
     class Interrupted:
         def start(self, function):
             WORKERS.start(function)
-            time.sleep(0.02)
+            assert begun.wait(A_MINUTE)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
