@@ -124,7 +124,8 @@ def perform(command: str, arguments: list[str], shell: Shell) -> int:
     first, *more = task.programs(arguments)
     if not more:
         return shell.become([*python, *first])
-    return max(shell.run([*python, *program]) for program in (first, *more))
+    codes = [shell.run([*python, *program]) for program in (first, *more)]
+    return next(filter(None, codes), 0)
 
 
 def demo(arguments: list[str]) -> list[list[str]]:

@@ -174,7 +174,7 @@ def test_which_tests_run(arguments, runs):
 
 
 def test_a_failure_among_several_programs_is_ours(shell):
-    """All of them run, also after a failure, and the worst exit code counts."""
+    """All of them run, also after a failure, and the first one's exit code counts."""
     assert dev.main(["check"], shell) == 7
     assert [command[2] for command in shell.ran] == ["ruff", "ruff", "mypy"]
 
