@@ -95,7 +95,7 @@ def _table(
             continue  # a shape that is not known here
     if _folder(package):
         internals.report(
-            f"{package}: the table of ended models",
+            f"{package}'s table of ended models",
             "nothing tells that a model of it ends",
         )
     return {}

@@ -117,8 +117,8 @@ class TestEndedModels:
         assert set(retired.anthropic_ends()) == set(retired._ENDED_BEFORE)
         assert retired.openai_ends() == {}
         assert list(missing) == [
-            "anthropic: the table of ended models",
-            "openai: the table of ended models",
+            "anthropic's table of ended models",
+            "openai's table of ended models",
         ]
 
     def test_no_sdk(self, package, missing):
