@@ -269,7 +269,8 @@ class Environment:
         """
         self.stamp.unlink(missing_ok=True)
         try:
-            self.install_by(self.uv("install"), level)
+            # Copies: whoever edits a package here must not edit uv's cache as well.
+            self.install_by([*self.uv("install"), "--link-mode", "copy"], level)
         except SetupError as error:
             say(f"{error} Trying pip instead.")
             options = ["--no-input", "--progress-bar", "off", "--no-compile"]

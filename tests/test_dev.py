@@ -202,7 +202,7 @@ def test_the_lists_are_installed_by_uv(shell):
     environment(shell).ensure("demo")
     listed, ours = shell.installs
     python = environment(shell).python
-    uv = f"{python} -m uv pip install --python {python}"
+    uv = f"{python} -m uv pip install --python {python} --link-mode copy"
     assert listed == f"{uv} --no-deps -r {Path('requirements/demo.txt')}"
     assert ours == f"{uv} --no-deps --no-build-isolation --editable ."
 
