@@ -92,7 +92,16 @@ class Trial:
 
     def uv(self, *arguments: str) -> None:
         """Install something into the environment."""
-        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--link-mode", "copy"]
+        uv = [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--link-mode",
+            "copy",
+        ]
         # Where warnings are errors, an old SDK may not even compile.
         run(*uv, "--compile-bytecode", "--python", self.python, *arguments)
 
