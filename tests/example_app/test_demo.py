@@ -153,7 +153,10 @@ def test_no_port_is_free(monkeypatch):
             demo.listen()
 
 
+# Whoever is started in the background may ignore Ctrl-C, and its children with it.
 SERVE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from example_app import __main__ as demo, create_app
 from flask_llm.testing import FakeProvider
 demo.PORTS = (0,)
