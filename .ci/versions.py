@@ -92,18 +92,10 @@ class Trial:
 
     def uv(self, *arguments: str) -> None:
         """Install something into the environment."""
-        uv = [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--link-mode",
-            "copy",
-        ]
-        # Where warnings are errors, an old SDK may not even compile.
-        run(*uv, "--compile-bytecode", "--python", self.python, *arguments)
+        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]
+        # Compiled, since where warnings are errors an old SDK may not even compile.
+        options = ["--compile-bytecode", "--link-mode", "copy", "--python", self.python]
+        run(*uv, *options, *arguments)
 
     def changed(self) -> dict[str, tuple[str, str]]:
         """Return what differs from the lock: the locked version, and the one here."""

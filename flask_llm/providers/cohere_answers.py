@@ -1,7 +1,7 @@
 """Reads the answers of Cohere's chat, in one piece or as they come."""
 
 import json
-from codecs import getincrementaldecoder
+from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Generator, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -72,9 +72,7 @@ def events_of(calling: Any) -> Generator[Any, None, None]:
     with calling as answer:
         # Version 7.1 has no other name for it.
         source: Any = EventSource(internals.get(answer, "_response", "no streams"))
-        # Events are UTF-8, whatever the header says; bytes that are none are a fault.
-        strict: Any = lambda *_: getincrementaldecoder("utf-8")()  # noqa: E731
-        internals.replace(source, "_new_text_decoder", strict, _GARBLED)
+        internals.replace(source, "_new_text_decoder", _strict_decoder, _GARBLED)
         try:
             for event in source.iter_sse():
                 if event.data and event.data != "[DONE]":
@@ -82,6 +80,14 @@ def events_of(calling: Any) -> Generator[Any, None, None]:
         # A web page, or an answer in one piece; a broken character.
         except (SSEError, UnicodeDecodeError) as error:
             raise TransientError(type(error).__name__, reason=MALFORMED) from None
+
+
+def _strict_decoder(*_: Any) -> IncrementalDecoder:
+    """Return a decoder of UTF-8, which events are in, whatever the header says.
+
+    Bytes that are none are a fault.
+    """
+    return getincrementaldecoder("utf-8")()
 
 
 class Events:

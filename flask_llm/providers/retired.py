@@ -114,14 +114,17 @@ def _sources(package: str, files: tuple[str, ...]) -> Iterator[str]:
 def _folder(package: str) -> str:
     """Return where a package is installed; "" if it is not."""
     try:
-        (folder,) = find_spec(package).submodule_search_locations  # type: ignore[union-attr, misc]
-    except (ImportError, AttributeError, TypeError, ValueError):
+        spec = find_spec(package)
+    except (ImportError, ValueError):  # something else stands under its name
         return ""
-    return folder
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return folders[0] if folders else ""
 
 
 def _day(words: str) -> date:
     """Return the day of "November 6th, 2024", whatever the process's locale is."""
     month, day, year = words.split()
     parsed = parsedate(f"{day.rstrip('sthndr,')} {month} {year} 00:00")
-    return date(*parsed[:3])  # type: ignore[index]
+    if parsed is None:
+        raise ValueError(f"no day: {words}")
+    return date(*parsed[:3])
