@@ -42,6 +42,9 @@ def parts(_: Subject) -> Iterator[Finding]:
     """Tell which parts of the SDKs have been looked for in vain, in this process.
 
     Those of a client are known once it is made: when providers are asked.
+
+    Args:
+        _: What is examined; the SDKs are the same for all.
     """
     for part, otherwise in internals.missing().items():
         yield Finding(

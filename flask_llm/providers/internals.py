@@ -1,7 +1,8 @@
 """Private parts of other packages that a provider cannot do without.
 
 No public name reaches them, so any release may move them. What each is for is then off:
-the log says so once, and `flask llm doctor` shows it. No call fails for it.
+the log says so once, and `flask llm doctor` shows it. A call fails only where it is all
+that can be read, as of Cohere's streams.
 """
 
 import logging
