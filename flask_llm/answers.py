@@ -41,7 +41,7 @@ def of_call(outcome: Outcome) -> LLMResponse:
         story = outcome.story(detailed=True)
         response = failure(story, outcome.telling_error(), attempts)
     else:
-        response = _success(outcome.entry.name, outcome.response, attempts)
+        response = _succeeded(outcome.entry.name, outcome.response, attempts)
     return _paid(response, outcome)
 
 
@@ -69,7 +69,7 @@ def _attempts(outcome: Outcome) -> list[dict[str, Any]]:
     return [each.as_dict() for each in outcome.attempts]
 
 
-def _success(
+def _succeeded(
     provider_name: str, response: LLMResponse, attempts: list[dict[str, Any]]
 ) -> LLMResponse:
     """Return a provider's answer under its name in the chain."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from .pieces import encodable
+from .errors import encodable
 from .redact import hidden_in, redact
 
 _SECRET_NAME = re.compile(

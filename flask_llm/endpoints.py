@@ -10,15 +10,12 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .parsers import shown, table
-from .providers.base import LLMProvider
 from .reader import Reader, default_api_key_name, setting_key
-from .registry import PluginError, Registry, is_name
+from .registry import PluginError, ProviderClass, Registry, is_name
 
 KEY = "LLM_PROVIDERS"
 
 _OF_MODELS = ("model", "base_url", "timeout")
-
-ProviderClass = type[LLMProvider]
 
 
 class Directory(Mapping[str, ProviderClass]):

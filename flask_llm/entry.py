@@ -8,9 +8,9 @@ from operator import attrgetter, methodcaller
 from typing import TypeVar
 
 from .config import ProviderSettings, fingerprint
-from .errors import ProviderError, UnavailableError, text_of
+from .errors import ProviderError, UnavailableError, encodable, text_of
 from .logs import lines_of, log, tell
-from .pieces import cut_at, encodable, texts, until, visible, whole_characters
+from .pieces import cut_at, texts, until, visible, whole_characters
 from .presentable import presentable
 from .process import PerProcess
 from .providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained

@@ -35,6 +35,23 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 
+def encodable(text: str) -> str:
+    """Return a text with U+FFFD for each half of a character, and no pair of halves.
+
+    JSON can tell a character in two halves (surrogates), and be cut between them. A
+    text with one of them cannot be encoded, so no view could return it.
+
+    Args:
+        text: The text of a model.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        halves = text.encode("utf-16-le", "surrogatepass")
+        return halves.decode("utf-16-le", "replace")
+    return text
+
+
 def text_of(value: object) -> str:
     """Return `str(value)`, or the name of its type where `__str__` itself fails."""
     try:

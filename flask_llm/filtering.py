@@ -11,7 +11,7 @@ from .types import LLMResponse, Request
 
 log = logging.getLogger("flask_llm")
 
-_Seen = TypeVar("_Seen", Request, LLMResponse)
+S = TypeVar("S", Request, LLMResponse)
 
 PromptFilter = Callable[[Request], Request]
 """Gets a request and returns it, or a changed one; may raise `Rejected`."""
@@ -155,9 +155,7 @@ def _require_filter(function: object, side: _Side) -> None:
         raise TypeError(f"{name} {advice}")
 
 
-def _through(
-    functions: Iterable[Callable[[_Seen], _Seen]], seen: _Seen, side: _Side
-) -> _Seen:
+def _through(functions: Iterable[Callable[[S], S]], seen: S, side: _Side) -> S:
     for function in functions:
         result = _result(function, seen, side)
         # Raised here, it carries no trace of an exception that may quote the text.
@@ -167,9 +165,7 @@ def _through(
     return seen
 
 
-def _result(
-    function: Callable[[_Seen], _Seen], seen: _Seen, side: _Side
-) -> _Seen | ProviderError:
+def _result(function: Callable[[S], S], seen: S, side: _Side) -> S | ProviderError:
     name = getattr(function, "__name__", type(function).__name__)
     try:
         result = function(seen)

@@ -38,7 +38,7 @@ __all__ = [
     "strip_control_characters",
 ]
 
-_Seen = TypeVar("_Seen", Request, LLMResponse)
+S = TypeVar("S", Request, LLMResponse)
 
 
 class TextFilter:
@@ -52,7 +52,7 @@ class TextFilter:
         self._function = function
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
-    def __call__(self, seen: _Seen) -> _Seen:
+    def __call__(self, seen: S) -> S:
         """Return a copy with each text changed."""
         if isinstance(seen, Request):
             return seen.map_texts(self._changed)

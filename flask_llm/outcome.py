@@ -5,8 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .entry import ChainEntry
-from .errors import ClosedError, CoolingDownError, DeadlineError, ProviderError
-from .pieces import encodable
+from .errors import (
+    ClosedError,
+    CoolingDownError,
+    DeadlineError,
+    ProviderError,
+    encodable,
+)
 from .prices import Prices
 from .types import Attempt, LLMResponse, Usage
 

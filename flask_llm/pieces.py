@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
-from .errors import BadAnswerError
+from .errors import BadAnswerError, encodable
 
 T = TypeVar("T")
 
@@ -13,23 +13,6 @@ def cut_at(text: str, stops: Sequence[str]) -> str:
     """Return a text up to the first of some stop texts."""
     found = [at for at in map(text.find, stops) if at >= 0]
     return text[: min(found)] if found else text
-
-
-def encodable(text: str) -> str:
-    """Return a text with U+FFFD for each half of a character, and no pair of halves.
-
-    JSON can tell a character in two halves (surrogates), and be cut between them. A
-    text with one of them cannot be encoded, so no view could return it.
-
-    Args:
-        text: The text of a model.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        halves = text.encode("utf-16-le", "surrogatepass")
-        return halves.decode("utf-16-le", "replace")
-    return text
 
 
 def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]:

@@ -9,9 +9,9 @@ from .errors import (
     ModelNotFoundError,
     ProviderError,
     UnreachableError,
+    encodable,
     text_of,
 )
-from .pieces import encodable
 from .redact import redact
 
 # A provider's own words, cut: some put a whole web page into an error.

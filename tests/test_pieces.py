@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from flask_llm.errors import BadAnswerError
 from flask_llm.pieces import (
     cut_at,
-    encodable,
     texts,
     until,
     visible,

@@ -10,7 +10,7 @@ from .subject import Subject
 from .waiting import fault_of
 
 _KEY = "LLM_STATE_URL"
-_PATIENCE_S = 2.0
+_STORE_PATIENCE_S = 2.0
 
 
 def store(subject: Subject) -> Iterator[Finding]:
@@ -37,6 +37,6 @@ def store(subject: Subject) -> Iterator[Finding]:
 
 def _fault(url: str) -> str:
     """Return what is wrong with a store, without its password; empty if nothing is."""
-    fault = fault_of(lambda: store_of(url).check(), _PATIENCE_S)
+    fault = fault_of(lambda: store_of(url).check(), _STORE_PATIENCE_S)
     parts = urlsplit(url)
     return redact(fault, [parts.password or "", parts.query])

@@ -88,8 +88,8 @@ def test_an_absent_redis_is_an_error(look):
 def test_a_silent_redis_is_an_error_after_two_seconds(look, redis_server, monkeypatch):
     """Here after a tenth of one; even where the address allows more time."""
     module = import_module("flask_llm.doctor.store")
-    assert module._PATIENCE_S == 2.0
-    monkeypatch.setattr(module, "_PATIENCE_S", 0.1)
+    assert module._STORE_PATIENCE_S == 2.0
+    monkeypatch.setattr(module, "_STORE_PATIENCE_S", 0.1)
     redis_server.freeze()
     try:
         started = time.monotonic()

@@ -5,7 +5,8 @@ from functools import partial
 
 from sqlalchemy import Connection, delete, func, select
 
-from ..tally import STEPS_S, Table
+from .. import tally
+from ..tally import STEPS_S
 from .tables import SUMS, attempts, calls, circuits
 
 DAY_S = 86_400
@@ -58,7 +59,9 @@ def _delete_changes(limit: float, connection: Connection) -> bool:
     return False  # there are never many
 
 
-def _delete_sums(table: Table, step: int, limit: float, connection: Connection) -> bool:
+def _delete_sums(
+    table: tally.Table, step: int, limit: float, connection: Connection
+) -> bool:
     """Delete the sums of some times that had ended by the limit."""
     sums = SUMS[table]
     oldest = connection.scalar(select(func.min(sums.c.at)).where(sums.c.step == step))

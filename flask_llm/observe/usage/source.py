@@ -19,9 +19,9 @@ from sqlalchemy import (
 from ...clock import SYSTEM, Clock
 from ...process import PerProcess
 from ...signals import CircuitChanged
+from .. import tally
 from ..record import CallRecord
 from ..source import About, Failure, SourceError, Span
-from ..tally import Table
 from .asking import Asker
 from .place import Place
 from .rows import change_of, failure_of, record_of
@@ -68,7 +68,9 @@ class UsageSource:
         """Return whether there is a log; each answer is empty where there is none."""
         return self.ask(lambda _: True, False)  # noqa: FBT003  # an answer like others
 
-    def sums(self, table: Table, by: Sequence[str], span: Span) -> list[dict[str, Any]]:
+    def sums(
+        self, table: tally.Table, by: Sequence[str], span: Span
+    ) -> list[dict[str, Any]]:
         """Return sums of a span."""
         query = _summed(table, by, span)
         rows = [dict(row) for row in self._rows(query)]
@@ -105,7 +107,7 @@ class UsageSource:
         return self.ask(lambda one: one.execute(query).mappings().all(), [])
 
 
-def _summed(table: Table, by: Sequence[str], span: Span) -> Select[Any]:
+def _summed(table: tally.Table, by: Sequence[str], span: Span) -> Select[Any]:
     sums, width = SUMS[table].columns, span.range.width
     known: dict[str, ColumnElement[Any]] = {
         each: sums[each] for each in table.dimensions
