@@ -15,13 +15,13 @@ from pathlib import Path
 from flask import Flask
 
 from flask_llm import FlaskLLM
-from flask_llm.observe.record import CallRecord
+from flask_llm.observe.records import CallRecord
 from flask_llm.observe.source import RANGES, Span
-from flask_llm.observe.tally import ATTEMPTS, CALLS
+from flask_llm.observe.aggregates import ATTEMPTS, CALLS
 from flask_llm.observe.usage.items import Change
 from flask_llm.observe.usage.ledger import write
 from flask_llm.observe.usage.link import Link
-from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.retention import pieces
 from flask_llm.observe.usage.rows import change_row
 from flask_llm.observe.usage.source import UsageSource

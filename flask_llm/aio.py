@@ -16,11 +16,11 @@ from inspect import Signature, signature
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
-from .clock import SYSTEM
+from .resilience.clock import SYSTEM
 from .line import Line, callers_line
 from .stream import LLMStream
 from .types import Attempt, LLMResponse
-from .workers import Workers
+from .resilience.thread_pool import Workers
 
 if TYPE_CHECKING:
     from asyncio import Future

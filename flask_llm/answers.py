@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from .errors import ClosedError, ProviderError, StreamInterrupted
-from .outcome import Outcome
-from .prices import NO_TOKENS
+from .fallback.result import Outcome
+from .fallback.pricing import NO_TOKENS
 from .types import LLMResponse
 
 # What providers call an answer that ends because it may not be longer.

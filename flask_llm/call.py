@@ -5,11 +5,10 @@ from dataclasses import replace
 from .answers import is_cut
 from .errors import ProviderError
 from .filtering import Filters
-from .road import Sent
-from .turns import Turn
+from .fallback.road import Sent
+from .fallback.selection import Turn
 from .types import LLMResponse, Request
-from .walk import Walk
-
+from .fallback.call import Walk
 
 class Call(Walk[LLMResponse]):
     """A walk along the chain for an answer in one piece."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from .clock import Clock
+from .resilience.clock import Clock
 from .line import callers_line
 
 # How often somebody looks whether the caller is still there.

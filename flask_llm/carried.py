@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-
 def status_of(exc: BaseException) -> int | None:
     """Return the HTTP status that an exception carries, or None."""
     response = getattr(exc, "response", None)

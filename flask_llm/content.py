@@ -2,7 +2,7 @@
 
 import logging
 
-from .logs import tell
+from .fallback.logs import tell
 from .messages import Message, plain_text
 from .personal import redacted
 from .redact import redact

@@ -9,9 +9,9 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from .parsers import shown, table
-from .reader import Reader, default_api_key_name, setting_key
-from .registry import PluginError, ProviderClass, Registry, is_name
+from .config.parsers import shown, table
+from .config.reader import Reader, default_api_key_name, setting_key
+from .providers.registry import PluginError, ProviderClass, Registry, is_name
 
 KEY = "LLM_PROVIDERS"
 

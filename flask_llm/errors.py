@@ -34,7 +34,6 @@ import logging
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
-
 def encodable(text: str) -> str:
     """Return a text with U+FFFD for each half of a character, and no pair of halves.
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-
 from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
@@ -11,10 +10,9 @@ from .cli import llm_commands
 from .factory import LLMFactory
 from .filtering import Filters
 from .observe import install
-from .reader import use_ambient
+from .config.reader import use_ambient
 from .web import AppFactory, api_bp
-from .web.guard import NAME as GUARD
-from .web.guard import Authorize, Guard, View
+from .web.guard import NAME as GUARD, Authorize, Guard, View
 from .web.warning import warn_if_closed
 
 _NAME = "llm"

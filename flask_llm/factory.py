@@ -5,28 +5,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from .aio import awaited, streamed
-from .assembly import chain_entries, spare_entries, written_chain
-from .breaker import Breaker
-from .chain import Chain
-from .clock import SYSTEM, Clock
-from .config import LLMConfig
+from .fallback.builder import chain_entries, spare_entries, written_chain
+from .fallback.health import Breaker
+from .fallback.chain import Chain
+from .resilience.clock import SYSTEM, Clock
+from .config.settings import LLMConfig
 from .endpoints import Directory
-from .entry import ChainEntry
+from .fallback.provider_handle import ChainEntry
 from .filtering import Filters
-from .generation import Generation
-from .lane import Lane
+from .fallback.generation import Generation
+from .resilience.bulkhead import Lane
 from .messages import Message
 from .origin import Origin
-from .prices import Prices
+from .fallback.pricing import Prices
 from .providers.base import LLMProvider
-from .reader import Reader
-from .registry import Registry
+from .config.reader import Reader
+from .providers.registry import Registry
 from .schemas import Schema
 from .standing import detailed, plain
-from .state.urls import store_of
+from .config.state_url import store_of
 from .stream import LLMStream, OnInterrupt
 from .terms import deadline_of, policy_of, stops_of
-from .trial import tried
+from .fallback.probe import tried
 from .types import LLMResponse, Request, require
 
 Prompt = str | Sequence[Mapping[str, Any] | Message]

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-
 def is_folder(path: str | Path) -> bool:
     """Return whether there is such a folder, for this process.
 

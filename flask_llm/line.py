@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from contextvars import ContextVar
 
-
 class Line:
     """What one stream is read from.
 

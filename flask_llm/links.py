@@ -1,8 +1,7 @@
 """What the commands want to know of a link of the chain; nobody is asked for it."""
 
-from .entry import ChainEntry
+from .fallback.provider_handle import ChainEntry
 from .providers.base import LLMProvider
-
 
 def provider_name(entry: ChainEntry) -> str:
     """Return the provider's name, without the model of the chain entry."""

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from .parsers import shown
+from .config.parsers import shown
 
 _PROVIDERS = {
     "anthropic": "claude",

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from .parsers import Parser, flag, text, unless_none, whole
-from .reader import Reader
-
+from .config.parsers import Parser, flag, text, unless_none, whole
+from .config.reader import Reader
 
 @dataclass(frozen=True, slots=True)
 class Observing:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from .entry import ChainEntry
+from .fallback.provider_handle import ChainEntry
 from .errors import ProviderError
 from .factory import LLMFactory
 from .links import model_of, provider_name
-
 
 @dataclass(frozen=True, slots=True)
 class Offer:

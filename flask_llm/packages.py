@@ -4,7 +4,6 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 
-
 @cache
 def installed(module: str) -> bool:
     """Return whether a module could be imported, without importing it."""

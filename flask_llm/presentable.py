@@ -3,15 +3,8 @@
 import math
 from typing import TypeVar
 
-from .config import ProviderSettings
-from .errors import (
-    AuthError,
-    ModelNotFoundError,
-    ProviderError,
-    UnreachableError,
-    encodable,
-    text_of,
-)
+from .config.settings import ProviderSettings
+from .errors import AuthError, ModelNotFoundError, ProviderError, UnreachableError, encodable, text_of
 from .redact import redact
 
 # A provider's own words, cut: some put a whole web page into an error.

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .checks import MismatchError, ModelCheck, SchemaCheck, check_by
+from .schema import MismatchError, ModelCheck, SchemaCheck, check_by
 from .errors import SchemaError
 from .json_text import Found, find
 from .nulls import without_nulls

@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
-
 from blinker import NamedSignal, Namespace
 
 from .aside import Aside

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from .breaker import Breaker
-from .circuit import Circuit, State
-from .entry import ChainEntry
+from .fallback.health import Breaker
+from .resilience.circuit_breaker import Circuit, State
+from .fallback.provider_handle import ChainEntry
 from .errors import UnavailableError
-
 
 def plain(entry: ChainEntry) -> dict[str, Any]:
     """Return the documented two keys: the name, and whether it could be asked."""

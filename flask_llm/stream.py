@@ -7,10 +7,10 @@ from typing import Literal, Self
 
 from .errors import ProviderError, StreamInterrupted
 from .origin import NOWHERE
-from .outcome import Outcome
-from .stream_walk import Opened, StreamWalk
+from .fallback.result import Outcome
+from .fallback.stream import Opened, StreamWalk
 from .types import Attempt, LLMResponse
-from .workers import LeftBehind
+from .resilience.thread_pool import LeftBehind
 
 Conclude = Callable[[Outcome, str, LLMResponse | ProviderError | None], LLMResponse]
 """Makes the response of a stream out of its walk, its text and how it ended."""

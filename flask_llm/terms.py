@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .clock import Clock
-from .config import LLMConfig
-from .deadline import Deadline
-from .retry import RetryPolicy
+from .resilience.clock import Clock
+from .config.settings import LLMConfig
+from .resilience.deadline import Deadline
+from .resilience.retry import RetryPolicy
 from .types import require
 
 # Beyond this a deadline is none; threads cannot wait for much longer either.

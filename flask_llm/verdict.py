@@ -2,17 +2,8 @@
 
 from dataclasses import replace
 
-from . import classify
-from .errors import (
-    BY_KIND,
-    BadAnswerError,
-    BusyError,
-    ContentBlockedError,
-    CoolingDownError,
-    DeadlineError,
-    ProviderError,
-    text_of,
-)
+from .providers import classify
+from .errors import BY_KIND, BadAnswerError, BusyError, ContentBlockedError, CoolingDownError, DeadlineError, ProviderError, text_of
 from .types import LLMResponse
 
 # What providers call an answer that a filter stopped half-way.

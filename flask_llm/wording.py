@@ -4,17 +4,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 
-from .errors import (
-    AuthError,
-    ContentBlockedError,
-    ContextLengthError,
-    ModelNotFoundError,
-    ProviderError,
-    QuotaError,
-    TimedOutError,
-    TransientError,
-    UsedUpError,
-)
+from .errors import AuthError, ContentBlockedError, ContextLengthError, ModelNotFoundError, ProviderError, QuotaError, TimedOutError, TransientError, UsedUpError
 
 TIMEOUT = "timeout"
 CONNECTION = "connection error"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flask_llm.clock import Signal, SystemClock
+from flask_llm.resilience.clock import Signal, SystemClock
 
 _GLANCE_S = 0.01
 

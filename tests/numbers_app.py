@@ -11,7 +11,7 @@ from dataclasses import asdict
 from flask import Flask
 
 from flask_llm import FlaskLLM, StreamInterrupted
-from flask_llm.observe.record import CallRecord
+from flask_llm.observe.records import CallRecord
 from flask_llm.signals import generation_finished
 
 app = Flask(__name__)

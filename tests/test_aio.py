@@ -712,7 +712,7 @@ class TestWithoutThreads:
         def refuse(self, function):
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr("flask_llm.workers.Workers.start", refuse)
+        monkeypatch.setattr("flask_llm.resilience.thread_pool.Workers.start", refuse)
 
     def test_a_call_is_answered(self, fake):
         """In the loop's own thread: better late than never."""

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.cases import CASES
 from benchmarks.report import BEGIN, END, PAGE
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
-from flask_llm.relay import _MOST_AHEAD
+from flask_llm.resilience.stream_reader import _MOST_AHEAD
 
 pytestmark = pytest.mark.slow
 

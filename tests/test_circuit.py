@@ -2,7 +2,7 @@
 
 import pytest
 
-from flask_llm.circuit import CLOSED, BreakerPolicy, Circuit, State
+from flask_llm.resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
 from flask_llm.errors import (
     AuthError,
     BadAnswerError,

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from flask_llm import classify
+from flask_llm.providers import classify
 from flask_llm.errors import QuotaError, TimedOutError, TransientError, UsedUpError
 from flask_llm.wording import AMBIGUOUS
 

@@ -11,9 +11,9 @@ from flask import Flask
 from wire import closed_port, python
 
 from flask_llm import FlaskLLM, LLMFactory, LLMResponse
-from flask_llm.circuit import CLOSED
+from flask_llm.resilience.circuit_breaker import CLOSED
 from flask_llm.errors import QuotaError
-from flask_llm.state.sqlite import SqliteStore
+from flask_llm.resilience.storage.sqlite import SqliteStore
 from flask_llm.testing import FakeProvider
 
 ANSWER = LLMResponse(

@@ -4,12 +4,12 @@ from operator import attrgetter
 
 import pytest
 
-from flask_llm import reader
-from flask_llm.circuit import BreakerPolicy
-from flask_llm.config import LLMConfig, ProviderSettings
+from flask_llm.config import reader
+from flask_llm.resilience.circuit_breaker import BreakerPolicy
+from flask_llm.config.settings import LLMConfig, ProviderSettings
 from flask_llm.errors import ConfigurationError
-from flask_llm.reader import Reader
-from flask_llm.retry import PRESETS, RetryPolicy, StreamLimits
+from flask_llm.config.reader import Reader
+from flask_llm.resilience.retry import PRESETS, RetryPolicy, StreamLimits
 
 
 def read(**mapping):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from flask_llm.deadline import Deadline
+from flask_llm.resilience.deadline import Deadline
 
 
 def test_no_deadline_is_no_limit(clock):

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from test_documents import EXAMPLES, documented_keys, read_keys
 
 from flask_llm import LLMFactory
-from flask_llm.reader import setting_key
+from flask_llm.config.reader import setting_key
 
 pytestmark = pytest.mark.slow
 

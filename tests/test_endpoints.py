@@ -8,7 +8,7 @@ import wire
 
 from flask_llm import LLMFactory
 from flask_llm.errors import ConfigurationError
-from flask_llm.registry import GROUP
+from flask_llm.providers.registry import GROUP
 from flask_llm.testing import FakeProvider
 
 KEY = "sk-ant-of-the-company"

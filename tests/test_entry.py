@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
-from flask_llm.config import ProviderSettings
-from flask_llm.entry import ChainEntry
+from flask_llm.config.settings import ProviderSettings
+from flask_llm.fallback.provider_handle import ChainEntry
 from flask_llm.errors import (
     AuthError,
     BadAnswerError,

@@ -9,7 +9,7 @@ from flask import Flask
 from flask_llm import LLMFactory, LLMResponse
 from flask_llm.errors import ConfigurationError, QuotaError, TransientError
 from flask_llm.providers.claude import ClaudeProvider
-from flask_llm.providers.gemini import GeminiProvider
+from flask_llm.providers.google.gemini import GeminiProvider
 from flask_llm.testing import Delay, FakeProvider
 
 METADATA_KEYS = {

@@ -15,7 +15,7 @@ from wire import PROMPT, closed_port
 from wired import WIRES, expired_credentials, loaded, settings
 
 from flask_llm import LLMFactory
-from flask_llm.circuit import CLOSED
+from flask_llm.resilience.circuit_breaker import CLOSED
 from flask_llm.testing import FakeProvider
 from flask_llm.types import LLMResponse
 

@@ -24,7 +24,7 @@ from real_time import AT_ONCE_S
 from wire import ANSWER, PROMPT
 
 from flask_llm import LLMFactory
-from flask_llm.clock import SYSTEM, Clock
+from flask_llm.resilience.clock import SYSTEM, Clock
 from flask_llm.types import LLMResponse
 
 WIRES = {"gemini": "gemini", "claude": "anthropic"}

@@ -146,7 +146,7 @@ def vertex(url: str, credentials: Any = None) -> Sdk:
 
 
 def gemini(url: str) -> Sdk:
-    from flask_llm.providers.gemini import _import_sdk
+    from flask_llm.providers.google.gemini import _import_sdk
 
     sdk = _import_sdk()
     from google.ai.generativelanguage import (

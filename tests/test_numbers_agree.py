@@ -16,7 +16,7 @@ from faultserver import FaultServer, faults
 from gunicorn_server import MUST_RUN, SOON, serving
 from wired import settings
 
-from flask_llm.observe.tally import BOUNDS_S
+from flask_llm.observe.aggregates import BOUNDS_S
 from flask_llm.web.charts import NOT_ANSWERED
 
 _NEEDED = ["gunicorn", "sqlalchemy", "prometheus_client", "openai"]

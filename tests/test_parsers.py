@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_llm import parsers
+from flask_llm.config import parsers
 
 
 @pytest.mark.parametrize("key", ["sk-1", " sk-1\n"])

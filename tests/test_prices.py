@@ -9,9 +9,10 @@ import genai_prices
 import pytest
 from genai_prices import Usage, calc_price
 
-from flask_llm import LLMFactory, LLMResponse, prices
-from flask_llm.own_prices import TokenPrice
-from flask_llm.prices import Prices
+from flask_llm import LLMFactory, LLMResponse
+from flask_llm.fallback import pricing as prices
+from flask_llm.config.prices import TokenPrice
+from flask_llm.fallback.pricing import Prices
 from flask_llm.testing import FakeProvider
 
 USAGE = {"input_tokens": 1200, "output_tokens": 300, "total_tokens": 1500}

@@ -6,7 +6,7 @@ import pytest
 
 from flask_llm import LLMFactory, LLMProvider
 from flask_llm.providers.claude import ClaudeProvider
-from flask_llm.registry import GROUP, PluginError, Registry
+from flask_llm.providers.registry import GROUP, PluginError, Registry
 from flask_llm.testing import FakeProvider
 
 REGISTRY = LLMFactory.PROVIDER_REGISTRY

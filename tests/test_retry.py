@@ -1,7 +1,7 @@
 import pytest
 
 from flask_llm.errors import AuthError, QuotaError, TransientError
-from flask_llm.retry import RetryPolicy
+from flask_llm.resilience.retry import RetryPolicy
 
 
 def test_waits_double_and_then_move_on():

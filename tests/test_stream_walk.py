@@ -8,7 +8,7 @@ import pytest
 
 from flask_llm import LLMFactory, StreamInterrupted
 from flask_llm.errors import QuotaError, TransientError
-from flask_llm.relay import _MOST_AHEAD
+from flask_llm.resilience.stream_reader import _MOST_AHEAD
 from flask_llm.testing import Delay, FakeProvider
 
 BROKEN = TransientError(reason="connection error")

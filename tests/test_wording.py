@@ -1,6 +1,6 @@
 import pytest
 
-from flask_llm import classify
+from flask_llm.providers import classify
 from flask_llm.errors import QuotaError, TimedOutError, UsedUpError
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 from real_time import AT_ONCE_S
 
-from flask_llm.clock import SYSTEM
-from flask_llm.workers import LeftBehind, Workers
+from flask_llm.resilience.clock import SYSTEM
+from flask_llm.resilience.thread_pool import LeftBehind, Workers
 
 A_MINUTE = 60
 current = contextvars.ContextVar("current", default="nobody")

@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from contextlib import closing, contextmanager
 
-from flask_llm.observe.record import CallRecord
-from flask_llm.observe.tally import ATTEMPTS, CALLS, Tally
+from flask_llm.observe.records import CallRecord
+from flask_llm.observe.aggregates import ATTEMPTS, CALLS, Tally
 from flask_llm.observe.usage.link import Link
-from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage.settings import place_of
 from flask_llm.types import Attempt, LLMResponse
 
 USAGE = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}

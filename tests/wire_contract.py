@@ -22,8 +22,8 @@ from wire import Received, Row
 from flask_llm import LLMFactory
 from flask_llm.errors import ProviderError, TimedOutError, UsedUpError
 from flask_llm.testing import ProviderContract
-from flask_llm.testing.basics import CONFIG
-from flask_llm.testing.failures import ERRORS
+from flask_llm.testing.checks import CONFIG
+from flask_llm.testing.failure_checks import ERRORS
 from flask_llm.types import Request
 
 # What proxies and gateways say, the same for every provider.

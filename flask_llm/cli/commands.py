@@ -1,32 +1,25 @@
 """The commands of `flask llm`, imported when one of them is run or listed."""
 
 import sys
+import click
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import click
 from flask import Flask, current_app
 from flask.cli import NoAppException, ScriptInfo
 
 from ..errors import ConfigurationError
 from ..factory import LLMFactory
-from ..observe.usage.command import usage
+from .usage import usage
 from ..offers import offers
 from ..web.guard import NAME as GUARD
 from . import llm_commands
-from .printing import (
-    print_about,
-    print_findings,
-    print_json,
-    print_offer,
-    print_stream,
-)
+from .printing import print_about, print_findings, print_json, print_offer, print_stream
 
 if TYPE_CHECKING:
-    from ..doctor import Subject
+    from .doctor import Subject
 
 _FIELDS = ("success", "content", "provider_name", "error", "metadata")
 
@@ -133,8 +126,8 @@ def doctor(
 
     Works even if the app cannot start. Exits with 1 if there is an error.
     """
-    from ..doctor import CHECKS, examine, parts
-    from ..doctor import live as ask_each
+    from .doctor import CHECKS, examine, parts
+    from .doctor import live as ask_each
 
     app, subject = _subject(ctx.ensure_object(ScriptInfo))
     with app.app_context() if app else nullcontext():
@@ -159,7 +152,7 @@ def _llm() -> LLMFactory:
 
 def _subject(info: ScriptInfo) -> "tuple[Flask | None, Subject]":
     """Load the app and return it as the doctor sees it, even if it cannot start."""
-    from ..doctor import Subject
+    from .doctor import Subject
 
     info.set_debug_flag = False  # the app's own setting is what a server would run with
     today = datetime.now(UTC).date()

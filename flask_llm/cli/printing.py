@@ -2,11 +2,10 @@
 
 import json
 import sys
+import click
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from ..errors import StreamInterrupted
 from ..offers import Offer
@@ -14,7 +13,7 @@ from ..stream import LLMStream
 from ..types import LLMResponse
 
 if TYPE_CHECKING:
-    from ..doctor import Finding
+    from .doctor import Finding
 
 _COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 
@@ -58,7 +57,7 @@ def print_offer(offer: Offer) -> None:
 
 def print_findings(findings: "Iterable[Finding]") -> None:
     """Print what the doctor has found, a sign of each level before it."""
-    from ..doctor.report import report
+    from .doctor.report import report
 
     for level, sign, text in report(findings, sys.stdout.encoding or "ascii"):
         click.echo(click.style(sign, fg=_COLORS.get(level or "")) + text)

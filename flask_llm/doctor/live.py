@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 
-from ..entry import ChainEntry
+from ..fallback.provider_handle import ChainEntry
 from ..errors import BadAnswerError
 from ..factory import LLMFactory
-from ..trial import outcome
+from ..fallback.probe import outcome
 from ..types import LLMResponse
 from .finding import Finding, Level, guarded
-from .subject import Subject
-
+from ..cli.doctor.checks import Subject
 
 def live(subject: Subject) -> Iterator[Finding]:
     """Ask each provider that can be asked once.

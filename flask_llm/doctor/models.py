@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import partial
 
-from ..entry import ChainEntry
+from ..fallback.provider_handle import ChainEntry
 from ..links import model_of, provider_name, provider_of
 from ..providers.base import LLMProvider, Retirement
 from .finding import Finding, Level, guarded
-from .subject import Subject
+from ..cli.doctor.checks import Subject
 
 _SOON = timedelta(days=90)
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from ..entry import ChainEntry
+from ..fallback.provider_handle import ChainEntry
 from ..links import provider_name
-from ..own_prices import KEY
-from ..prices import Prices
+from ..config.prices import KEY
+from ..fallback.pricing import Prices
 from .finding import Finding
-from .subject import Subject
+from ..cli.doctor.checks import Subject
 
 _AREA = "costs"
 _TOKENS = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}

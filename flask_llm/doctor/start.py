@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from ..errors import ConfigurationError, text_of
 from .finding import Finding
-from .subject import Subject
-
+from ..cli.doctor.checks import Subject
 
 def start(subject: Subject) -> Iterator[Finding]:
     """Tell every fault of the configuration, or what else keeps the app from starting.

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ..redact import redact
-from ..state.urls import store_of
+from ..config.state_url import store_of
 from .finding import Finding
-from .subject import Subject
+from ..cli.doctor.checks import Subject
 from .waiting import fault_of
 
 _KEY = "LLM_STATE_URL"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from ..entry import ChainEntry
+from ..fallback.provider_handle import ChainEntry
 from ..links import provider_of
 from ..providers import internals
 from .finding import Finding, guarded
-from .subject import Subject
+from ..cli.doctor.checks import Subject
 
 _ITSELF = "Flask-LLM"
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from ..errors import text_of
 
-
 def described(error: Exception) -> str:
     """Return what was raised, in words."""
     return f"{type(error).__name__}: {text_of(error)}"

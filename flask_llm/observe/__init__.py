@@ -5,13 +5,11 @@ switched on, and independent of the others.
 """
 
 from importlib import import_module
-
 from flask import Flask
 
 from ..errors import ConfigurationError
 from ..factory import LLMFactory
 from ..observing import Observing
-
 
 def install(app: Flask, factory: LLMFactory) -> None:
     """Let the observers that the configuration asks for watch an app's calls.

@@ -4,14 +4,13 @@ import weakref
 from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any
-
 from opentelemetry import context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
 from ..signals import AttemptStarted
 from ..spans import has_span
 from ..types import Attempt, Request
-from .record import CLOSED, SUCCESS, CallRecord
+from .records import CLOSED, SUCCESS, CallRecord
 from .semconv import Facts
 
 FORGOTTEN = "forgotten"

@@ -5,22 +5,11 @@ from prometheus_client import CollectorRegistry
 
 from ..factory import LLMFactory
 from ..process import PerProcess
-from ..signals import (
-    AttemptMade,
-    CircuitChanged,
-    GenerationFinished,
-    RetryScheduled,
-    attempt_made,
-    circuit_changed,
-    generation_finished,
-    lossless,
-    retry_scheduled,
-)
+from ..signals import AttemptMade, CircuitChanged, GenerationFinished, RetryScheduled, attempt_made, circuit_changed, generation_finished, lossless, retry_scheduled
 from ..types import Attempt
-from .meter import Meter, Who, meter_on
-from .record import CallRecord
+from .metrics.collector import Meter, Who, meter_on
+from .records import CallRecord
 from .share import counted
-
 
 class Counting:
     """Counts the calls of one app.

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..clock import SYSTEM, Clock
+from ..resilience.clock import SYSTEM, Clock
 from ..signals import CircuitChanged, GenerationFinished
-from .record import CLOSED, SUCCESS, CallRecord
+from .records import CLOSED, SUCCESS, CallRecord
 from .source import About, Failure, Span
-from .tally import ATTEMPTS, CALLS, Key, Sums, Table, Tally
+from .aggregates import ATTEMPTS, CALLS, Key, Sums, Table, Tally
 
 HOUR_S = 3600.0
 

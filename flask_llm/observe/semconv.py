@@ -7,7 +7,7 @@ are still in development.
 from dataclasses import dataclass
 from typing import Self
 
-from ..entry import ChainEntry
+from ..fallback.provider_handle import ChainEntry
 from ..links import provider_name, provider_of
 
 # By the name of a provider's class; the last two have no well-known name.

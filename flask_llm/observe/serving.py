@@ -3,7 +3,6 @@
 import click
 from flask.cli import AppGroup, run_command
 
-
 def is_command() -> bool:
     """Return whether a command of Flask's runs that serves nothing."""
     context = click.get_current_context(silent=True)

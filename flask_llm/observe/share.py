@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
-
 from prometheus_client import values
 
 from ..process import PerProcess

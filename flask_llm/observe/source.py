@@ -6,9 +6,8 @@ from typing import Any, Literal, Protocol
 
 from ..signals import CircuitChanged
 from ..types import Attempt
-from .record import CallRecord
-from .tally import Table
-
+from .records import CallRecord
+from .aggregates import Table
 
 @dataclass(frozen=True, slots=True)
 class Range:

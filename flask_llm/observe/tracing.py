@@ -5,29 +5,14 @@ from collections import deque
 from importlib.metadata import version
 from time import time_ns
 from typing import TYPE_CHECKING
-
 from flask import Flask
 
 from ..errors import ConfigurationError
 from ..factory import LLMFactory
 from ..packages import installed
-from ..signals import (
-    AttemptMade,
-    AttemptStarted,
-    GenerationFinished,
-    GenerationStarted,
-    ProviderSwitched,
-    RetryScheduled,
-    attempt_made,
-    attempt_started,
-    generation_finished,
-    generation_started,
-    lossless,
-    provider_switched,
-    retry_scheduled,
-)
+from ..signals import AttemptMade, AttemptStarted, GenerationFinished, GenerationStarted, ProviderSwitched, RetryScheduled, attempt_made, attempt_started, generation_finished, generation_started, lossless, provider_switched, retry_scheduled
 from ..types import Request
-from .record import CallRecord
+from .records import CallRecord
 from .semconv import Facts
 
 if TYPE_CHECKING:

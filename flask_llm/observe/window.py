@@ -5,24 +5,17 @@ Nothing is kept, and little imported, before the first call of a process.
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
 from flask import Flask
 
 from ..factory import LLMFactory
 from ..process import PerProcess
-from ..signals import (
-    CircuitChanged,
-    GenerationFinished,
-    circuit_changed,
-    generation_finished,
-    lossless,
-)
+from ..signals import CircuitChanged, GenerationFinished, circuit_changed, generation_finished, lossless
 
 if TYPE_CHECKING:
     from .memory import Memory
-    from .record import CallRecord
+    from .records import CallRecord
     from .source import About, Failure, Span
-    from .tally import Table
+    from .aggregates import Table
 
 SOURCE = "llm.source"
 """Under this name an app's extensions have where its pages take their numbers from."""

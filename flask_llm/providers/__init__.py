@@ -1,1 +1,3 @@
 """The providers: one file each, imported on first use."""
+
+

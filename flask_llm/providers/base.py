@@ -7,10 +7,10 @@ from datetime import date
 from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
-from .. import classify
-from ..config import ProviderSettings
+from . import classify
+from ..config.settings import ProviderSettings
 from ..errors import InvalidRequestError, ProviderError, UnavailableError
-from ..parsers import Parser
+from ..config.parsers import Parser
 from ..types import LLMResponse, Request
 
 log = logging.getLogger("flask_llm")

@@ -4,7 +4,6 @@ from ..errors import UnavailableError
 from ..types import LLMResponse
 from .base import LLMProvider
 
-
 class BrokenProvider(LLMProvider):
     """A provider that is never available, so that the app runs on with the others.
 

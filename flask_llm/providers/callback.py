@@ -4,10 +4,10 @@ import queue
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
-from ..clock import SYSTEM
-from ..greenlets import mailbox
+from ..resilience.clock import SYSTEM
+from ..resilience.gevent import mailbox
 from ..line import current_line
-from ..workers import Workers
+from ..resilience.thread_pool import Workers
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from ..types import LLMResponse, Request
 from .parameters import tell_once
 from .sdk import SdkProvider
 
-
 class ChatProvider(SdkProvider):
     """A provider whose SDK takes conversations and streams the answers.
 

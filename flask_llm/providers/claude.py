@@ -16,8 +16,8 @@ from .base import Retirement
 from .chat import ChatProvider
 from .claude_answers import follow, whole
 from .claude_errors import from_status_error
-from .dialogue import chat_messages
-from .http import client_options, cuttable, without_user
+from .messages import chat_messages
+from .transport import client_options, cuttable, without_user
 from .thinking import HELD, SHORT, words_or_tokens
 
 _PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
@@ -78,7 +78,7 @@ class ClaudeProvider(ChatProvider):
 
     def retirement(self) -> Retirement | None:
         """Return when Anthropic ends the model."""
-        from .retired import anthropic_ends
+        from .model_lifecycle import anthropic_ends
 
         end = anthropic_ends().get(self.model)
         return None if end is None else Retirement(end)
@@ -206,7 +206,7 @@ def _format(schema: Schema | None) -> dict[str, Any] | None:
     """Return the format of an answer, or None if the API cannot be told of it."""
     if schema is None:
         return None
-    from .dialects import closed
+    from .schema_dialects import closed
 
     said = closed(schema.json)
     return said and {"type": "json_schema", "schema": said}

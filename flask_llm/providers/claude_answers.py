@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import BadAnswerError, ContentBlockedError, TransientError
 from ..types import counted
 from ..wording import MALFORMED
-from .said import Said, billed
+from .answers import Said, billed
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .. import classify
+from . import classify
 from ..errors import ProviderError
 
 _STREAMED = 200

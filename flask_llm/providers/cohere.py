@@ -4,7 +4,7 @@ import re
 from collections.abc import Generator
 from typing import Any
 
-from .. import classify
+from . import classify
 from ..errors import ContentBlockedError, ProviderError, TransientError
 from ..types import LLMResponse, Request
 from ..wording import MALFORMED
@@ -12,8 +12,8 @@ from .chat import ChatProvider
 from .cohere_answers import Events, answered, blocks, events_of
 from .cohere_schema import cohere_schema
 from .completion import message_of
-from .dialogue import chat_messages, image_url
-from .http import client_options, cuttable, without_user
+from .messages import chat_messages, image_url
+from .transport import client_options, cuttable, without_user
 from .thinking import HELD, SHORT, words_or_tokens
 
 # "A request or response contains a deny-listed token", by the API's own description;

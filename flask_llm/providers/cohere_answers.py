@@ -6,12 +6,11 @@ from collections.abc import Generator, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from .. import classify
+from . import classify, internals
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..types import counted
 from ..wording import MALFORMED, NO_END
-from . import internals
-from .said import Said, billed
+from .answers import Said, billed
 
 # Finish reasons that end an answer; the rest leave it incomplete.
 _FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}

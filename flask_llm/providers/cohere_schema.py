@@ -6,7 +6,6 @@ from typing import Any
 from ..references import is_recursive
 from .translation import Translation, UnsayableError, types_of
 
-
 def cohere_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a schema as Cohere takes it, by its guide to structured outputs.
 

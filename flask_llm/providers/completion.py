@@ -3,11 +3,11 @@
 import re
 from typing import Any
 
-from .. import classify
+from . import classify
 from ..errors import BadAnswerError, ContentBlockedError, TransientError
 from ..types import counted
 from ..wording import MALFORMED
-from .said import Said, billed
+from .answers import Said, billed
 
 # Finish reasons that end an answer: OpenAI's own, Together's "eos", the two others of
 # Hugging Face's TGI, and Mistral's word for a full context.

@@ -5,17 +5,8 @@ from typing import Any
 
 from ..errors import BadAnswerError, TransientError
 from ..wording import MALFORMED, NO_END
-from .completion import (
-    check_error,
-    finished,
-    first_choice,
-    has_counted_thought,
-    has_thought,
-    text_in,
-    usage_of,
-)
-from .said import Said, billed
-
+from .completion import check_error, finished, first_choice, has_counted_thought, has_thought, text_in, usage_of
+from .answers import Said, billed
 
 class Chunks:
     """A chat completion as it comes.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ProviderError, UnavailableError
-from .google_auth import Bearer, TokenRequest
+from .google.auth import Bearer, TokenRequest
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 

@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from .. import classify
-from . import internals
+from . import classify, internals
 from .google_list import Elements
 from .requests import restrain
 

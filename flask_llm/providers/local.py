@@ -7,16 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .. import classify
+from . import classify
 from ..errors import BadAnswerError, ProviderError, text_of
-from ..parsers import whole
+from ..config.parsers import whole
 from ..types import LLMResponse, Request
 from ..wording import TIMEOUT
 from .callback import Called
 from .chat import ChatProvider
-from .dialects import plain
-from .dialogue import chat_messages
-from .llama import Chunk, Engine, engine
+from .schema_dialects import plain
+from .messages import chat_messages
+from .llama_cpp import Chunk, Engine, engine
 from .local_chunks import Generation
 
 # More threads help one generation little, and every worker of the machine takes them.

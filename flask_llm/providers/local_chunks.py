@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from .. import classify
+from . import classify
 from ..errors import BadAnswerError, ContextLengthError, ProviderError
 from ..wording import NO_END
 from .thinking import used_up
-
 
 class Generation:
     """Reads the chunks of one generation, and remembers what they say beside the text.

@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 
 from ..errors import ModelNotFoundError, ProviderError, UnavailableError
 from ..packages import installed
-from ..parsers import lasting, one_of, seconds, whole
+from ..config.parsers import lasting, one_of, seconds, whole
 from ..types import LLMResponse, Request
 from . import internals
 from .base import explained
 from .chat import ChatProvider
-from .dialects import plain
-from .http import allow, client_options, cuttable, own_times, without_user
+from .schema_dialects import plain
+from .transport import allow, client_options, cuttable, own_times, without_user
 from .internals import UNCUT
 from .loading import Loading
 from .ollama_chat import Reading, asked_for, split_at_line_feeds

@@ -8,7 +8,7 @@ from ..errors import BadAnswerError, InvalidRequestError
 from ..messages import Message
 from ..types import Request, counted
 from ..wording import NO_END
-from .said import billed
+from .answers import billed
 from .thinking import used_up
 
 _FINISHED = {"stop": "stop", "length": "length"}

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import classify
+from . import classify
 from ..errors import ProviderError, UnavailableError, text_of
 from .completion import message_of
 from .unread import answered, unread

@@ -6,20 +6,19 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import classify
+from . import classify, internals
 from ..carried import status_of
 from ..errors import BadAnswerError, ModelNotFoundError, ProviderError
-from ..parsers import one_of
+from ..config.parsers import one_of
 from ..types import LLMResponse, Request
-from . import internals
 from .base import Retirement
 from .chat import ChatProvider
 from .completion import AnsweredError, code_of, completed, message_of
 from .completion_stream import Chunks
-from .dialects import strict
-from .dialogue import chat_messages, image_url
-from .http import client_options, cuttable, without_user
-from .retired import openai_ends
+from .schema_dialects import strict
+from .messages import chat_messages, image_url
+from .transport import client_options, cuttable, without_user
+from .model_lifecycle import openai_ends
 from .thinking import SHORT
 
 # By OpenAI's reasoning guide and its models' pages these think before they answer and

@@ -7,13 +7,13 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
-from .. import classify
-from ..config import ProviderSettings
+from . import classify
+from ..config.settings import ProviderSettings
 from ..errors import ProviderError, TimedOutError, TransientError, UnavailableError
 from ..packages import installed
-from ..parsers import api_key as checked_key
+from ..config.parsers import api_key as checked_key
 from ..process import PerProcess
-from ..reader import setting_key
+from ..config.reader import setting_key
 from ..redact import hidden_in, redact
 from ..wording import MALFORMED
 from .base import NO_KEY, NO_LIST, LLMProvider, explained

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from ..errors import BadAnswerError
-from ..parsers import Parser, shown
+from ..config.parsers import Parser, shown
 
 SHORT = 4096
 """The `max_tokens` below which calls think as little as their model allows: below some

@@ -4,14 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ..references import (
-    ANNOTATIONS,
-    UnresolvableError,
-    inlined,
-    merged,
-    references,
-    target,
-)
+from ..references import ANNOTATIONS, UnresolvableError, inlined, merged, references, target
 
 BOUNDS = (
     "enum",

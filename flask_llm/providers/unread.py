@@ -1,10 +1,9 @@
 """Answers that an SDK's pydantic models cannot read: errors with status 200, junk."""
 
-from .. import classify
+from . import classify
 from ..errors import BadAnswerError, ProviderError, TransientError
 from ..wording import MALFORMED
 from .completion import message_of
-
 
 def unread(exc: Exception) -> ProviderError:
     """Return the error for an answer that could not be read.

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 
-from ..clock import Clock
+from ..resilience.clock import Clock
 from ..errors import text_of
 from ..redact import redact
 

@@ -3,11 +3,10 @@
 import threading
 from collections.abc import Sequence
 
-from ..circuit import CLOSED, Circuit
-from ..clock import SYSTEM, Clock
+from ..resilience.circuit_breaker import CLOSED, Circuit
+from ..resilience.clock import SYSTEM, Clock
 from ..process import PerProcess
-from .base import Change, Store, unless_stale
-
+from ..resilience.storage.base import Change, Store, unless_stale
 
 class MemoryStore(Store):
     """Circuits in a dict. A forked process goes on with a copy of its own.

@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from ..circuit import Circuit
-from ..clock import Clock
-from .base import Change
+from ..resilience.circuit_breaker import Circuit
+from ..resilience.clock import Clock
+from ..resilience.storage.base import Change
 
 T = TypeVar("T")
 

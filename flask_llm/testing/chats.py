@@ -1,14 +1,13 @@
 """What every provider owes in streams and conversations, with or without a wire."""
 
 import base64
-
 import pytest
 
 from ..factory import LLMFactory
 from ..messages import Image, Message
 from ..providers.base import LLMProvider
 from ..types import LLMResponse
-from .basics import CONFIG, BasicTests
+from .checks import CONFIG, BasicTests
 
 _MOST_S = 60  # no answer of these takes so long, unless it hangs
 

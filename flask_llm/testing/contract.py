@@ -1,20 +1,18 @@
 """What a provider owes that talks HTTP."""
 
 import threading
+import pytest
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-
-import pytest
 
 from ..providers.base import LLMProvider
 from ..types import Request
 from . import replies
-from .basics import PROMPT, SOON_S, needs_fork
-from .failures import FailureTests
+from .checks import PROMPT, SOON_S, needs_fork
+from .failure_checks import FailureTests
 from .fork import across_a_fork
 from .keys import KeyTests
 from .server import Received, StubServer
-
 
 class ProviderContract(FailureTests, KeyTests):
     """The tests of a provider that talks HTTP, against a server that also fails.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from ..clock import SYSTEM, Clock
-from ..config import ProviderSettings
+from ..resilience.clock import SYSTEM, Clock
+from ..config.settings import ProviderSettings
 from ..line import current_line
 from ..providers.base import LLMProvider
 from ..types import LLMResponse, Request

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from ..providers.base import LLMProvider
-from .basics import needs_fork
+from .checks import needs_fork
 from .chats import ChatTests
 from .fork import across_a_fork
 

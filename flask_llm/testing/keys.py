@@ -1,19 +1,17 @@
 """What a provider owes its key."""
 
 import base64
+import pytest
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
 from ..providers.base import LLMProvider
 from ..types import LLMResponse
 from . import replies
-from .basics import PROMPT
+from .checks import PROMPT
 from .server import Received, StubServer
 from .wired import WiredTests
-
 
 class KeyTests(WiredTests):
     """The tests of where a key goes, and where it must not come out."""

@@ -13,7 +13,6 @@ from types import MappingProxyType
 
 from .server import Answer, Handler, Received, encoded
 
-
 def _head_of(content: bytes) -> dict[str, str]:
     return {"Content-Type": "application/json", "Content-Length": str(len(content))}
 

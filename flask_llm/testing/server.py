@@ -20,7 +20,6 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any, Self
 
-
 @dataclass(frozen=True)
 class Received:
     """A request as it reached the server.

@@ -1,14 +1,13 @@
 """What the tests over the wire have in common: how to make a provider and a server."""
 
-from collections.abc import Iterator
-
 import pytest
+from collections.abc import Iterator
 
 from ..factory import LLMFactory
 from ..providers.base import LLMProvider
 from ..types import LLMResponse
 from . import replies
-from .basics import CONFIG, PROMPT
+from .checks import CONFIG, PROMPT
 from .chats import ChatTests
 from .server import Handler, Received, StubServer
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from functools import wraps
 from urllib.parse import urlsplit
-
 from flask import Response, current_app, jsonify, request
 
 from ..factory import LLMFactory
-from ..trial import outcome
+from ..fallback.probe import outcome
 from .pages import page, stop, wants_html
 
 # Below the 30 s after which gunicorn kills a worker that does not answer.

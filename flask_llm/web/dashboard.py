@@ -2,10 +2,9 @@
 
 import re
 from typing import Any
-
 from flask import Response, current_app, jsonify, request
 
-from ..clock import SYSTEM
+from ..resilience.clock import SYSTEM
 from ..observe.source import RANGES, Source, SourceError
 from ..observe.window import SOURCE
 from .pages import page, stop, wants_html

@@ -7,7 +7,6 @@ here: neither what is escaped, nor the delimiters, nor a name.
 from functools import cache
 from pathlib import Path
 from typing import Any
-
 from flask import current_app, request, url_for
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
-
 from flask import current_app
 from werkzeug.wrappers import Response
 
-from ..parsers import shown
+from ..config.parsers import shown
 from .pages import refusal
 
 View = Callable[..., Any]

@@ -5,7 +5,6 @@ from flask import Response, current_app, request
 from ..observe.metrics import exposition
 from .pages import stop
 
-
 def metrics() -> Response:
     """Return the metrics of all workers, in the format that is accepted."""
     accepted = request.headers.get("Accept", "")

@@ -5,7 +5,6 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
 from flask import Response, current_app, jsonify, request, url_for
 
 from .routes import ROUTES, is_on

@@ -2,7 +2,6 @@
 
 from http import HTTPStatus
 from typing import Any, NoReturn
-
 from flask import Response, abort, make_response, request
 
 from .drawing import drawn

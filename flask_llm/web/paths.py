@@ -1,7 +1,5 @@
 """The tries of a call in a line: as signs for eyes, and as words for ears."""
 
-# ruff: noqa: RUF001  # signs that the pages use
-
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from ..observing import Observing
 from .guard import View, guarded
 
-
 class Route(NamedTuple):
     """A route, whose module is imported by its first request.
 

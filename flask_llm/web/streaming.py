@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-
 from flask import Response, current_app, request, stream_with_context
 
 from ..errors import StreamInterrupted
 from ..factory import LLMFactory, Prompt
-from ..logs import log, within
+from ..fallback.logs import log, within
 from ..stream import LLMStream, OnInterrupt, Restart
 from . import sse
 from .client import Client

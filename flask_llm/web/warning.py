@@ -1,10 +1,9 @@
 """The one line at start that tells which routes are closed to everybody."""
 
 import logging
-
 from flask import Flask
 
-from ..config import LLMConfig
+from ..config.settings import LLMConfig
 from ..observe.serving import is_command
 from .guard import Guard
 

@@ -12,7 +12,7 @@ from flask.cli import cli
 from state.conftest import _redis_server, redis_server  # noqa: F401  # fixtures
 
 from flask_llm import LLMFactory
-from flask_llm.doctor import Subject, examine
+from flask_llm.cli.doctor import Subject, examine
 
 TODAY = date(2026, 11, 23)
 HERE = ("debug", "guarded", "root", "instance")

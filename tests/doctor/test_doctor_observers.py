@@ -87,7 +87,7 @@ def test_an_sdk_that_is_not_even_installed_is_a_warning(look, monkeypatch):
     """Nobody can set it up elsewhere."""
     proxy = "opentelemetry.trace._TRACER_PROVIDER"
     monkeypatch.setattr(proxy, None)
-    monkeypatch.setattr("flask_llm.doctor.observers.installed", lambda name: False)
+    monkeypatch.setattr("flask_llm.cli.doctor.observers.installed", lambda name: False)
     ((level, message),) = of(look("observing", LLM_TRACES="on"), "LLM_TRACES")
 
     assert level == "warning"

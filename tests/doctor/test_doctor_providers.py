@@ -7,10 +7,10 @@ import pytest
 from wire import python
 
 from flask_llm import LLMFactory
-from flask_llm.doctor import CHECKS, Finding, Subject, examine
+from flask_llm.cli.doctor import CHECKS, Finding, Subject, examine
 from flask_llm.providers.base import Retirement
 from flask_llm.providers.claude import ClaudeProvider
-from flask_llm.registry import GROUP
+from flask_llm.providers.registry import GROUP
 from flask_llm.testing import FakeProvider
 
 KEYS = {"GOOGLE_API_KEY": "AIza-0123456789", "ANTHROPIC_API_KEY": "sk-ant-0123456789"}
@@ -345,7 +345,7 @@ def test_a_stranger_who_fails_outside_of_the_chain_hides_nobody(look):
 
 def test_nobody_is_advised_to_install_an_ended_sdk(look, monkeypatch):
     """Of Google's two packages the maintained one is advised, under genai."""
-    monkeypatch.setattr("flask_llm.doctor.providers.installed", lambda _: False)
+    monkeypatch.setattr("flask_llm.cli.doctor.providers.installed", lambda _: False)
     chain = {"LLM_PRIMARY_PROVIDER": "claude", "LLM_FALLBACK_PROVIDERS": []}
 
     advised = {subject: advice for _, subject, _, advice in look(OUTSIDE, **chain)}

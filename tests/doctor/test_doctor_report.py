@@ -1,7 +1,7 @@
 """How findings are printed."""
 
-from flask_llm.doctor import Finding
-from flask_llm.doctor.report import report
+from flask_llm.cli.doctor import Finding
+from flask_llm.cli.doctor.report import report
 
 FOUND = [
     Finding("ok", "versions", "Flask", "3.1"),

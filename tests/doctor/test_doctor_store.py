@@ -9,9 +9,9 @@ import redis
 from real_time import AT_ONCE_S
 from wire import closed_port
 
-from flask_llm.circuit import Circuit
-from flask_llm.state.base import Store
-from flask_llm.state.urls import store_of
+from flask_llm.resilience.circuit_breaker import Circuit
+from flask_llm.resilience.storage.base import Store
+from flask_llm.config.state_url import store_of
 
 
 def seen(look, url):

@@ -11,10 +11,10 @@ from sqlalchemy import NullPool, create_engine, inspect
 from usage_calls import call, link_to
 from wire import closed_port
 
-from flask_llm.doctor import observers
-from flask_llm.observe.usage import dialects
+from flask_llm.cli.doctor import observers
+from flask_llm.observe.usage import database as dialects
 from flask_llm.observe.usage.ledger import write
-from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.tables import metadata
 
 PASSWORD = "hunter2-hunter2"

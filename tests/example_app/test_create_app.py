@@ -2,7 +2,7 @@
 
 import example_app
 from example_app import create_app
-from flask_llm.retry import PRESETS
+from flask_llm.resilience.retry import PRESETS
 
 
 def chain(app):

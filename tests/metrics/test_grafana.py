@@ -8,7 +8,7 @@ import pytest
 from scraped import answer, make_app, samples
 
 from flask_llm.errors import QuotaError, TransientError
-from flask_llm.observe import families
+from flask_llm.observe.metrics import definitions as families
 from flask_llm.observe.metrics import exposition
 from flask_llm.testing import FakeProvider
 

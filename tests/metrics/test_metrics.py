@@ -23,10 +23,10 @@ from flask_llm.errors import (
     TransientError,
 )
 from flask_llm.filters import forbid_pattern
-from flask_llm.observe import families
+from flask_llm.observe.metrics import definitions as families
 from flask_llm.observe.metrics import NAME, exposition
-from flask_llm.observe.record import CallRecord
-from flask_llm.observe.tally import ATTEMPTS, CALLS, Tally
+from flask_llm.observe.records import CallRecord
+from flask_llm.observe.aggregates import ATTEMPTS, CALLS, Tally
 from flask_llm.signals import attempt_made, generation_finished
 from flask_llm.testing import FakeProvider
 

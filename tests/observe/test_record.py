@@ -5,7 +5,7 @@ import pytest
 from flask_llm import LLMFactory, LLMResponse
 from flask_llm.errors import BusyError, QuotaError, TransientError
 from flask_llm.filters import on_text
-from flask_llm.observe.record import CallRecord
+from flask_llm.observe.records import CallRecord
 from flask_llm.providers.base import LLMProvider
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider

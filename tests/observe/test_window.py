@@ -12,7 +12,7 @@ from flask import Flask
 from flask_llm import FlaskLLM
 from flask_llm.errors import QuotaError
 from flask_llm.observe.source import RANGES, Span
-from flask_llm.observe.tally import CALLS
+from flask_llm.observe.aggregates import CALLS
 from flask_llm.observe.window import SOURCE
 from flask_llm.testing import FakeProvider
 from flask_llm.testing.fork import Child
@@ -158,7 +158,7 @@ def test_greenlets_lose_no_call():
         from flask import Flask
         from flask_llm import FlaskLLM
         from flask_llm.observe.source import RANGES, Span
-        from flask_llm.observe.tally import CALLS
+        from flask_llm.observe.aggregates import CALLS
         from flask_llm.testing import FakeProvider
         app = Flask("x")
         app.debug = True

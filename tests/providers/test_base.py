@@ -1,7 +1,7 @@
 import pytest
 
 from flask_llm import LLMFactory, LLMProvider
-from flask_llm.config import ProviderSettings
+from flask_llm.config.settings import ProviderSettings
 from flask_llm.errors import QuotaError
 from flask_llm.providers.base import explained
 from flask_llm.testing import FakeProvider

@@ -9,7 +9,7 @@ from wire import Row, anthropic_error, message
 from wire_contract import WireContract
 
 from flask_llm.errors import BadAnswerError, InvalidRequestError, ParameterError
-from flask_llm.providers import retired
+from flask_llm.providers import model_lifecycle as retired
 from flask_llm.providers.base import Retirement
 from flask_llm.providers.claude import ClaudeProvider
 from flask_llm.providers.parameters import tell_once

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from flask_llm.providers.dialects import closed, openapi, plain, strict
+from flask_llm.providers.schema_dialects import closed, openapi, plain, strict
 from flask_llm.schemas import Schema
 
 ALL = [strict, closed, plain, openapi]

@@ -10,8 +10,8 @@ from wire_contract import WireContract
 
 from flask_llm import LLMFactory
 from flask_llm.errors import TimedOutError
-from flask_llm.providers.gemini import GeminiProvider, _import_sdk
-from flask_llm.providers.genai import GenaiProvider
+from flask_llm.providers.google.gemini import GeminiProvider, _import_sdk
+from flask_llm.providers.google.genai import GenaiProvider
 from flask_llm.providers.parameters import tell_once
 
 KEY = "AIzaSyA-made-up-key-0123456789abcdefgh"
@@ -66,7 +66,7 @@ ECHO_OF_KEY = Row(
 
 _QUIET_IMPORT = """
 import warnings
-from flask_llm.providers.gemini import GeminiProvider
+from flask_llm.providers.google.gemini import GeminiProvider
 
 GeminiProvider("key-0123456789")._client.get()
 try:

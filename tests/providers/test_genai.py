@@ -11,8 +11,8 @@ from wire_contract import WireContract
 from flask_llm import LLMFactory
 from flask_llm.errors import BadAnswerError, ProviderError, TimedOutError
 from flask_llm.providers.base import Retirement
-from flask_llm.providers.gemini import GeminiProvider
-from flask_llm.providers.genai import GenaiProvider
+from flask_llm.providers.google.gemini import GeminiProvider
+from flask_llm.providers.google.genai import GenaiProvider
 from flask_llm.types import Request
 
 KEY = "AIzaSyA-made-up-key-0123456789abcdefgh"
@@ -185,7 +185,7 @@ THINKING = [
 
 _ALONE_AND_QUIET = """
 import sys, warnings
-from flask_llm.providers.genai import GenaiProvider
+from flask_llm.providers.google.genai import GenaiProvider
 
 GenaiProvider("key-0123456789").warm_up(full=True)
 print(sorted({"grpc", "google.generativeai", "google.api_core"} & set(sys.modules)))

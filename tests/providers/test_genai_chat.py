@@ -6,7 +6,7 @@ from google_chat_contract import SCHEMA, GoogleChatContract, texts
 from wire import generated
 
 from flask_llm.errors import BadAnswerError, TransientError
-from flask_llm.providers.genai import GenaiProvider
+from flask_llm.providers.google.genai import GenaiProvider
 from flask_llm.types import Request
 
 KEY = "AIzaSyA-made-up-key-0123456789abcdefgh"

@@ -15,7 +15,7 @@ import wire
 from real_time import AT_ONCE_S
 
 from flask_llm.line import Line, current_line
-from flask_llm.providers.http import body_hooks, cuttable
+from flask_llm.providers.transport import body_hooks, cuttable
 
 MUST_RUN = "FLASK_LLM_CI" in os.environ
 PIECE = b"the first piece of an answer"
@@ -327,7 +327,7 @@ GREENLETS = """if True:
     import gevent
     from gevent.event import Event
     from flask_llm.line import Line, current_line
-    from flask_llm.providers.http import body_hooks, cuttable
+    from flask_llm.providers.transport import body_hooks, cuttable
 
     certificate, *urls = sys.argv[1:]
     context = ssl.create_default_context(cafile=certificate)

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flask_llm.errors import UnavailableError
-from flask_llm.providers import llama
-from flask_llm.providers.llama import Engine, _Gate
+from flask_llm.providers import llama_cpp as llama
+from flask_llm.providers.llama_cpp import Engine, _Gate
 
 SOON = 30.0  # seconds within which a thread that may go on has gone on
 A_WHILE = 0.05  # seconds after which one that waits is believed to wait

@@ -18,7 +18,7 @@ from flask_llm.errors import (
 )
 from flask_llm.line import Line, current_line
 from flask_llm.messages import Image
-from flask_llm.providers import llama
+from flask_llm.providers import llama_cpp as llama
 from flask_llm.providers.local import LocalProvider
 from flask_llm.schemas import Schema
 from flask_llm.types import Request

@@ -9,7 +9,7 @@ from test_local import needs_model
 from flask_llm import LLMFactory
 from flask_llm.providers.local import LocalProvider
 from flask_llm.testing import InProcessContract
-from flask_llm.testing.basics import CONFIG
+from flask_llm.testing.checks import CONFIG
 
 
 class TestLocal(InProcessContract):

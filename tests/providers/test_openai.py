@@ -17,7 +17,7 @@ from flask_llm.errors import (
     InvalidRequestError,
     TransientError,
 )
-from flask_llm.providers import retired
+from flask_llm.providers import model_lifecycle as retired
 from flask_llm.providers.base import Retirement
 from flask_llm.providers.openai import OpenAIProvider
 

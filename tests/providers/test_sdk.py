@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from flask_llm import LLMResponse
-from flask_llm.config import ProviderSettings
+from flask_llm.config.settings import ProviderSettings
 from flask_llm.errors import (
     BadAnswerError,
     InvalidRequestError,

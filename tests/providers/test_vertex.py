@@ -30,8 +30,8 @@ from flask_llm.errors import (
     TransientError,
 )
 from flask_llm.providers import google_credentials
-from flask_llm.providers.google_auth import StaleTokenError
-from flask_llm.providers.vertex import VertexProvider
+from flask_llm.providers.google.auth import StaleTokenError
+from flask_llm.providers.google.vertex import VertexProvider
 from flask_llm.types import Request
 
 TOKEN = "ya29.a-made-up-access-token"

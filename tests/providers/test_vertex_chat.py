@@ -7,8 +7,8 @@ from google_chat_contract import PIECES, SCHEMA, GoogleChatContract, texts
 from wired import expired_credentials
 
 from flask_llm.errors import AuthError, TransientError
-from flask_llm.providers.google_auth import StaleTokenError
-from flask_llm.providers.vertex import VertexProvider
+from flask_llm.providers.google.auth import StaleTokenError
+from flask_llm.providers.google.vertex import VertexProvider
 from flask_llm.types import Request
 
 

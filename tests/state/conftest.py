@@ -10,11 +10,11 @@ from functools import partial
 
 import pytest
 
-from flask_llm.clock import SystemClock
-from flask_llm.state import sqlite
+from flask_llm.resilience.clock import SystemClock
+from flask_llm.resilience.storage import sqlite
 from flask_llm.state.memory import MemoryStore
-from flask_llm.state.shared import SharedStore
-from flask_llm.state.sqlite import SqliteStore
+from flask_llm.resilience.storage.replicated import SharedStore
+from flask_llm.resilience.storage.sqlite import SqliteStore
 
 _IN_CI = bool(os.environ.get("FLASK_LLM_CI"))  # now: a fixture cleans it away
 _PATIENT = "socket_timeout=60"  # this suite is not about time
@@ -109,7 +109,7 @@ def open_store(request, tmp_path, monkeypatch):
     if which == "sqlite":
         make = partial(SqliteStore, tmp_path / "llm.db")
     else:
-        from flask_llm.state.redis import RedisStore
+        from flask_llm.resilience.storage.redis import RedisStore
 
         server = request.getfixturevalue("redis_server")
         make = partial(RedisStore, f"{server.url}?{_PATIENT}")

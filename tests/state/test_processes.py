@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from real_time import AT_ONCE_S
 
-from flask_llm.state.shared import SharedStore
-from flask_llm.state.urls import store_of
+from flask_llm.resilience.storage.replicated import SharedStore
+from flask_llm.config.state_url import store_of
 
 pytestmark = pytest.mark.slow
 
@@ -20,8 +20,8 @@ HEAD = """if True:
     from dataclasses import replace
     from flask_llm.circuit import Circuit
     from flask_llm.state import sqlite, worker
-    from flask_llm.state.shared import SharedStore
-    from flask_llm.state.urls import store_of
+    from flask_llm.resilience.storage.replicated import SharedStore
+    from flask_llm.config.state_url import store_of
     sqlite._BUSY = worker._LAST_CHANCE = 60.0
     store = SharedStore(store_of(sys.argv[1])._remote, "patient", patience=60.0)
     def more(circuit):

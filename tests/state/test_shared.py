@@ -15,11 +15,11 @@ from dataclasses import replace
 import pytest
 from real_time import AT_ONCE_S
 
-from flask_llm.circuit import CLOSED, Circuit
-from flask_llm.clock import SYSTEM, SystemClock
+from flask_llm.resilience.circuit_breaker import CLOSED, Circuit
+from flask_llm.resilience.clock import SYSTEM, SystemClock
 from flask_llm.state.memory import MemoryStore
-from flask_llm.state.shared import SharedStore
-from flask_llm.state.sqlite import SqliteStore
+from flask_llm.resilience.storage.replicated import SharedStore
+from flask_llm.resilience.storage.sqlite import SqliteStore
 from flask_llm.state.worker import Job
 
 OPEN = Circuit(5, 900.0, 1100.0, reason="overloaded", openings=1)
@@ -517,8 +517,8 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
         from pathlib import Path
         from flask_llm.circuit import Circuit
         from flask_llm.state import worker
-        from flask_llm.state.shared import SharedStore
-        from flask_llm.state.sqlite import SqliteStore
+        from flask_llm.resilience.storage.replicated import SharedStore
+        from flask_llm.resilience.storage.sqlite import SqliteStore
         remote = SqliteStore(Path({str(tmp_path)!r}, "llm.db"))
         store = SharedStore(remote, "sqlite", patience=60.0)
         store.read(["claude"])
@@ -673,7 +673,7 @@ def test_a_file_that_is_no_database(tmp_path, caplog):
 
 def test_sqlite_locked_by_a_stopped_process(tmp_path, caplog, monkeypatch):
     """A process that stands still inside its transaction stops nobody."""
-    monkeypatch.setattr("flask_llm.state.sqlite._BUSY", 0.1)
+    monkeypatch.setattr("flask_llm.resilience.storage.sqlite._BUSY", 0.1)
     path = tmp_path / "llm.db"
     other = sqlite3.connect(path, isolation_level=None)
 
@@ -689,7 +689,7 @@ def test_redis_without_memory(redis_server, redis_client, caplog):
     """Redis at its limit answers, but stores nothing."""
     from redis import ResponseError
 
-    from flask_llm.state.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStore
 
     def limit(size):
         return lambda: redis_client.config_set("maxmemory", size)
@@ -703,7 +703,7 @@ def test_redis_that_only_reads(redis_server, redis_client, caplog):
     """After a failover the former main server refuses writes."""
     from redis import ReadOnlyError
 
-    from flask_llm.state.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStore
 
     def breaks():
         redis_client.config_set("replica-read-only", "yes")
@@ -720,7 +720,7 @@ def test_redis_that_stands_still(redis_server, caplog):
     """A server that accepts connections and says nothing."""
     from redis import TimeoutError as Silence
 
-    from flask_llm.state.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStore
 
     store = RedisStore(f"{redis_server.url}?socket_timeout=0.1")
     freeze, thaw = redis_server.freeze, redis_server.thaw
@@ -731,7 +731,7 @@ def test_redis_that_dies_and_comes_back(redis_server, caplog):
     """It has forgotten everything; the processes tell it."""
     from redis import ConnectionError as Refused
 
-    from flask_llm.state.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStore
 
     store = RedisStore(redis_server.url)
     kill, start = redis_server.kill, redis_server.start

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from flask_llm.circuit import CLOSED, BreakerPolicy, Circuit, State
-from flask_llm.state.sqlite import SqliteStore
+from flask_llm.resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
+from flask_llm.resilience.storage.sqlite import SqliteStore
 
 POLICY = BreakerPolicy()
 
@@ -156,7 +156,7 @@ def test_text_that_makes_no_sense_is_a_closed_circuit(open_store, request):
 
 def test_redis_forgets_by_itself(redis_server, redis_client):
     """What nobody reads any more does not stay for ever."""
-    from flask_llm.state.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStore
 
     RedisStore(redis_server.url).update("claude", lambda _: resting(30.0))
 
@@ -178,7 +178,7 @@ def test_sqlite_sweeps_what_is_stale(tmp_path):
 
 def test_a_writer_waits_for_another_one(tmp_path, monkeypatch):
     """SQLite's write lock is held for moments; who finds it taken tries again."""
-    monkeypatch.setattr("flask_llm.state.sqlite._BUSY", 60.0)
+    monkeypatch.setattr("flask_llm.resilience.storage.sqlite._BUSY", 60.0)
     store = SqliteStore(tmp_path / "llm.db")
     store.read(["claude"])
     other = sqlite3.connect(
@@ -197,7 +197,7 @@ def test_a_writer_waits_for_another_one(tmp_path, monkeypatch):
 
 def test_a_writer_does_not_wait_for_ever(tmp_path, monkeypatch):
     """A process that was stopped inside a transaction is not waited for."""
-    monkeypatch.setattr("flask_llm.state.sqlite._BUSY", 0.02)
+    monkeypatch.setattr("flask_llm.resilience.storage.sqlite._BUSY", 0.02)
     store = SqliteStore(tmp_path / "llm.db")
     store.read(["claude"])
     other = sqlite3.connect(tmp_path / "llm.db", isolation_level=None)
@@ -211,7 +211,7 @@ def test_a_writer_does_not_wait_for_ever(tmp_path, monkeypatch):
 
 def test_many_lost_races_end(redis_server, redis_client):
     """Somebody who changes a circuit all the time cannot keep others for ever."""
-    from flask_llm.state.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStore
 
     def interrupted(circuit):
         redis_client.incr("flask-llm:circuit:claude")

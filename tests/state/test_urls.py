@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from flask_llm.state import urls
+from flask_llm.config import state_url as urls
 from flask_llm.state.memory import MemoryStore
-from flask_llm.state.shared import SharedStore
-from flask_llm.state.urls import state_url, store_of
+from flask_llm.resilience.storage.replicated import SharedStore
+from flask_llm.config.state_url import state_url, store_of
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_memory_loads_nothing_else():
     """Neither database nor client for those who want none."""
     code = """if True:
         import sys
-        from flask_llm.state.urls import state_url, store_of
+        from flask_llm.config.state_url import state_url, store_of
         store_of(state_url("memory://")).read(["claude"])
         assert not {"redis", "sqlite3"} & set(sys.modules)
     """

@@ -6,7 +6,7 @@ import pytest
 from real_time import AT_ONCE_S
 from usage_calls import ask, locked, purposes, soon
 
-from flask_llm.observe.usage import dialects, flush
+from flask_llm.observe.usage import database as dialects, flush
 
 
 def test_a_file_that_is_locked_for_a_while(app_of, tmp_path, monkeypatch):

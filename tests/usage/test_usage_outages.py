@@ -7,8 +7,8 @@ from real_time import AT_ONCE_S
 from usage_calls import ask, call, link_to, locked, purposes, query, soon
 
 from flask_llm.observe.source import SourceError
-from flask_llm.observe.usage import dialects
-from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage import database as dialects
+from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.tables import metadata
 from flask_llm.observe.usage.writer import Writer
 

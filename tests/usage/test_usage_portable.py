@@ -18,10 +18,10 @@ from sqlalchemy.schema import CreateTable
 from usage_calls import attempt, call, disagreements, link_to, purposes, query
 
 from flask_llm.errors import ConfigurationError
-from flask_llm.observe.usage import dialects, ledger, link, metadata
+from flask_llm.observe.usage import database as dialects, ledger, link, metadata
 from flask_llm.observe.usage.book import Book
 from flask_llm.observe.usage.ledger import write
-from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.probe import probe
 from flask_llm.observe.usage.rows import change_row
 from flask_llm.observe.usage.writer import Writer

@@ -12,7 +12,7 @@ from usage_calls import ask, disagreements, purposes, soon
 from flask_llm.observe.source import About, SourceError
 from flask_llm.observe.usage.asking import REST_S
 from flask_llm.observe.usage.link import Link
-from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.source import UsageSource
 
 pytestmark = pytest.mark.slow

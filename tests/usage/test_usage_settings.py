@@ -9,9 +9,9 @@ from usage_calls import call, link_to, locked, purposes, query
 from flask_llm.errors import ConfigurationError
 from flask_llm.observe import usage
 from flask_llm.observe.source import SourceError
-from flask_llm.observe.usage import place
+from flask_llm.observe.usage import settings as place
 from flask_llm.observe.usage.ledger import write
-from flask_llm.observe.usage.place import place_of
+from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.retention import DAY_S, pieces
 from flask_llm.observe.usage.wording import why
 from flask_llm.observe.usage.writer import Writer

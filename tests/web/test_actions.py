@@ -9,7 +9,7 @@ from flask import Flask
 
 from flask_llm import FlaskLLM, signals
 from flask_llm.errors import QuotaError, TransientError
-from flask_llm.state.sqlite import SqliteStore
+from flask_llm.resilience.storage.sqlite import SqliteStore
 from flask_llm.testing import FakeProvider
 
 RESTS = QuotaError(retry_after=600, status=429)

@@ -8,7 +8,7 @@ from standings import chain, resting, standing
 from flask_llm.observe.memory import OTHERS, Memory
 from flask_llm.observe.source import About, SourceError
 from flask_llm.web.report import in_full
-from flask_llm.web.report.totals import MOST_GROUPS
+from flask_llm.web.report.series import MOST_GROUPS
 
 
 def test_tiles_are_what_a_person_counts(some, now):

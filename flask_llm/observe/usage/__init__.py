@@ -9,7 +9,6 @@ a process that forks while a thread imports may hang in its child.
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
 from flask import Flask
 
 from ...errors import ConfigurationError
@@ -43,9 +42,9 @@ def install(app: Flask, factory: LLMFactory) -> None:
         raise ConfigurationError(
             [f'{key} needs SQLAlchemy: pip install "Flask-LLM[usage]"']
         )
-    from .dialects import dialect_of
+    from .database import dialect_of
     from .log import UsageLog
-    from .place import place_of
+    from .settings import place_of
     from .source import UsageSource
 
     place = place_of(observing.usage_url, app.instance_path)

@@ -3,14 +3,13 @@
 import threading
 from collections.abc import Callable
 from typing import TypeVar
-
 from sqlalchemy import Connection
 
-from ...clock import SYSTEM, Clock
-from ...workers import LeftBehind, Workers
+from ...resilience.clock import SYSTEM, Clock
+from ...resilience.thread_pool import LeftBehind, Workers
 from ..source import SourceError
 from .link import Link, NoLogYet
-from .place import Place
+from .settings import Place
 from .wording import why
 
 T = TypeVar("T")

@@ -1,15 +1,14 @@
 """The database as the writer sees it: calls go in, and old ones go out."""
 
 from collections.abc import Iterator
-
 from sqlalchemy import Connection
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from ..record import CallRecord
+from ..records import CallRecord
 from .items import Change, Item, Refused
 from .ledger import write
 from .link import Link
-from .place import Place
+from .settings import Place
 from .retention import pieces
 from .rows import Row, change_row
 

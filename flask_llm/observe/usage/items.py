@@ -4,8 +4,7 @@ import threading
 from dataclasses import dataclass, field
 
 from ...signals import CircuitChanged
-from ..record import CallRecord
-
+from ..records import CallRecord
 
 @dataclass(frozen=True, slots=True)
 class Change:

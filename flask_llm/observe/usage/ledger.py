@@ -2,12 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
-
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ..record import CallRecord
-from ..tally import ATTEMPTS, CALLS
+from ..records import CallRecord
+from ..aggregates import ATTEMPTS, CALLS
 from .portable import Portable
 from .rows import Row, attempt_rows, call_row, sum_rows
 from .tables import SUMS, attempts, calls, circuits

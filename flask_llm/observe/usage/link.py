@@ -9,12 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakSet
-
 from sqlalchemy import Connection
 
-from ...greenlets import in_native_thread
-from .dialects import dialect_of
-from .place import Place
+from ...resilience.gevent import in_native_thread
+from .database import dialect_of
+from .settings import Place
 from .schema import is_ready, make_ready
 
 T = TypeVar("T")

@@ -5,12 +5,11 @@ import weakref
 
 from ...process import PerProcess
 from ...signals import CircuitChanged, GenerationFinished, lossless
-from ..record import CallRecord
+from ..records import CallRecord
 from ..source import About
 from .items import Change
-from .place import Place
+from .settings import Place
 from .writer import Writer
-
 
 class UsageLog:
     """Hears an app's calls; the app keeps it at ``app.extensions["llm.usage"]``.

@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from ...clock import Clock
+from ...resilience.clock import Clock
 from .wording import why
 
 log = logging.getLogger("flask_llm")

@@ -1,12 +1,10 @@
 """Writes with statements that every database knows, one writer at a time."""
 
 from collections.abc import Collection, Sequence
-
 from sqlalchemy import Connection, Table, select, update
 
 from .rows import Row
 from .tables import schema
-
 
 class Portable:
     """The way into a database whose own kind of upsert is not known here.

@@ -2,16 +2,15 @@
 
 import os
 from pathlib import Path
-
 from sqlalchemy import Connection
 
 from ...folders import is_folder
 from ...signals import CircuitChanged
 from ...types import Attempt
-from ..record import SUCCESS, CallRecord
-from .dialects import dialect_of
+from ..records import SUCCESS, CallRecord
+from .database import dialect_of
 from .ledger import write
-from .place import Place
+from .settings import Place
 from .rows import change_row
 from .schema import is_ready, make_ready
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-
 from sqlalchemy import Connection, delete, func, select
 
-from .. import tally
-from ..tally import STEPS_S
+from .. import aggregates as tally
+from ..aggregates import STEPS_S
 from .tables import SUMS, attempts, calls, circuits
 
 DAY_S = 86_400

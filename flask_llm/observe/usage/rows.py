@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from typing import Any
-
 from sqlalchemy import RowMapping, String, Table
 
 from ...signals import CircuitChanged
 from ...types import Attempt
-from .. import tally
-from ..record import CallRecord
+from .. import aggregates as tally
+from ..records import CallRecord
 from ..source import Failure
-from ..tally import Tally
+from ..aggregates import Tally
 from .tables import SUMS, attempts, calls, circuits
 
 Row = dict[str, Any]

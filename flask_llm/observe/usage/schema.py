@@ -5,7 +5,6 @@ from sqlalchemy import Connection, func, insert, inspect, select
 from .tables import VERSION, metadata, schema
 from .wording import WrongVersion
 
-
 def is_ready(connection: Connection) -> bool:
     """Return whether the tables are there.
 

@@ -4,26 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
+from sqlalchemy import BigInteger, ColumnElement, Connection, Double, Select, cast, func, select
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Double,
-    Select,
-    cast,
-    func,
-    select,
-)
-
-from ...clock import SYSTEM, Clock
+from ...resilience.clock import SYSTEM, Clock
 from ...process import PerProcess
 from ...signals import CircuitChanged
-from .. import tally
-from ..record import CallRecord
+from .. import aggregates as tally
+from ..records import CallRecord
 from ..source import About, Failure, SourceError, Span
 from .asking import Asker
-from .place import Place
+from .settings import Place
 from .rows import change_of, failure_of, record_of
 from .tables import SUMS, attempts, calls, circuits, failed
 

@@ -1,22 +1,10 @@
 """The tables of the usage log."""
 
 from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, text
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    text,
-)
-
-from .. import tally
-from ..record import CLOSED, SUCCESS
+from .. import aggregates as tally
+from ..records import CLOSED, SUCCESS
 
 VERSION = 1
 """Of the tables. One that is newer belongs to a newer Flask-LLM."""

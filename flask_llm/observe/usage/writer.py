@@ -7,13 +7,13 @@ import random
 import threading
 from collections import deque
 
-from ...clock import SYSTEM, Clock
-from ..record import CallRecord
+from ...resilience.clock import SYSTEM, Clock
+from ..records import CallRecord
 from ..source import About
 from .book import Book
 from .items import Item, Mark, Refused
 from .outage import Outage
-from .place import Place
+from .settings import Place
 from .wording import why
 
 log = logging.getLogger("flask_llm")

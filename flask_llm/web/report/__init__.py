@@ -7,13 +7,13 @@ from typing import Any
 from ...observe.source import About, Source, Span
 from .advice import remedy
 from .calls import in_full, listed
-from .cards import chain, entries
-from .findings import Findings, span_of
-from .headline import headline
+from .providers import chain, entries
+from .queries import Findings, span_of
+from .status_line import headline
 from .lately import Lately
 from .openings import openings
 from .points import charts
-from .totals import UNKNOWN, breakdown, tiles
+from .series import UNKNOWN, breakdown, tiles
 
 __all__ = ["in_full", "remedy", "report"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...observe.record import CallRecord
+from ...observe.records import CallRecord
 from ...types import Attempt
 
 _SHARED = (

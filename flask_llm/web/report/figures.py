@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...observe.record import CLOSED, SUCCESS
-from ...observe.tally import FIRST_TOKEN, LATENCY, quantile
+from ...observe.records import CLOSED, SUCCESS
+from ...observe.aggregates import FIRST_TOKEN, LATENCY, quantile
 
 Row = Mapping[str, Any]
 

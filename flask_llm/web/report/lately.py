@@ -1,13 +1,12 @@
 """What the latest calls tell of now, whatever time a page shows."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Self
 
 from ...errors import ContentBlockedError, ContextLengthError, InvalidRequestError
-from ...observe.record import CLOSED, SUCCESS, CallRecord
+from ...observe.records import CLOSED, SUCCESS, CallRecord
 from ...types import Attempt
 
 Standing = Mapping[str, Any]

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ...observe.record import CLOSED, SUCCESS
+from ...observe.records import CLOSED, SUCCESS
 from ...observe.source import Span
 from ..charts import NOT_ANSWERED
 from .figures import P50, P95, Row, judged, latency
-
 
 def charts(calls: Sequence[Row], attempts: Sequence[Row], span: Span) -> dict[str, Any]:
     """Return the numbers of all charts; a time without calls has its point too.

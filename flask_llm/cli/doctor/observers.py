@@ -1,0 +1,137 @@
+"""Whether those that watch the calls can, and who may see what they have seen."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from ...folders import can_be_written, is_folder
+from ...packages import installed
+from ...doctor.finding import Finding
+from .checks import Subject
+from ...doctor.waiting import fault_of
+
+_AREA = "observing"
+
+# Seconds. libpq gives a server three to answer.
+_PATIENCE_S = 5.0
+_STATEMENT_S = 2.0
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def usage_log(subject: Subject) -> Iterator[Finding]:
+    """Write to the usage log, and take it back.
+
+    Args:
+        subject: What is examined.
+    """
+    observing = subject.observing
+    if observing.usage:
+        key = "LLM_USAGE_URL" if observing.usage_url else "LLM_USAGE"
+        yield _written(key, observing.usage_url, subject.instance)
+    elif observing.dashboard:
+        message = "off: the dashboard shows the last hour of one process"
+        advice = "on keeps the calls of all workers, over restarts"
+        yield Finding("note", _AREA, "LLM_USAGE", message, advice)
+
+
+def metrics(subject: Subject) -> Iterator[Finding]:
+    """Tell whether the processes of a server can count together.
+
+    Args:
+        subject: What is examined.
+    """
+    if not subject.observing.metrics:
+        return
+    if _FOLDER in os.environ:
+        yield _counted(os.environ[_FOLDER])
+    else:
+        message = f"on, without {_FOLDER}: each process shows its own calls only"
+        advice = f"right for one process; for more set {_FOLDER} to an empty folder"
+        yield Finding("note", _AREA, "LLM_METRICS", message, advice)
+
+
+def traces(subject: Subject) -> Iterator[Finding]:
+    """Tell whether somebody takes the spans.
+
+    Args:
+        subject: What is examined.
+    """
+    if not subject.observing.traces:
+        return
+    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+
+    key = "LLM_TRACES"
+    if not isinstance(get_tracer_provider(), ProxyTracerProvider):
+        yield Finding("ok", _AREA, key, "an SDK takes the spans")
+    elif installed("opentelemetry.sdk"):
+        message = "on, but no SDK is set up in this process: spans go nowhere"
+        advice = "trace.set_tracer_provider(…) in the app, or opentelemetry-instrument"
+        yield Finding("note", _AREA, key, message, advice)
+    else:
+        message = "on, but no SDK of OpenTelemetry is installed: spans go nowhere"
+        advice = "pip install opentelemetry-sdk, and set it up"
+        yield Finding("warning", _AREA, key, message, advice)
+
+
+def content(subject: Subject) -> Iterator[Finding]:
+    """Tell whether prompts and answers are logged.
+
+    Args:
+        subject: What is examined.
+    """
+    if subject.observing.log_content:
+        message = "on: whoever reads the log reads prompts and answers"
+        advice = "only keys and some personal data are taken out; off in production"
+        yield Finding("warning", _AREA, "LLM_LOG_CONTENT", message, advice)
+
+
+def guard(subject: Subject) -> Iterator[Finding]:
+    """Tell which pages nobody can see.
+
+    Args:
+        subject: What is examined.
+    """
+    observing = subject.observing
+    parts = {"dashboard": observing.dashboard, "metrics": observing.metrics}
+    closed = " and ".join(name for name, is_on in parts.items() if is_on)
+    if closed and not (subject.debug or subject.guarded):
+        message = f"{closed} closed to everybody: nobody was given access"
+        advice = "FlaskLLM(view_decorators=[…]) or FlaskLLM(authorize=…)"
+        yield Finding("note", _AREA, "access", message, advice)
+
+
+def _written(key: str, url: str, folder: str) -> Finding:
+    """Judge the usage log."""
+    from ...observe.usage.settings import place_of
+    from ...observe.usage.probe import probe
+    from ...observe.usage.wording import why
+
+    place = place_of(url, folder)
+    describe = partial(why, secrets=place.secrets)
+    fault = fault_of(partial(probe, place, _STATEMENT_S), _PATIENCE_S, describe)
+    where = str(place.file) if place.file else "the database"
+    if fault:
+        message = f"{where} cannot be written ({fault}): calls are lost"
+        return Finding("error", _AREA, key, message)
+    if place.file and not place.file.exists():
+        return Finding("ok", _AREA, key, f"the first call makes {where}")
+    return Finding("ok", _AREA, key, f"{where} can be written")
+
+
+def _counted(folder: str) -> Finding:
+    """Judge the folder in which the processes count."""
+    from ...observe.metrics.multiprocess import is_left_over
+
+    if not (folder and can_be_written(Path(folder))):
+        message = "must be a folder that can be made and written to"
+        advice = f"mkdir -p {folder}, before the server starts" if folder else ""
+        return Finding("error", _AREA, _FOLDER, message, advice)
+    if is_left_over(Path(folder)):
+        message = "has the counts of a server that has ended: they would be added"
+        advice = "empty it each time before the server starts"
+        return Finding("warning", _AREA, _FOLDER, message, advice)
+    if not is_folder(folder):
+        return Finding("ok", _AREA, _FOLDER, f"the first call makes {folder}")
+    return Finding("ok", _AREA, _FOLDER, f"{folder} can be written to")

@@ -1,0 +1,139 @@
+"""The command `flask llm usage`."""
+
+import csv
+import json
+import re
+import sys
+import time
+import click
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from flask import current_app
+from flask.cli import with_appcontext
+
+from ..observe.usage import LOG
+from ..observe.usage.printing import as_table
+
+if TYPE_CHECKING:
+    from ..observe.usage.report import By, Report
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+# Seconds; a million calls take some of them.
+_PATIENCE_S = 600.0
+
+
+def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Return a time in seconds since 1970; None for "all", or if there is none."""
+    if value is None or value == "all":
+        return None
+    if match := re.fullmatch(r"(\d{1,6})([mhdw])", value):
+        return time.time() - int(match[1]) * _UNITS[match[2]]
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is neither an age such as 30m, 24h or 7d, nor a date such as"
+            " 2026-11-01 or 2026-11-01T12:00 (UTC)."
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _only_one(
+    _: click.Context, __: click.Parameter, value: "tuple[By, ...]"
+) -> "By | None":
+    """Return what is told apart; click itself would take the last one silently."""
+    if len(value) > 1:
+        raise click.BadParameter("it may be given once only.")
+    return value[0] if value else None
+
+
+@click.command()
+@click.option(
+    "--by",
+    multiple=True,
+    callback=_only_one,
+    type=click.Choice(["provider", "model", "purpose", "day"]),
+    help="Tell apart; of a provider or model, the calls that asked it.",
+)
+@click.option(
+    "--since",
+    callback=_moment,
+    default="7d",
+    show_default=True,
+    help='An age (24h, 7d), a date in UTC (2026-11-01), or "all".',
+)
+@click.option(
+    "--until", callback=_moment, help="The end, written alike.  [default: now]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, without the total.")
+@with_appcontext
+def usage(
+    by: "By | None",
+    since: float | None,
+    until: float | None,
+    *,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Show how many calls there were, who answered, and what they cost.
+
+    Reads the usage log, in which all workers write. Days are those of UTC.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other.")
+    found = _report(by, since, time.time() if until is None else until)
+    if as_json:
+        click.echo(json.dumps(_plain(found), indent=2))
+    elif as_csv:
+        _print_csv(found)
+    else:
+        click.echo(as_table(found, by, sys.stdout.encoding or "ascii"))
+
+
+def _report(by: "By | None", since: float | None, until: float) -> "Report":
+    """Read the log, or end the command."""
+    if "llm" not in current_app.extensions:
+        raise click.ClickException(
+            "This app has no FlaskLLM: call FlaskLLM(app) first."
+        )
+    log = current_app.extensions.get(LOG)
+    if log is None:
+        raise click.ClickException(
+            "The usage log is off: set LLM_USAGE=on, or LLM_USAGE_URL to the address"
+            " of a database."
+        )
+    if since is not None and since >= until:
+        raise click.UsageError("--since must be before --until.")
+    from ..observe.source import SourceError
+    from ..observe.usage.queries import report
+    from ..observe.usage.source import UsageSource
+
+    source = UsageSource(log.place, patience_s=_PATIENCE_S)
+    try:
+        if not source.is_written():
+            click.echo(f"Nothing was written yet to {log.place}", err=True)
+        return report(source, by, since, until)
+    except SourceError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _plain(found: "Report") -> dict[str, Any]:
+    """Return a report as plain data."""
+    from dataclasses import asdict
+
+    times = {
+        name: datetime.fromtimestamp(getattr(found, name), UTC).isoformat()
+        for name in ("since", "until")
+    }
+    return asdict(found) | times
+
+
+def _print_csv(found: "Report") -> None:
+    from dataclasses import asdict
+
+    rows = [asdict(each) for each in found.rows or [found.total]]
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)

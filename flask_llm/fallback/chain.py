@@ -1,0 +1,133 @@
+"""The providers of an app in order."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .health import Breaker
+from ..call import Call
+from ..resilience.circuit_breaker import BreakerPolicy
+from ..resilience.clock import Clock
+from ..resilience.deadline import Deadline
+from .provider_handle import ChainEntry
+from ..filtering import Filters
+from ..resilience.bulkhead import Lane
+from .result import Outcome
+from .pricing import Prices
+from ..resilience.retry import RetryPolicy, StreamLimits
+from ..state.memory import MemoryStore
+from .stream import StreamWalk
+from ..types import Request
+from ..resilience.thread_pool import Workers
+
+if TYPE_CHECKING:
+    from ..content import Content
+
+class Chain:
+    """The providers of one app in order. Holds no state of a call.
+
+    Args:
+        entries: The providers, the primary first.
+        breaker: Knows which of them rest.
+        sender: Sender of the signals.
+        filters: What looks at the answers.
+        prices: What tokens cost.
+        fallback_on_blocked: Whether a refusal is taken to the next provider.
+        clock: Where time is read and waited for.
+        log_content: Whether prompts and answers are logged.
+
+    Attributes:
+        current: The provider that answered last; the primary before that.
+    """
+
+    def __init__(  # noqa: PLR0913  # what calls share
+        self,
+        entries: Sequence[ChainEntry],
+        *,
+        breaker: Breaker,
+        sender: object,
+        filters: Filters,
+        fallback_on_blocked: bool,
+        clock: Clock,
+        prices: Prices,
+        log_content: bool = False,
+    ) -> None:
+        self.entries = tuple(entries)
+        self.breaker = breaker
+        self.sender = sender
+        self.filters = filters
+        self.prices = prices
+        self.fallback_on_blocked = fallback_on_blocked
+        self.clock = clock
+        self.secrets = tuple(key for each in entries for key in each.secrets if key)
+        self.content = _content(self.secrets) if log_content else None
+        self.current = self.entries[0]
+        workers = Workers(clock)
+        self.lanes = {
+            each.name: Lane(each.max_concurrency, workers, clock) for each in entries
+        }
+
+    def alone(self, entry: ChainEntry, policy: BreakerPolicy) -> "Chain":
+        """Return a chain of one of its links, which nobody watches.
+
+        It shares no circuit and no filter with this one, but the places of its lane.
+
+        Args:
+            entry: The link.
+            policy: When it rests.
+        """
+        breaker = Breaker([entry], MemoryStore(self.clock), policy, self.clock)
+        chain = Chain(
+            [entry],
+            breaker=breaker,
+            sender=None,
+            filters=Filters(),
+            fallback_on_blocked=False,
+            clock=self.clock,
+            prices=self.prices,
+        )
+        chain.sender = chain
+        chain.secrets = self.secrets
+        chain.lanes = {entry.name: self.lanes[entry.name]}
+        return chain
+
+    def answered_by(self, name: str) -> None:
+        """Note which provider answered last."""
+        if self.current.name != name:
+            self.current = next(each for each in self.entries if each.name == name)
+
+    def run(self, request: Request, policy: RetryPolicy, deadline: Deadline) -> Outcome:
+        """Walk the chain until a provider answers. Raises for no provider's failure.
+
+        Args:
+            request: What to ask.
+            policy: When to ask the same provider again.
+            deadline: The time for all of it.
+        """
+        walk = Call(self, request, policy, deadline)
+        walk.outcome.response = walk.run()
+        return walk.outcome
+
+    def stream(
+        self,
+        request: Request,
+        policy: RetryPolicy,
+        deadline: Deadline,
+        limits: StreamLimits,
+        is_gone: Callable[[], bool] | None = None,
+    ) -> StreamWalk:
+        """Return a walk for the first text of a stream; nobody has been asked yet.
+
+        Args:
+            request: What to ask.
+            policy: When to ask the same provider again.
+            deadline: The time for all of it, until the last text.
+            limits: How long a stream may be silent.
+            is_gone: Tells whether nobody waits for the first text any more.
+        """
+        return StreamWalk(self, request, policy, deadline, limits, is_gone)
+
+
+def _content(secrets: tuple[str, ...]) -> "Content":
+    from ..content import Content
+
+    return Content(secrets)

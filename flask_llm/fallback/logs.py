@@ -1,0 +1,147 @@
+"""What the records of the logger `flask_llm` tell besides their sentence.
+
+While a call is made each record has its number and its purpose, whoever writes it: a
+filter of the logger adds them. What else applies comes with the line itself, by `tell`.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from ..origin import NOWHERE, Origin
+from ..types import Attempt, LLMResponse, Request
+
+_MOST_CAUSES = 5
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger("flask_llm")
+
+_origin: ContextVar[Origin] = ContextVar("flask_llm.origin", default=NOWHERE)
+
+
+class _OfCall(Protocol):
+    """What belongs to one call."""
+
+    _request: Request
+
+
+S = TypeVar("S", bound=_OfCall)
+
+
+def within_its_call(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], T]:
+    """Let all that is logged during a method have the fields of its object's call.
+
+    Args:
+        method: Of an object that has the call's `_request`.
+    """
+
+    @wraps(method)
+    def within(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        token = _origin.set(self._request.origin)
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            _origin.reset(token)
+
+    return within
+
+
+@contextmanager
+def within(origin: Origin) -> Iterator[None]:
+    """Let all that is logged meanwhile have the fields of a call.
+
+    Args:
+        origin: Of the call.
+    """
+    token = _origin.set(origin)
+    try:
+        yield
+    finally:
+        _origin.reset(token)
+
+
+def tell(level: int, sentence: str, *told: object, **fields: object) -> None:
+    """Write a record to the log.
+
+    Args:
+        level: How loud it is.
+        sentence: Its text, with a place for each of `told`.
+        told: What stands in these places.
+        fields: What else it carries, by names without their "llm_"; None is left out.
+    """
+    if log.isEnabledFor(level):
+        known = {
+            f"llm_{name}": each for name, each in fields.items() if each is not None
+        }
+        log.log(level, sentence, *told, extra=known, stacklevel=2)
+
+
+def of_attempt(attempt: Attempt) -> dict[str, Any]:
+    """Return the fields of a line about an attempt."""
+    return {
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "kind": None if attempt.outcome == "success" else attempt.outcome,
+        "latency_s": attempt.latency_s,
+        "cost_usd": attempt.cost_usd,
+        **_tokens(attempt.usage),
+    }
+
+
+def of_response(response: LLMResponse) -> dict[str, Any]:
+    """Return the fields of the line about a call that is over."""
+    known = response.metadata
+    tries = [each for each in known["attempts"] if not each["skipped"]]
+    return {
+        "provider": response.provider_name,
+        "model": tries[-1]["model"] if tries else None,
+        "kind": known["error_kind"],
+        "attempt": len(tries) or None,
+        "latency_s": known["latency_s"],
+        "first_token_s": known.get("first_token_s"),
+        "cost_usd": known["cost_usd"],
+        **_tokens(response.usage_told),
+    }
+
+
+def lines_of(error: BaseException) -> str:
+    """Return the traceback of an exception and of those that led to it.
+
+    Without what they say: an SDK's exceptions quote prompts and answers.
+    """
+    told: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None and len(told) < _MOST_CAUSES:
+        lines = "".join(traceback.format_tb(seen.__traceback__))
+        told.append(f"{lines}{type(seen).__name__}")
+        seen = seen.__cause__ or seen.__context__
+    return "\n\nafter\n\n".join(told)
+
+
+def _tokens(usage: dict[str, int] | None) -> dict[str, int]:
+    return {name: usage[name] for name in ("input_tokens", "output_tokens") if usage}
+
+
+def _with_origin(record: logging.LogRecord) -> bool:
+    """Add the fields of the call that is made; what the app has set there stays."""
+    origin = _origin.get()
+    fields = (
+        ("llm_call_id", origin.call_id),
+        ("llm_purpose", origin.purpose),
+        ("request_id", origin.request_id),
+    )
+    for name, value in fields:
+        if value:
+            record.__dict__.setdefault(name, value)
+    return True
+
+
+log.addFilter(_with_origin)

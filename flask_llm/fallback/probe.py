@@ -1,0 +1,60 @@
+"""One tiny call to one provider, to see whether it answers. It costs a little money."""
+
+from .chain import Chain
+from ..resilience.circuit_breaker import BreakerPolicy
+from ..resilience.clock import Clock
+from ..resilience.deadline import Deadline
+from .provider_handle import ChainEntry
+from ..errors import InvalidRequestError
+from .generation import Generation
+from ..origin import Origin
+from ..resilience.retry import ONCE
+from ..types import LLMResponse, Request
+
+_PROMPT = "Say OK."
+_PURPOSE = "test"
+
+# Of what a model may think before; the answer itself takes two or three.
+_MAX_TOKENS = 512
+
+# A parameter that a model does not take is left out of the next try; two may be.
+_TRIES = 3
+
+# Whatever happens, nobody rests for it.
+_NO_REST = BreakerPolicy(failures=0, max_cooldown=0.0)
+
+
+def tried(chain: Chain, entry: ChainEntry, seconds: float) -> LLMResponse:
+    """Return how one provider of a chain answers; nobody hears of it.
+
+    Neither does a rest keep it from being asked, nor its failure make it rest.
+
+    Args:
+        chain: The chain.
+        entry: Which link of it is asked.
+        seconds: For all of it.
+    """
+    alone = chain.alone(entry, _NO_REST)
+    deadline = Deadline(seconds, chain.clock)
+    for _ in range(_TRIES):
+        response = _asked(alone, deadline, chain.clock)
+        if response.metadata["error_kind"] != InvalidRequestError.kind:
+            break
+    return response
+
+
+def outcome(response: LLMResponse) -> str:
+    """Return in a few words how a provider has answered."""
+    if not response.success:
+        told = [each.error for each in response.attempts] or [response.error]
+        return f"{response.metadata['error_kind']}: {told[-1]}"
+    usage = response.usage
+    tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
+    seconds = f"{response.metadata['latency_s']:.1f} s"
+    return f"answered ({', '.join(filter(None, [response.model, tokens, seconds]))})"
+
+
+def _asked(chain: Chain, deadline: Deadline, clock: Clock) -> LLMResponse:
+    origin = Origin.new(_PURPOSE, None, clock.time())
+    request = Request(_PROMPT, max_tokens=_MAX_TOKENS, origin=origin)
+    return Generation(chain, request, ONCE, deadline).answer()

@@ -1,0 +1,159 @@
+"""How one walk along the chain ended."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from .provider_handle import ChainEntry
+from ..errors import ClosedError, CoolingDownError, DeadlineError, ProviderError, encodable
+from .pricing import Prices
+from ..types import Attempt, LLMResponse, Usage
+
+@dataclass(slots=True)
+class Outcome:
+    """How one walk ended.
+
+    Attributes:
+        first: Name of the chain's first entry.
+        deadline: Seconds that the whole call had; None for no limit.
+        started: When it began, on the clock that measures attempts.
+        prices: What tokens cost.
+        attempts: Every try and every skipped provider, in order.
+        errors: The last error of each provider that did not answer, by its name.
+        entry: The entry that answered.
+        response: Its answer.
+        stopped: Whether the walk ended before the end of the chain.
+        late: Whether it was the deadline that ended it.
+        over: Whether the deadline has passed, or only leaves too little time.
+    """
+
+    first: str
+    deadline: float | None = None
+    started: float = 0.0
+    prices: Prices = field(default_factory=Prices)
+    attempts: list[Attempt] = field(default_factory=list)
+    errors: dict[str, ProviderError] = field(default_factory=dict)
+    entry: ChainEntry | None = None
+    response: LLMResponse | None = None
+    stopped: bool = False
+    late: bool = False
+    over: bool = False
+
+    @property
+    def severity(self) -> int:
+        """Level of the log line for a call that failed; lower if nobody was asked."""
+        if any(isinstance(each, ClosedError) for each in self.errors.values()):
+            return ClosedError.severity
+        news = self.late or any(each.asked for each in self.errors.values())
+        resting = any(isinstance(e, CoolingDownError) for e in self.errors.values())
+        return logging.ERROR if news or not resting else logging.WARNING
+
+    def failed(self, error: ProviderError) -> None:
+        """Note the last error of a provider."""
+        self.errors.pop(error.provider, None)  # to stand where it happened
+        self.errors[error.provider] = error
+
+    def tried(
+        self,
+        entry: ChainEntry,
+        at: float,
+        latency: float,
+        answer: LLMResponse | ProviderError,
+        *,
+        begun: bool = False,
+    ) -> Attempt:
+        """Note how an entry was asked.
+
+        Args:
+            entry: The provider.
+            at: When it was asked.
+            latency: Seconds that it took.
+            answer: What came of it.
+            begun: Whether there was some of an answer, though it ended in an error.
+        """
+        if isinstance(answer, ProviderError):
+            known = _failure(answer)
+        else:
+            known, begun = _success(answer), True
+        cost = self._cost(entry, known, answered=begun)
+        attempt = self._attempt(entry, at, known | cost, latency_s=latency)
+        self.attempts.append(attempt)
+        return attempt
+
+    def skipped(self, entry: ChainEntry, at: float, error: ProviderError) -> None:
+        """Note why an entry was not asked.
+
+        Args:
+            entry: The provider.
+            at: When that was.
+            error: The reason.
+        """
+        self.attempts.append(self._attempt(entry, at, _failure(error), skipped=True))
+
+    def _attempt(
+        self, entry: ChainEntry, at: float, known: dict[str, Any], **more: Any
+    ) -> Attempt:
+        started = at - self.started
+        known["model"] = known.get("model") or entry.model_name
+        return Attempt(provider=entry.name, started_s=started, **known, **more)
+
+    def _cost(
+        self, entry: ChainEntry, known: dict[str, Any], *, answered: bool
+    ) -> dict[str, Any]:
+        model = known.get("model") or entry.model_name
+        cost, note = self.prices.cost(entry, model, known["usage"], answered=answered)
+        return {"cost_usd": cost, "cost_note": note}
+
+    def story(self, *, detailed: bool = False) -> str:
+        """Return who failed and why, in the documented words.
+
+        Args:
+            detailed: Whether to repeat what the providers themselves said.
+        """
+        errors = self.errors.values()
+        told = (str(each) if detailed else each.summary for each in errors)
+        pairs = ", ".join(
+            f"{name}: {why}" for name, why in zip(self.errors, told, strict=True)
+        )
+        return f"{self._head()}: [{pairs}]"
+
+    def _head(self) -> str:
+        if self.late:
+            how = "passed" if self.over else "leaves no time for another try"
+            return f"LLM deadline of {self.deadline:g} s {how}"
+        return "LLM call stopped" if self.stopped else "All LLM providers failed"
+
+    def telling_error(self) -> ProviderError:
+        """Return the error that stands for the failed call.
+
+        The last one of a provider that was asked: that another has no key says little.
+        If all rest, the one that is back first.
+        """
+        errors = list(self.errors.values())
+        if self.late:
+            return DeadlineError(provider=errors[-1].provider if errors else self.first)
+        if asked := [each for each in errors if each.asked]:
+            return asked[-1]
+        resting = [each for each in errors if isinstance(each, CoolingDownError)]
+        return min(resting or errors[-1:], key=lambda each: each.retry_after or 0.0)
+
+
+def _success(response: LLMResponse) -> dict[str, Any]:
+    """Return what an attempt knows of an answer."""
+    model: object = response.model  # of a stranger's metadata
+    return {
+        "outcome": "success",
+        "usage": response.usage_told,
+        "model": encodable(model) if isinstance(model, str) else None,
+    }
+
+
+def _failure(error: ProviderError) -> dict[str, Any]:
+    """Return what an attempt knows of an error."""
+    return {
+        "outcome": error.kind,
+        "error": error.summary,
+        "status": error.status,
+        "retry_after_s": error.retry_after,
+        "usage": error.usage if Usage.of(error.usage) else None,
+    }

@@ -1,0 +1,173 @@
+"""Calls added up: how many, how long, how dear, by time and by who and what for.
+
+The same columns are kept in a process's memory and in the tables of the usage log, so
+that a page is made in the same way from either.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..types import Attempt
+from .records import CallRecord
+
+STEPS_S = (15, 300, 3600)
+"""Seconds over which calls are added up, each for itself: a long time is told coarsely,
+so that no page reads more than some thousand rows."""
+
+BOUNDS_S = tuple(0.005 * 1.4**power for power in range(34))
+"""Upper bounds of the classes of times in seconds, from 5 ms to five minutes; one more
+class is above them all."""
+
+LATENCY = tuple(f"latency_{number:02}" for number in range(len(BOUNDS_S) + 1))
+"""Columns that count how many took how long, by class."""
+
+FIRST_TOKEN = tuple(f"first_token_{number:02}" for number in range(len(BOUNDS_S) + 1))
+"""Columns that count the times until the first text of streams, by class."""
+
+_PAID = ("input_tokens", "output_tokens", "cost_usd", "unpriced")
+
+Key = tuple[int, int, tuple[str, ...]]
+"""The step in seconds, the beginning of the time in seconds since 1970, and the values
+of the dimensions."""
+
+Sums = dict[str, float]
+"""Measures by their name; one that is missing is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is added up.
+
+    Attributes:
+        name: Of what.
+        dimensions: By what; an unknown value is an empty text.
+        measures: What of it. Each can be added to another of its kind.
+    """
+
+    name: str
+    dimensions: tuple[str, ...]
+    measures: tuple[str, ...]
+
+
+CALLS = Table(
+    "calls",
+    ("provider", "model", "purpose", "outcome"),
+    ("calls", "fallbacks", *_PAID, "latency_s", *LATENCY, *FIRST_TOKEN),
+)
+"""Whole calls: `fallbacks` are those answered by another provider than the first,
+`unpriced` those with tokens whose cost is not known. The provider is empty where nobody
+was asked."""
+
+ATTEMPTS = Table(
+    "attempts",
+    ("provider", "model", "outcome"),
+    ("attempts", *_PAID, "latency_s", *LATENCY),
+)
+"""Tries at one provider; those that were skipped do not count."""
+
+
+class Tally:
+    """Adds calls up. Not for several threads at once.
+
+    Args:
+        steps: Seconds over which to add up, some of `STEPS_S`.
+    """
+
+    def __init__(self, steps: Sequence[int] = STEPS_S) -> None:
+        self._steps = steps
+        self._sums: dict[Table, dict[Key, Sums]] = {CALLS: {}, ATTEMPTS: {}}
+
+    def add(self, record: CallRecord) -> None:
+        """Add a call and its attempts."""
+        who = (record.provider, record.model or "", record.purpose, record.outcome)
+        self._add(CALLS, record.finished_at, who, _of_call(record))
+        for each in record.attempts:
+            if not each.skipped:
+                over = record.started_at + each.started_s + each.latency_s
+                whom = (each.provider, each.model or "", each.outcome)
+                self._add(ATTEMPTS, over, whom, _of_attempt(each))
+
+    def rows(self, table: Table) -> Mapping[Key, Sums]:
+        """Return all sums of a table."""
+        return self._sums[table]
+
+    def forget(self, before: float) -> None:
+        """Drop the sums of times that have ended before a moment."""
+        for sums in self._sums.values():
+            for key in [each for each in sums if each[0] + each[1] <= before]:
+                del sums[key]
+
+    def _add(
+        self, table: Table, at: float, values: tuple[str, ...], measured: Sums
+    ) -> None:
+        for step in self._steps:
+            key = (step, int(at // step) * step, values)
+            sums = self._sums[table].setdefault(key, {})
+            for name, value in measured.items():
+                sums[name] = sums.get(name, 0) + value
+
+
+def _of_call(record: CallRecord) -> Sums:
+    sums: Sums = {
+        "calls": 1,
+        "fallbacks": record.fallback,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+        "cost_usd": record.cost_usd,
+        "unpriced": record.unpriced,
+        "latency_s": record.latency_s,
+        _class(LATENCY, record.latency_s): 1,
+    }
+    if record.streamed and record.first_token_s is not None:
+        sums[_class(FIRST_TOKEN, record.first_token_s)] = 1
+    return sums
+
+
+def _of_attempt(attempt: Attempt) -> Sums:
+    usage = attempt.usage or {}
+    return {
+        "attempts": 1,
+        "input_tokens": usage.get("input_tokens", 0),
+        "output_tokens": usage.get("output_tokens", 0),
+        "cost_usd": attempt.cost_usd or 0.0,
+        "unpriced": attempt.cost_note is not None,
+        "latency_s": attempt.latency_s,
+        _class(LATENCY, attempt.latency_s): 1,
+    }
+
+
+def _class(columns: Sequence[str], seconds: float) -> str:
+    return columns[bisect_left(BOUNDS_S, seconds)]
+
+
+def quantile(
+    sums: Mapping[str, float], columns: Sequence[str], share: float
+) -> float | None:
+    """Return the seconds that a share of the counted times did not exceed.
+
+    Within a class times are taken to be evenly spread, so the result is mostly off by
+    less than a fifth, and by two where all times are the same; what is above the last
+    bound is given as that bound.
+
+    Args:
+        sums: A row.
+        columns: `LATENCY` or `FIRST_TOKEN`.
+        share: From 0 to 1, such as 0.95.
+
+    Returns:
+        Seconds; None if nothing was counted.
+    """
+    counts = [sums.get(each, 0) for each in columns]
+    wanted = sum(counts) * share
+    if not any(counts):
+        return None
+    for (low, high), count in zip(_classes(), counts, strict=True):
+        if count and wanted <= count:
+            return low + (high - low) * wanted / count
+        wanted -= count
+    return BOUNDS_S[-1]
+
+
+def _classes() -> Iterator[tuple[float, float]]:
+    yield from zip((0.0, *BOUNDS_S), (*BOUNDS_S, BOUNDS_S[-1]), strict=True)

@@ -1,0 +1,168 @@
+"""Counts calls with prometheus_client, which only this module and `live` import."""
+
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, Self, TypeVar
+from weakref import WeakKeyDictionary
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from ...fallback.provider_handle import ChainEntry
+from ...signals import CircuitChanged, RetryScheduled
+from ...types import Attempt
+from . import definitions as families
+from .definitions import Family
+from ..labels import Values
+from .gauges import Live
+from ..records import SUCCESS, CallRecord
+from ..semconv import Facts
+from ..share import MULTIPROCESS
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+_MOST_PURPOSES = 100
+_MOST_MODELS = 50
+
+# Series that are found without prometheus_client's lock and checks, of each metric.
+_AT_HAND = 2000
+
+_NO_TOKENS = {"input_tokens": 0, "output_tokens": 0}
+
+_MODALITY = "unknown"
+"""No provider tells the tokens of texts and of images apart."""
+
+
+class Who(NamedTuple):
+    """Who is asked, as the conventions want it told.
+
+    Attributes:
+        operation: What the API calls it.
+        vendor: The provider's well-known name.
+        model: The model that is asked.
+        answered: The model that has answered; empty if none has.
+        entry: Chain entry.
+    """
+
+    operation: str
+    vendor: str
+    model: str
+    answered: str
+    entry: str
+
+    @classmethod
+    def of(cls, entry: ChainEntry) -> Self:
+        """Return who is behind a chain entry, which has been asked already."""
+        facts = Facts.of(entry)
+        model = entry.model_name or ""
+        return cls(facts.operation, facts.provider, model, "", entry.name)
+
+
+class Meter:
+    """The metrics of what happens, and how a call changes them.
+
+    Attributes:
+        live: Those of what is so now.
+    """
+
+    def __init__(self) -> None:
+        self.live = Live()
+        self._metrics: list[MetricWrapperBase] = []
+        self._purpose, self._model = Values(_MOST_PURPOSES), Values(_MOST_MODELS)
+        self._calls = self._series(Counter, families.CALLS)
+        self._fallbacks = self._series(Counter, families.FALLBACKS)
+        self._unpriced = self._series(Counter, families.UNPRICED)
+        self._call_s = self._series(Histogram, families.CALL_S)
+        self._first_token_s = self._series(Histogram, families.FIRST_TOKEN_S)
+        self._attempts = self._series(Counter, families.ATTEMPTS)
+        self._retries = self._series(Counter, families.RETRIES)
+        self._cost = self._series(Counter, families.COST)
+        self._request_s = self._series(Histogram, families.REQUEST_S)
+        self._first_chunk_s = self._series(Histogram, families.FIRST_CHUNK_S)
+        self._input = self._series(Counter, families.INPUT_TOKENS)
+        self._output = self._series(Counter, families.OUTPUT_TOKENS)
+
+    def _series(self, kind: Callable[..., M], family: Family) -> Callable[..., M]:
+        """Make a metric; return what finds one of its series by the labels' values."""
+        more: dict[str, Any] = {"buckets": family.buckets} if family.buckets else {}
+        metric = kind(family.name, family.text, family.labels, registry=None, **more)
+        self._metrics.append(metric)
+        return lru_cache(_AT_HAND)(metric.labels)
+
+    def register(self, registry: CollectorRegistry) -> None:
+        """Let a registry show the metrics.
+
+        Raises:
+            ValueError: It has one of these names already.
+        """
+        for each in (*self._metrics, self.live):
+            registry.register(each)
+
+    def called(self, record: CallRecord) -> None:
+        """Count a call that is over."""
+        purpose = self._purpose(record.purpose)
+        what_for = (record.provider, self._model(record.model), purpose)
+        self._calls(*what_for, record.outcome).inc()
+        self._call_s(purpose, record.outcome).observe(record.latency_s)
+        if record.fallback:
+            self._fallbacks(*what_for).inc()
+        if record.unpriced:
+            self._unpriced(*what_for).inc()
+        if record.streamed and record.first_token_s is not None:
+            self._first_token_s(purpose).observe(record.first_token_s)
+
+    def attempted(self, attempt: Attempt, purpose: str, who: Who) -> None:
+        """Count a request to a provider that is over."""
+        purpose, model = self._purpose(purpose), self._model(attempt.model)
+        who, error = self._answered(who, attempt)
+        self._attempts(who.entry, model, attempt.outcome).inc()
+        self._request_s(*who, error).observe(attempt.latency_s)
+        usage = attempt.usage or _NO_TOKENS
+        self._input(*who, _MODALITY, purpose).inc(usage["input_tokens"])
+        self._output(*who, _MODALITY, purpose).inc(usage["output_tokens"])
+        if attempt.cost_usd is not None:
+            self._cost(who.entry, model, purpose).inc(attempt.cost_usd)
+
+    def streamed(self, attempt: Attempt, seconds: float, who: Who) -> None:
+        """Count how long a provider took until the first text of a stream."""
+        who, _ = self._answered(who, attempt)
+        self._first_chunk_s(*who).observe(seconds)
+
+    def retried(self, event: RetryScheduled) -> None:
+        """Count a wait before a provider is asked again."""
+        self._retries(event.provider, event.kind).inc()
+
+    def circuit(self, event: CircuitChanged) -> None:
+        """Note that a provider rests, or does so no longer."""
+        self.live.rests_until(event.provider, event.until or 0.0)
+
+    def _answered(self, who: Who, attempt: Attempt) -> tuple[Who, str]:
+        """Return who was asked, with the model that has answered, or the error."""
+        if attempt.outcome != SUCCESS:
+            return who, attempt.outcome
+        return who._replace(answered=self._model(attempt.model)), ""
+
+
+@cache
+def _of_this_process() -> Meter:
+    """Return the one that counts into this process's files.
+
+    Two would write over each other's counts there.
+    """
+    return Meter()
+
+
+_on: "WeakKeyDictionary[CollectorRegistry, Meter]" = WeakKeyDictionary()
+
+
+def meter_on(registry: CollectorRegistry) -> Meter:
+    """Return the meter that a registry shows; apps that share one are added up.
+
+    Raises:
+        ValueError: The registry has other metrics of these names.
+    """
+    meter = _on.get(registry)
+    if meter is None:
+        meter = _of_this_process() if MULTIPROCESS else Meter()
+        meter.register(registry)
+        _on[registry] = meter
+    return meter

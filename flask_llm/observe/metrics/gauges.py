@@ -1,0 +1,193 @@
+"""Metrics of what is so now: who rests, and how much is under way.
+
+They are looked up when somebody asks, so that nothing has to be told of the end of a
+rest, or of a stream that is only forgotten. In prometheus_client's multiprocess mode,
+where one worker answers for all, each also notes them in its files.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple
+from weakref import WeakSet, ref
+from prometheus_client import Gauge
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ...factory import LLMFactory
+from ...resilience.bulkhead import Lane
+from . import definitions as families
+from .definitions import STATES, Family
+from ..share import MULTIPROCESS, counted
+
+_NOT_SHARED = "memory://"
+
+log = logging.getLogger("flask_llm")
+
+
+class Standing(NamedTuple):
+    """How a provider stands; of two the greater one is told.
+
+    Attributes:
+        state: Its place in `families.STATES`.
+        until: When its rest ends, in seconds since 1970; 0 if it does not rest.
+    """
+
+    state: int = 0
+    until: float = 0.0
+
+    @classmethod
+    def told(cls, status: Mapping[str, Any]) -> "Standing":
+        """Return what the status of a provider says."""
+        return cls(STATES.index(status["state"]), status["until"] or 0.0)
+
+    @classmethod
+    def after(cls, until: float, now: float) -> "Standing":
+        """Return what the end of the latest rest says; 0 if it has answered since."""
+        rests = until > now
+        state = "open" if rests else "half-open" if until else "closed"
+        return cls(STATES.index(state), until if rests else 0.0)
+
+
+class UnderWay:
+    """How many requests to one provider this process has under way.
+
+    Args:
+        gauge: Makes what notes it for the worker that answers for all.
+    """
+
+    def __init__(self, gauge: Callable[[], Gauge]) -> None:
+        self._gauge = cache(gauge)
+        self._lanes: list[ref[Lane]] = []
+
+    def add(self, lane: Lane) -> None:
+        """Count an app's requests too; after a fork it may be known already."""
+        kept = [each for each in self._lanes if each() not in {None, lane}]
+        self._lanes = [*kept, ref(lane)]
+        if MULTIPROCESS:
+            lane.changed = self._note
+
+    def number(self) -> int:
+        """Return how many."""
+        lanes = (each() for each in self._lanes)
+        return sum(lane.under_way for lane in lanes if lane is not None)
+
+    def _note(self) -> None:
+        try:
+            self._write()
+        except Exception:
+            log.exception("The requests under way cannot be noted")
+
+    @counted
+    def _write(self) -> None:
+        """Write down how many.
+
+        Several threads may write at once: who finds another number after it has
+        written writes again, so that the last one is right without a lock.
+        """
+        gauge, written = self._gauge(), -1
+        while written != (number := self.number()):
+            gauge.set(number)
+            written = number
+
+
+class Live(Collector):
+    """Looks at the apps of this process.
+
+    It holds none of them: who has none any more shows nothing.
+    """
+
+    def __init__(self) -> None:
+        self._factories: WeakSet[LLMFactory] = WeakSet()
+        self._under_way: dict[str, UnderWay] = {}
+        self._in_flight = _gauge(families.IN_FLIGHT, "livesum")
+        self._rest_ends = _gauge(families.REST_ENDS, "livemostrecent")
+
+    def add(self, factory: LLMFactory) -> None:
+        """Look at an app's factory too."""
+        self._factories.add(factory)
+        for name, lane in factory.lanes.items():
+            if name not in self._under_way:
+                self._under_way[name] = UnderWay(partial(self._in_flight.labels, name))
+            self._under_way[name].add(lane)
+
+    def rests_until(self, provider: str, until: float) -> None:
+        """Note when a provider's rest ends, for the worker that answers for all."""
+        if MULTIPROCESS:
+            self._rest_ends.labels(provider).set(until)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metrics without a value; a registry compares their names."""
+        return [_family(each) for each in families.SEEN]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return what is so in this process."""
+        return self.seen(self.in_flight(), {}, 1)
+
+    def seen(
+        self,
+        in_flight: Mapping[str, float],
+        rests: Mapping[str, float],
+        processes: int,
+    ) -> Iterator[Metric]:
+        """Return what is so.
+
+        Args:
+            in_flight: Requests under way, by provider.
+            rests: The end of the latest rest that other processes have begun, by
+                provider; 0 if it has answered since.
+            processes: How many there are.
+        """
+        standings = self._standings(rests)
+        yield _filled(
+            families.IN_FLIGHT, {(n,): in_flight.get(n, 0) for n in standings}
+        )
+        yield _filled(families.CIRCUIT, dict(_states(standings)))
+        ends = {(name,): each.until for name, each in standings.items()}
+        yield _filled(families.REST_ENDS, ends)
+        yield _filled(families.PROCESSES, {(): processes})
+
+    def in_flight(self) -> dict[str, int]:
+        """Return how many requests to each provider this process has under way."""
+        return {name: each.number() for name, each in self._under_way.items()}
+
+    def _standings(self, rests: Mapping[str, float]) -> dict[str, Standing]:
+        now = time.time()
+        found: dict[str, Standing] = {}
+        for factory in list(self._factories):
+            told = factory.get_provider_status(detail=True)
+            # A store that is shared knows of all processes, and of a reset too.
+            others = rests if factory.config.state_url == _NOT_SHARED else {}
+            for status in (told["primary"], *told["fallbacks"]):
+                name = status["name"]
+                elsewhere = Standing.after(others.get(name, 0.0), now)
+                known = found.get(name, Standing())
+                found[name] = max(known, Standing.told(status), elsewhere)
+        return found
+
+
+def _gauge(family: Family, mode: Literal["livesum", "livemostrecent"]) -> Gauge:
+    return Gauge(
+        family.name, family.text, family.labels, registry=None, multiprocess_mode=mode
+    )
+
+
+def _states(
+    standings: Mapping[str, Standing],
+) -> Iterator[tuple[tuple[str, str], int]]:
+    for name, standing in standings.items():
+        for number, state in enumerate(STATES):
+            yield (name, state), int(number == standing.state)
+
+
+def _family(family: Family) -> GaugeMetricFamily:
+    return GaugeMetricFamily(family.name, family.text, labels=family.labels)
+
+
+def _filled(family: Family, found: Mapping[Any, float]) -> Metric:
+    """Return a metric with a value for each of some labels' values."""
+    metric = _family(family)
+    for labels, value in found.items():
+        metric.add_metric(labels, value)
+    return metric

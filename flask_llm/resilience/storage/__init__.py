@@ -1,0 +1,3 @@
+"""Where circuits live: in the process, on the host, or in Redis."""
+
+

@@ -1,0 +1,210 @@
+"""A shared store behind the process's own memory, so that prompts never wait for it."""
+
+import queue
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from ..circuit_breaker import Circuit
+from ..clock import SYSTEM, Clock
+from ...process import PerProcess
+from .base import Change, Store
+from ...state.health import Health
+from ...state.memory import MemoryStore
+from ...state.worker import GivenUp, Job, Revocable, Worker
+
+T = TypeVar("T")
+
+_PROBE = "(probe)"
+_FIRST_ANSWER = 1.0
+
+
+class SharedStore(Store):
+    """Answers from memory, and keeps that in step with a store that others see too.
+
+    One thread of each process talks to the remote store. A prompt waits for it only
+    if what memory holds is old, or if only one process may win; and then not for long.
+    While the remote store is down, memory alone answers; what was learned meanwhile
+    is written when it is back.
+
+    Args:
+        remote: The store that is shared. May fail, block or be slow.
+        name: What the log calls it.
+        clock: The time.
+        patience: Seconds after which an answer is too late.
+        fresh_for: Seconds for which memory is believed without asking.
+        pauses: Seconds to the first probe of an outage, and at most between two.
+        secrets: What must not appear in the log.
+    """
+
+    def __init__(
+        self,
+        remote: Store,
+        name: str,
+        clock: Clock = SYSTEM,
+        *,
+        patience: float = 0.02,
+        fresh_for: float = 0.5,
+        pauses: tuple[float, float] = (1.0, 60.0),
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        self._remote = remote
+        self._clock = clock
+        self._patience = patience
+        self._fresh_for = fresh_for
+        # With its memory: a child that inherited counts would write them a second time.
+        self._links = PerProcess(
+            lambda: _Link(MemoryStore(clock), Health(name, clock, pauses, secrets))
+        )
+
+    def read(self, keys: Sequence[str]) -> list[Circuit]:
+        """Return the circuits of several keys; as others see them, if that is quick."""
+        link = self._links.get()
+        now = self._clock.monotonic()
+        is_old = not link.is_fresh(keys, now - self._fresh_for)
+        if is_old and self._is_up(link, self._patience):
+            self._answer(link, self._refresh(link, keys, now))
+        return link.memory.read(keys)
+
+    def update(self, key: str, change: Change) -> Circuit:
+        """Change one circuit here at once, and where all see it soon."""
+        link = self._links.get()
+        circuit = link.memory.update(key, change)
+        if self._is_up(link):
+            self._submit(link, lambda: self._write(link, key, change, circuit))
+        return circuit
+
+    def decide(self, key: str, change: Change) -> Circuit:
+        """Change one circuit where all see it; here, if there is no quick answer."""
+        link = self._links.get()
+        if self._is_up(link, self._patience):
+            once = Revocable(change)
+            job = self._submit(link, lambda: self._remote.update(key, once))
+            circuit = self._answer(link, job)
+            if circuit is not None:
+                return link.memory.update(key, lambda _: circuit)
+            once.revoke()
+        return link.memory.update(key, change)
+
+    def settle(self, key: str, change: Change) -> Circuit:
+        """Change one circuit in the remote store itself."""
+        link = self._links.get()
+        try:
+            circuit = self._remote.update(key, change)
+        except Exception as error:  # noqa: BLE001  # drivers raise what they like
+            link.memory.update(key, change)
+            raise OSError(link.health.told_of(error)) from None
+        return link.memory.update(key, lambda _: circuit)
+
+    def check(self) -> None:
+        """Check the remote store itself, however long that takes."""
+        self._remote.check()
+
+    def _is_up(self, link: "_Link", patience: float = 0.0) -> bool:
+        """Return whether to ask the remote store; have it probed if that is due.
+
+        A process's first callers wait a moment for the first probe. It may take longer
+        to connect than an answer may later, and the log should not complain of that.
+        """
+        health = link.health
+        if not health.is_up and health.takes_probe():
+            link.probed_at = self._clock.monotonic()
+            link.probe = self._queued(
+                link, Job(lambda: self._probe(link), health.probe_failed)
+            )
+        if not health.is_known and link.probe:
+            waited = self._clock.monotonic() - link.probed_at
+            if waited < patience:
+                link.probe.wait(self._clock, patience - waited)
+            if waited > _FIRST_ANSWER:
+                health.warn(TimeoutError())
+        return health.is_up
+
+    def _probe(self, link: "_Link") -> None:
+        """Write and read; then write what was learned during the outage."""
+        self._remote.read([_PROBE])  # connects, which may take longer
+        mark = Circuit(since=self._clock.time())
+        self._in_time(lambda: self._remote.update(_PROBE, lambda _: mark))
+        self._in_time(lambda: self._remote.read([_PROBE]))
+        link.health.probe_passed()
+        for key in link.memory.kept():
+            (mine,) = link.memory.read([key])
+            self._write(link, key, partial(_later, mine), mine)
+        link.health.tell_recovery()
+
+    def _in_time(self, work: Callable[[], object]) -> None:
+        begin = self._clock.monotonic()
+        work()
+        if self._clock.monotonic() - begin > self._patience:
+            raise TimeoutError
+
+    def _refresh(self, link: "_Link", keys: Sequence[str], now: float) -> Job[None]:
+        """Queue a look at the remote store, or join one that is under way."""
+        job = link.refresh
+        if job and not job.is_over and link.refreshing.issuperset(keys):
+            return job
+        known = link.memory.read(keys)
+
+        def look() -> None:
+            for key, mine, theirs in zip(
+                keys, known, self._remote.read(keys), strict=True
+            ):
+                link.adopt(key, mine, theirs)
+                link.looked_at[key] = now
+
+        link.refreshing = frozenset(keys)
+        link.refresh = self._submit(link, look)
+        return link.refresh
+
+    def _write(self, link: "_Link", key: str, change: Change, mine: Circuit) -> None:
+        link.adopt(key, mine, self._remote.update(key, change))
+
+    def _submit(self, link: "_Link", work: Callable[[], T]) -> Job[T]:
+        def run() -> T:
+            if not link.health.is_up:  # since it was queued; memory has the change
+                raise GivenUp
+            return work()
+
+        return self._queued(link, Job(run, link.health.lost))
+
+    def _queued(self, link: "_Link", job: Job[T]) -> Job[T]:
+        try:
+            link.worker.submit(job)
+        except (queue.Full, RuntimeError) as error:
+            job.refuse(error)
+        return job
+
+    def _answer(self, link: "_Link", job: Job[T]) -> T | None:
+        """Wait for the remote store's answer; None if it is late or failed."""
+        if job.wait(self._clock, self._patience):
+            return job.result
+        job.give_up()
+        link.health.lost(TimeoutError())
+        return None
+
+
+class _Link:
+    """What belongs to one process: its memory, its thread, and what it knows."""
+
+    def __init__(self, memory: MemoryStore, health: Health) -> None:
+        self.memory = memory
+        self.health = health
+        self.worker = Worker()
+        self.looked_at: dict[str, float] = {}
+        self.refresh: Job[None] | None = None
+        self.refreshing: frozenset[str] = frozenset()
+        self.probe: Job[None] | None = None
+        self.probed_at = 0.0
+
+    def adopt(self, key: str, mine: Circuit, theirs: Circuit) -> None:
+        """Believe the remote store, unless memory has moved on since it was asked."""
+        self.memory.update(key, lambda now: theirs if now == mine else now)
+
+    def is_fresh(self, keys: Sequence[str], since: float) -> bool:
+        """Return whether all these keys were looked at since then."""
+        return all(self.looked_at.get(key, -1.0) >= since for key in keys)
+
+
+def _later(mine: Circuit, theirs: Circuit) -> Circuit:
+    """Return the circuit that rests longer, or counted more failures."""
+    return max(theirs, mine, key=lambda circuit: (circuit.until, circuit.failures))

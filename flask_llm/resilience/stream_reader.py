@@ -1,0 +1,170 @@
+"""Reads a stream in a thread of its own, so that its reader waits only so long.
+
+The thread does not read ahead for more than 1,000 characters, which is less than one
+read from the network brings, so that nothing piles up in memory. With only one text
+under way the two threads would have to wait for each other at each, which takes 100 µs
+where they run on two cores.
+"""
+
+import contextlib
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+from .clock import Clock
+from ..line import Line, callers_line, current_line
+from .thread_pool import LeftBehind, Workers
+
+T = TypeVar("T")
+
+_MOST_AHEAD = 1000
+
+
+class Relay(Generic[T]):
+    """A generator of texts that another thread runs.
+
+    Args:
+        source: Makes the generator; called in that thread, in a copy of this context.
+        workers: Where the thread comes from.
+        clock: How the reader waits.
+        ended: Called in that thread when the generator is over or closed.
+        left: Called when it is cut before.
+
+    Attributes:
+        over: Whether the generator is over or closed.
+        left_at: When it was cut, by the clock; infinite before that.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[], Generator[str, None, T]],
+        workers: Workers,
+        clock: Clock,
+        ended: Callable[[], None],
+        left: Callable[["Relay[T]"], None] | None = None,
+    ) -> None:
+        self._source: Callable[[], Generator[str, None, T]] | None = source
+        self._clock = clock
+        self._ended = ended
+        self._left = left
+        self._line = Line()
+        self._texts: deque[str] = deque()
+        # Each is changed by one thread only, so that no lock guards them.
+        self._given = self._taken = 0
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._last = False
+        self.over = False
+        self.left_at = math.inf
+        # Bare locks are the cheapest things to wait for; made here, after any fork. Who
+        # finds one released looks again, since it may have been so for a while.
+        self._ready, self._room = threading.Lock(), threading.Lock()
+        self._ready.acquire()
+        self._room.acquire()
+        if caller := callers_line.get():
+            caller.attach(self.cut)
+        try:
+            workers.start(self._run)
+        except RuntimeError:  # no more threads: nothing has begun
+            self.over = True
+            raise
+        except BaseException:  # somebody ends the caller
+            self.cut()
+            raise
+
+    def take(self, seconds: float) -> str | None:
+        """Return the next text, or None when there is no more; then see `result`.
+
+        Args:
+            seconds: How long to wait for it.
+
+        Raises:
+            LeftBehind: The time is up, and the generator goes on; or it was cut.
+            BaseException: What the generator raised.
+        """
+        while not self.is_cut:
+            last = self._last  # before looking: after it there are no more texts
+            if self._texts:
+                return self._next()
+            if last:
+                self._raise_error()
+                return None
+            if not self._clock.wait(self._ready, seconds):
+                break
+        raise LeftBehind
+
+    def _next(self) -> str:
+        text = self._texts.popleft()
+        self._taken += len(text)
+        if self._room.locked():
+            _release(self._room)
+        return text
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether somebody has closed it."""
+        return self._line.is_cut
+
+    @property
+    def result(self) -> T:
+        """What the generator has returned."""
+        return self._result  # type: ignore[no-any-return]  # what it returned
+
+    def cut(self) -> None:
+        """Close the generator, at once where it waits for a connection."""
+        if not (self.over or self._line.is_cut):
+            self.left_at = self._clock.monotonic()
+            if self._left is not None:
+                self._left(self)
+        self._line.cut()
+        _release(self._room)
+        _release(self._ready)
+
+    def _run(self) -> None:
+        current_line.set(self._line)
+        callers_line.set(self._line)  # a stream within this one ends with it
+        source, self._source = self._source, None
+        try:
+            self._pump(source())  # type: ignore[misc]  # runs once
+        except BaseException as error:  # noqa: BLE001  # it is the reader's
+            if not self.is_cut:  # else nobody takes it, and it would hold this frame
+                self._error = error
+        finally:
+            self.over = True
+            self._ended()
+            # What was cut has no end, so that no reader takes it for complete.
+            self._last = not self.is_cut
+            _release(self._ready)
+
+    def _pump(self, texts: Generator[str, None, T]) -> None:
+        try:
+            while not self._line.is_cut:
+                try:
+                    text = next(texts)
+                except StopIteration as end:
+                    self._result = end.value
+                    return
+                self._hand(text)
+        finally:
+            texts.close()
+
+    def _hand(self, text: str) -> None:
+        """Leave a text for the reader; wait while too much is left there."""
+        self._texts.append(text)
+        self._given += len(text)
+        if self._ready.locked():
+            _release(self._ready)
+        while self._given - self._taken >= _MOST_AHEAD and not self.is_cut:
+            self._room.acquire()
+
+
+def _release(lock: threading.Lock) -> None:
+    with contextlib.suppress(RuntimeError):  # somebody else has
+        lock.release()

@@ -1,1 +1,0 @@
-"""Where circuits live: in the process, on the host, or in Redis."""
