@@ -27,7 +27,6 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in _ELSEWHERE}
 # What only runs the tests, whose age says nothing of the package; and two that cannot
 # be had as old as promised.
 TOOLS = {
-    "jsonschema",  # openapi-spec-validator wants a newer one
     "xllamacpp",  # has no release of just that version
     "asgiref",
     "axe-playwright-python",
@@ -38,7 +37,6 @@ TOOLS = {
     "gunicorn",
     "hypothesis",
     "myst-parser",
-    "openapi-spec-validator",
     "pallets-sphinx-themes",
     "playwright",
     "psycopg",

@@ -13,8 +13,8 @@ import anthropic
 from flask import Flask, current_app
 
 from flask_llm import FlaskLLM, LLMFactory, LLMProvider
-from flask_llm.resilience.clock import SYSTEM, Clock, SystemClock
 from flask_llm.providers.claude import ClaudeProvider
+from flask_llm.resilience.clock import SYSTEM, Clock, SystemClock
 from flask_llm.testing import FakeProvider
 
 from . import observers

@@ -15,16 +15,13 @@ from pathlib import Path
 from flask import Flask
 
 from flask_llm import FlaskLLM
+from flask_llm.observe.aggregates import ATTEMPTS, CALLS, RANGES, Span
 from flask_llm.observe.records import CallRecord
-from flask_llm.observe.source import RANGES, Span
-from flask_llm.observe.aggregates import ATTEMPTS, CALLS
-from flask_llm.observe.usage.items import Change
-from flask_llm.observe.usage.ledger import write
-from flask_llm.observe.usage.link import Link
+from flask_llm.observe.usage.database import Link
+from flask_llm.observe.usage.queries import UsageSource
 from flask_llm.observe.usage.settings import place_of
-from flask_llm.observe.usage.retention import pieces
-from flask_llm.observe.usage.rows import change_row
-from flask_llm.observe.usage.source import UsageSource
+from flask_llm.observe.usage.tables import change_row
+from flask_llm.observe.usage.writer import Change, pieces, write
 from flask_llm.signals import CircuitChanged
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Attempt

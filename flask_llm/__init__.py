@@ -3,8 +3,8 @@
 from .errors import StreamInterrupted
 from .extension import FlaskLLM, current_llm
 from .factory import LLMFactory
+from .fallback.stream import LLMStream, Restart
 from .providers.base import LLMProvider
-from .stream import LLMStream, Restart
 from .types import LLMResponse
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What can go wrong, and what follows from it.
+"""Everything that can go wrong with a provider, and what follows from it.
 
 ::
 
@@ -31,8 +31,11 @@ only, never an SDK's exception, whose request carries the key; they can be pickl
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
+from urllib.parse import unquote, urlsplit
+
 
 def encodable(text: str) -> str:
     """Return a text with U+FFFD for each half of a character, and no pair of halves.
@@ -385,3 +388,46 @@ BY_KIND: dict[str, type[ProviderError]] = {
     cls.kind: cls for cls in ProviderError.__subclasses__()
 }
 """The class of each `kind` that is known."""
+
+
+MARK = "[redacted]"
+
+# A shorter "key" is a test's stand-in: replacing every "k" would only garble the text.
+_SHORTEST = 6
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` with every one of `secrets` replaced by "[redacted]".
+
+    Args:
+        text: Anything that may reach a log, a response or a page.
+        secrets: Keys known to the app; those under six characters are left alone.
+    """
+    # Longest first: one key may begin with another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST:
+            text = text.replace(secret, MARK)
+    return text
+
+
+def hidden_in(url: str | None) -> list[str]:
+    """Return what may be secret in an address: a user, a password, a path, a query."""
+    parts = urlsplit(url or "")
+    hidden = [parts.username, parts.password, parts.query]
+    hidden += [unquote(parts.username or ""), unquote(parts.password or "")]
+    # A part of a path is one if it looks like a token; "completions" is none.
+    hidden += re.findall(r"[^/]{16,}", parts.path)
+    return sorted({each for each in hidden if each and len(each) >= _SHORTEST})
+
+
+_REASONS = {kind: error.reason for kind, error in BY_KIND.items()}
+_REASONS[ProviderError.kind] = ProviderError.reason
+
+
+def reason(kind: str) -> str:
+    """Return our words for the kind of an error: "quota exceeded".
+
+    Args:
+        kind: One that is known, or any word: a usage log may hold a later version's.
+    """
+    return _REASONS.get(kind) or kind.replace("_", " ")

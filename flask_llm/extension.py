@@ -1,19 +1,28 @@
-"""The Flask extension: the only place where the parts are wired to an app."""
+"""The Flask extension: it wires settings, factory, observers and routes to an app.
 
+Imports may happen before a fork, and are then shared by the workers. Clients and the
+local model must not: they are made in each process, in the background.
+"""
+
+import os
+import sys
+import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
 from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
 from .cli import llm_commands
-from .factory import LLMFactory
-from .filtering import Filters
-from .observe import install
 from .config.reader import use_ambient
+from .factory import LLMFactory
+from .filters import Filters
+from .observe import install
 from .web import AppFactory, api_bp
-from .web.guard import NAME as GUARD, Authorize, Guard, View
-from .web.warning import warn_if_closed
+from .web.guard import NAME as GUARD
+from .web.guard import Authorize, Guard, View, warn_if_closed
 
 _NAME = "llm"
 
@@ -89,8 +98,6 @@ class FlaskLLM:
 
 def _warm_up(app: Flask, factory: LLMFactory) -> None:
     """Begin to make the providers ready, at the latest with the first request."""
-    from .warm_up import WarmUp
-
     full = factory.config.warm_up == "full"
     warm_up = WarmUp(factory)
     warm_up.begin(full=full)
@@ -115,3 +122,72 @@ current_llm: AppFactory = LocalProxy(_current_factory)  # type: ignore[assignmen
 """The current app's factory; `current_app.llm` for editors and type checkers."""
 
 use_ambient(_current_config)
+
+
+# A process that forks workers does so at once; what it would make were for nothing.
+_DELAY_S = 0.5
+
+_pending: "weakref.WeakSet[WarmUp]" = weakref.WeakSet()
+
+
+class WarmUp:
+    """Makes the providers of a factory ready, once in each process.
+
+    Args:
+        factory: Whose providers.
+        delay: Seconds after which a process that has not forked is ready for it.
+    """
+
+    def __init__(self, factory: LLMFactory, *, delay: float = _DELAY_S) -> None:
+        self._factory = factory
+        self._delay = delay
+        self._timer: threading.Timer | None = None
+        self._started: int | None = None
+
+    def begin(self, *, full: bool) -> None:
+        """Import the SDKs now; the rest comes in the background.
+
+        Args:
+            full: Whether there is a rest: clients, and the local model.
+        """
+        self._factory.warm_up(full=False)
+        if full:
+            self._timer = threading.Timer(self._delay, self.start)
+            self._timer.daemon = True
+            self._timer.start()
+            _pending.add(self)
+
+    def start(self, *_: object, **__: object) -> None:
+        """Make everything in a thread, unless this process has done so."""
+        if self._started == os.getpid():
+            return
+        self._started = os.getpid()
+        # A child of a process that serves by itself is no worker: it pays for itself.
+        _pending.discard(self)
+        threading.Thread(
+            target=self._factory.warm_up, name="flask-llm-warm-up", daemon=True
+        ).start()
+
+    def cancel(self) -> None:
+        """Do not start by the clock: this process is about to fork."""
+        if self._timer is not None:
+            self._timer.cancel()
+            # Also because Python warns of a fork while other threads run.
+            self._timer.join()
+            self._timer = None
+
+
+def _before_fork() -> None:
+    for each in list(_pending):
+        each.cancel()
+
+
+def _in_child() -> None:
+    # A gevent worker can use no thread before it has patched: there the first request
+    # starts it.
+    if "gevent" not in sys.modules:
+        for each in list(_pending):
+            each.start()
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_in_child)

@@ -1,33 +1,328 @@
-"""The factory: arguments become a request, the chain's outcome becomes a response."""
+"""The factory: arguments become a request, and a call of the chain answers it.
+
+Flask runs each async view in a loop of its own, which ends with the request, and a
+client of an async SDK would be bound to the first of them. So a thread makes the very
+call that code without a loop makes: every provider works, and what a call knows of its
+app, its request and its limits is the same. The threads are not those of the loop's
+executor, for which a loop waits at its end.
+"""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+import math
+import threading
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial, wraps
+from inspect import Signature, signature
+from types import TracebackType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeVar,
+)
 
-from .aio import awaited, streamed
-from .fallback.builder import chain_entries, spare_entries, written_chain
-from .fallback.health import Breaker
-from .fallback.chain import Chain
-from .resilience.clock import SYSTEM, Clock
-from .config.settings import LLMConfig
-from .endpoints import Directory
-from .fallback.provider_handle import ChainEntry
-from .filtering import Filters
-from .fallback.generation import Generation
-from .resilience.bulkhead import Lane
-from .messages import Message
-from .origin import Origin
-from .fallback.pricing import Prices
-from .providers.base import LLMProvider
 from .config.reader import Reader
-from .providers.registry import Registry
-from .schemas import Schema
-from .standing import detailed, plain
+from .config.settings import LLMConfig
 from .config.state_url import store_of
-from .stream import LLMStream, OnInterrupt
-from .terms import deadline_of, policy_of, stops_of
+from .fallback.builder import chain_entries, spare_entries, written_chain
+from .fallback.chain import Chain
+from .fallback.generation import Generation
+from .fallback.health import Breaker, detailed, plain
+from .fallback.pricing import Prices
 from .fallback.probe import tried
-from .types import LLMResponse, Request, require
+from .fallback.provider_handle import ChainEntry
+from .fallback.stream import LLMStream, OnInterrupt
+from .filters import Filters
+from .providers.base import LLMProvider
+from .providers.registry import Directory, Registry
+from .resilience.bulkhead import Lane
+from .resilience.clock import SYSTEM, Clock
+from .resilience.deadline import Deadline
+from .resilience.retry import RetryPolicy
+from .resilience.stream_reader import Line, callers_line
+from .resilience.thread_pool import Workers
+from .schema import Schema
+from .types import Attempt, LLMResponse, Message, Origin, Request, require
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+_WORKERS = Workers(SYSTEM)
+
+
+class AsyncLLMStream(AsyncIterator[str]):
+    """A streamed answer for coroutines: an `LLMStream` for ``async for``.
+
+    Use it in an ``async with`` block, or call `aclose`. A task that is cancelled while
+    it waits for a text closes the stream: it stops at its provider at once.
+    """
+
+    def __init__(self, stream: LLMStream, line: Line) -> None:
+        self._stream = stream
+        self._line = line
+        # A thread that was left by its task may still be at it.
+        self._in_use = threading.Lock()
+
+    @classmethod
+    async def opened(cls, function: Callable[[], LLMStream]) -> Self:
+        """Return the stream that a function returns.
+
+        Args:
+            function: Asks for the stream; called in a thread.
+        """
+        line = Line()
+        return cls(await _cuttable(line, function), line)
+
+    @property
+    def response(self) -> LLMResponse | None:
+        """The answer of the whole call when there is no text to come, else None."""
+        return self._stream.response
+
+    @property
+    def text(self) -> str:
+        """What has come so far, since the last `Restart`."""
+        return self._stream.text
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every try so far in order, skipped providers included."""
+        return self._stream.attempts
+
+    @property
+    def provider_name(self) -> str:
+        """Chain entry that answers, or was asked last."""
+        return self._stream.provider_name
+
+    async def __anext__(self) -> str:
+        """Return the next text.
+
+        Raises:
+            StopAsyncIteration: There is no more.
+            StreamInterrupted: The answer has broken off after some text.
+        """
+        text = await _cuttable(self._line, self._next)
+        if text is None:
+            raise StopAsyncIteration
+        return text
+
+    async def aclose(self) -> None:
+        """Stop the answer at its provider, at once; does nothing when it is over."""
+        if self.response is None:
+            self._line.cut()
+            await _in_thread(self._close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _next(self) -> str | None:
+        with self._in_use:
+            text = self._stream.wait(math.inf)
+            if text is None:  # it is over, or somebody has cut it
+                self._stream.close()
+            return text
+
+    def _close(self) -> None:
+        with self._in_use:
+            self._stream.close()
+
+
+def awaited(
+    method: Callable[Concatenate[S, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Return a method for coroutines that does what another one does.
+
+    Args:
+        method: What a thread shall call. It runs to its end even if its task is
+            cancelled, which stops waiting for it at once.
+    """
+
+    @wraps(method)
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await _in_thread(partial(_own(self, method), *args, **kwargs))
+
+    return _told(call, "Do the same for a coroutine", signature(method))
+
+
+def streamed(
+    method: Callable[Concatenate[S, P], LLMStream],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, AsyncLLMStream]]:
+    """Return a method for coroutines that streams what another one does.
+
+    Args:
+        method: What a thread shall call. A task that is cancelled meanwhile stops it.
+    """
+
+    @wraps(method)
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> AsyncLLMStream:
+        function = partial(_own(self, method), *args, **kwargs)
+        return await AsyncLLMStream.opened(function)
+
+    shape = signature(method).replace(return_annotation=AsyncLLMStream)
+    return _told(call, "Return an `AsyncLLMStream`", shape)
+
+
+def _own(owner: S, method: Callable[Concatenate[S, P], T]) -> Callable[P, T]:
+    """Return a method of an object, which its class may have changed."""
+    own: Callable[P, T] = getattr(owner, method.__name__)
+    return own
+
+
+def _told(function: Callable[P, T], does: str, shape: Signature) -> Callable[P, T]:
+    """Give a wrapper a name, a text and a signature of its own."""
+    name = function.__name__
+    function.__name__ = f"{name}_async"
+    function.__qualname__ = f"{function.__qualname__}_async"
+    function.__signature__ = shape  # type: ignore[attr-defined]  # where inspect looks
+    function.__doc__ = f"{does}: with the arguments of `{name}`, to be awaited."
+    return function
+
+
+async def _cuttable(line: Line, function: Callable[[], T]) -> T:
+    """Return what a function returns; cut a stream that it waits for when cancelled."""
+
+    def call() -> T:
+        callers_line.set(line)
+        return function()
+
+    try:
+        return await _in_thread(call)
+    except BaseException:
+        line.cut()
+        raise
+
+
+class _Ending(Generic[T]):
+    """How a function has ended."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._error: BaseException | None = None
+        try:
+            self._value = function()
+        except BaseException as error:  # noqa: BLE001  # it is the task's
+            self._error = error
+
+    def result(self) -> T:
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+            return self._value
+        finally:
+            del error  # else it and this frame would hold each other
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Return what a function returns that a thread calls in a copy of this context."""
+    import asyncio  # takes 12 ms, which an app without a loop need not spend
+
+    loop = asyncio.get_running_loop()
+    ended: Future[_Ending[T]] = loop.create_future()
+
+    def run() -> None:
+        # If the loop has ended this raises, in a thread where nobody hears it.
+        loop.call_soon_threadsafe(_hand_over, ended, _Ending(function))
+
+    try:
+        _WORKERS.start(run)
+    except RuntimeError:  # no more threads: better late than never
+        copy_context().run(run)
+    return (await ended).result()
+
+
+def _hand_over(ended: "Future[_Ending[T]]", ending: _Ending[T]) -> None:
+    if not ended.cancelled():
+        ended.set_result(ending)
+
+
+# Beyond this a deadline is none; threads cannot wait for much longer either.
+_LONGEST_S = 86_400.0 * 30
+
+
+def policy_of(
+    config: LLMConfig, max_retries: int | None, retry_delay: float | None
+) -> RetryPolicy:
+    """Return when the same provider is asked again.
+
+    Args:
+        config: The app's settings.
+        max_retries: The most attempts on one provider; None for the app's.
+        retry_delay: Seconds of the first wait; None for the app's.
+
+    Raises:
+        TypeError: One is no number.
+    """
+    policy = config.retry
+    if max_retries is not None:
+        policy = replace(policy, max_attempts=max_retries)
+    if retry_delay is not None:
+        policy = replace(policy, delay=retry_delay)
+    return policy
+
+
+def deadline_of(config: LLMConfig, seconds: float | None, clock: Clock) -> Deadline:
+    """Return the deadline of a call that begins now.
+
+    Args:
+        config: The app's settings.
+        seconds: For the whole call; None for the app's, ``math.inf`` for no limit.
+        clock: Where time is read.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    usual = config.deadline
+    if seconds is None:
+        return Deadline(usual, clock)
+    limit = _limit(seconds)
+    hurried = limit is not None and (usual is None or limit < usual)
+    return Deadline(limit, clock, hurried=hurried)
+
+
+def stops_of(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the stop texts of an argument that may be a single one.
+
+    Raises:
+        TypeError: It is neither a text nor a list of texts.
+    """
+    require("stop", stop, str, list, tuple)
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _limit(deadline: float) -> float | None:
+    """Return the seconds of a call's own deadline; None for no limit.
+
+    What is left of a caller's time may be nothing: that is a deadline too.
+    """
+    require("deadline", deadline, int, float)
+    if deadline != deadline:  # noqa: PLR0124  # nan; math.isnan() takes no long int
+        raise TypeError("deadline must be a number of seconds, not nan")
+    return None if deadline > _LONGEST_S else float(max(0.0, deadline))
+
 
 Prompt = str | Sequence[Mapping[str, Any] | Message]
 """A text, or the messages of a conversation."""

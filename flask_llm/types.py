@@ -1,10 +1,407 @@
-"""The words of a conversation with a model: what is asked, and what comes back."""
+"""What goes in and what comes out: messages, requests, attempts and responses."""
 
-from dataclasses import dataclass, field
+import base64
+import binascii
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, TypeGuard
 
 from .errors import BY_KIND, ProviderError
-from .request import Request, require
+from .schema import Schema
+
+ROLES = ("user", "assistant")
+"""Who speaks; what the "system" says is kept apart from the conversation."""
+
+_SYSTEM = "system"
+
+# The first bytes of the formats that the providers' APIs take.
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+}
+
+_SAME = {"image/jpg": "image/jpeg"}
+
+_DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*?;base64,", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?|gs)://(?:[^/?#]*@)?([^/?#]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a message: its bytes, or the address where a provider finds it.
+
+    Nothing is ever fetched from the address by this process.
+
+    Attributes:
+        data: The bytes of the file.
+        media_type: Such as "image/png"; the bytes of PNG, JPEG, GIF and WebP tell it,
+            whatever is given.
+        url: Address instead of the bytes, for providers that fetch pictures.
+    """
+
+    data: bytes = b""
+    media_type: str = ""
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        given = self.media_type.strip().lower()
+        known = _media_type(self.data) or _SAME.get(given, given)
+        object.__setattr__(self, "media_type", known)
+
+    def __repr__(self) -> str:
+        # The rest of an address may be a signature, which opens the picture to anybody.
+        host = _ADDRESS.match(self.url)
+        what = (
+            f"at {host[1] if host else '?'}" if self.url else f"{len(self.data)} bytes"
+        )
+        return f"Image({what}, {self.media_type or 'type unknown'})"
+
+    @property
+    def base64(self) -> str:
+        """The bytes as APIs take them in JSON."""
+        return base64.b64encode(self.data).decode()
+
+    @property
+    def data_url(self) -> str:
+        """The address, or the bytes as a "data:" address."""
+        return self.url or f"data:{self.media_type};base64,{self.base64}"
+
+
+Part = str | Image
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation.
+
+    Attributes:
+        role: "user" or "assistant".
+        parts: Texts and pictures, in order.
+    """
+
+    role: str
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """Its texts, one below the other."""
+        return "\n".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Its pictures."""
+        return tuple(part for part in self.parts if isinstance(part, Image))
+
+
+def conversation(prompt: Iterable[Any]) -> tuple[list[str], tuple[Message, ...]]:
+    """Return what the system says, and the messages of user and assistant.
+
+    Args:
+        prompt: Dicts ``{"role", "content"}``, where the content is a text or a list of
+            ``{"type": "text", "text"}`` and ``{"type": "image", "data" or "url"}``;
+            the data are bytes or base64, the address one of http, https, gs or
+            "data:". `Message` objects and `Image` objects may stand for the dicts.
+
+    Raises:
+        TypeError: It is none of that; the text says where.
+    """
+    found = [_message(each, f"prompt[{at}]") for at, each in enumerate(prompt)]
+    for at, each in enumerate(found):
+        if each.role == _SYSTEM and each.images:
+            raise TypeError(f"prompt[{at}]: what the system says holds no pictures")
+    system = [each.text for each in found if each.role == _SYSTEM]
+    return system, tuple(each for each in found if each.role != _SYSTEM)
+
+
+def _message(value: Any, where: str) -> Message:
+    if isinstance(value, Message):
+        value = {"role": value.role, "content": value.parts}
+    if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
+        raise TypeError(f'{where} must be a dict with "role" and "content"')
+    content = value.get("content")
+    if isinstance(content, str):
+        return Message(value["role"], (content,))
+    if isinstance(content, Image) or not isinstance(content, list | tuple):
+        raise TypeError(f'{where}["content"] must be a str or a list of parts')
+    parts = (
+        _part(each, f'{where}["content"][{at}]') for at, each in enumerate(content)
+    )
+    return Message(value["role"], tuple(parts))
+
+
+def _part(value: Any, where: str) -> Part:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Image):
+        return _image(asdict(value), where)
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if kind == "text" and isinstance(value.get("text"), str):
+        return str(value["text"])
+    if kind == "image":
+        return _image(value, where)
+    raise TypeError(
+        f'{where} must be {{"type": "text", "text": ...}} or'
+        ' {"type": "image", "data": ..., "media_type": ...}'
+    )
+
+
+def _image(value: Mapping[str, Any], where: str) -> Image:
+    url, data = value.get("url", ""), value.get("data", b"")
+    media_type = value.get("media_type", "")
+    if not isinstance(url, str) or not isinstance(media_type, str):
+        raise TypeError(f'{where}["url"] and ["media_type"] must be str')
+    if isinstance(data, str):
+        data = _decoded(data, f'{where}["data"] must be bytes or base64')
+    if not isinstance(data, bytes) or bool(data) == bool(url):
+        raise TypeError(f'{where} must have "data" (bytes or base64) or a "url"')
+    if told := _DATA_URL.match(url):
+        data = _decoded(
+            url[told.end() :], f'{where}["url"] must be base64 after "data:"'
+        )
+        return Image(data, told[1] or media_type)
+    if url and not _ADDRESS.match(url):
+        raise TypeError(
+            f'{where}["url"] must be http, https, gs or "data:" with base64'
+        )
+    return Image(data, media_type, url)
+
+
+def _decoded(text: str, fault: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise TypeError(fault) from None
+
+
+def _media_type(data: bytes) -> str:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for head, kind in _MAGIC.items() if data.startswith(head)), "")
+
+
+def plain_text(system: str, messages: Iterable[Message]) -> str:
+    """Return a conversation as one text, for a model that takes nothing else.
+
+    A single message of the user without a system prompt is that very text; else each
+    turn says whose it is, and the end asks for the assistant's.
+
+    Args:
+        system: What the system says; may be empty.
+        messages: The turns.
+    """
+    turns = [(each.role, each.text) for each in messages]
+    if not system and [role for role, _ in turns] == ["user"]:
+        return turns[0][1]
+    told = [(_SYSTEM, system)] if system else []
+    lines = [f"{role.capitalize()}: {text}" for role, text in (*told, *turns)]
+    return "\n\n".join([*lines, "Assistant:"])
+
+
+_MOST = 100
+"""Characters of a purpose that are kept: it names a kind of call, and is no text."""
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Origin:
+    """Where a call comes from, for whoever watches.
+
+    Attributes:
+        call_id: Tells the call from all others; 24 hexadecimal digits.
+        purpose: What the app wants it for, as the caller names it; in a request that
+            names none the endpoint's name.
+        request_id: The number of the HTTP request, if it has one.
+        started_at: When the call began, in seconds since 1970.
+    """
+
+    call_id: str = ""
+    purpose: str = ""
+    request_id: str | None = None
+    started_at: float = 0.0
+
+    @classmethod
+    def new(cls, purpose: str, request_id: str | None, now: float) -> Self:
+        """Return the origin of a call that begins now."""
+        return cls(os.urandom(12).hex(), plain(purpose), request_id, now)
+
+
+NOWHERE = Origin()
+"""The origin of a request that no call of the factory has made."""
+
+
+def plain(purpose: str) -> str:
+    """Return a purpose as one short line, whatever was given."""
+    if purpose.isprintable() and len(purpose) <= _MOST:
+        return purpose
+    line = "".join(each if each.isprintable() else " " for each in purpose)
+    return " ".join(line.split())[:_MOST]
+
+
+_HOTTEST = 100  # providers' scales end at 1, 2 or 5
+_AGAIN = "This answer is wrong: {}. Answer again. {}"
+_MOST_TOKENS = 2**31 - 1  # what the providers' wires can carry
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one call asks for.
+
+    Attributes:
+        prompt: The text sent to the model, or the messages of a conversation, which
+            may be given as dicts; see `messages.conversation`.
+        temperature: Randomness, from 0.0 (most likely words) upwards.
+        max_tokens: The most tokens that the answer may have.
+        timeout: Seconds that this attempt may take, or of a stream that the provider
+            may be silent; None for the provider's own.
+        system: What the model is told before the conversation; the prompt's messages
+            of the role "system" are added to it, wherever they stood.
+        stop: Texts before which the answer ends.
+        schema: What the answer must be, if it must be JSON.
+        origin: Where the call comes from; makes no difference to a provider.
+
+    Raises:
+        TypeError: An argument has the wrong type: a programming error of the caller.
+    """
+
+    prompt: str | tuple[Message, ...]
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    timeout: float | None = None
+    system: str = ""
+    stop: tuple[str, ...] = ()
+    schema: Schema | None = None
+    origin: Origin = field(default=NOWHERE, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        require("prompt", self.prompt, str, list, tuple)
+        require("temperature", self.temperature, int, float)
+        require("max_tokens", self.max_tokens, int)
+        require("system", self.system, str)
+        require("stop", self.stop, tuple)
+        for each in self.stop:
+            require("stop", each, str)
+        if not isinstance(self.prompt, str):
+            system, messages = conversation(self.prompt)
+            told = "\n\n".join(filter(None, (self.system, *system)))
+            object.__setattr__(self, "system", told)
+            object.__setattr__(self, "prompt", messages)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation; a prompt that is a text is its only message."""
+        if isinstance(self.prompt, str):
+            return (Message(ROLES[0], (self.prompt,)),)
+        return self.prompt
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The pictures of all messages."""
+        if isinstance(self.prompt, str):
+            return ()
+        return tuple(image for each in self.messages for image in each.images)
+
+    @property
+    def text(self) -> str:
+        """All of it in words, for a model that takes only a text."""
+        if isinstance(self.prompt, str) and not self.system:
+            return self.prompt
+        return plain_text(self.system, self.messages)
+
+    def instructed(self) -> Self:
+        """Return it with its schema, if there is one, told in words."""
+        if self.schema is None:
+            return self
+        told = "\n\n".join(filter(None, (self.system, self.schema.instruction)))
+        return replace(self, system=told, schema=None)
+
+    def corrected(self, answer: str, fault: str) -> Self:
+        """Return it with a wrong answer, and the request to do better.
+
+        Args:
+            answer: What the model has answered.
+            fault: What is wrong with it.
+        """
+        wrong = Message(ROLES[1], (answer,))
+        # Some servers take a schema, and never show it to the model.
+        told = self.schema.instruction if self.schema else ""
+        again = Message(ROLES[0], (_AGAIN.format(fault, told),))
+        return replace(self, prompt=(*self.messages, wrong, again))
+
+    def map_texts(self, change: Callable[[str], str]) -> Self:
+        """Return a copy in which each text has been changed, the system's too.
+
+        Args:
+            change: Gets a text and returns what takes its place.
+        """
+        prompt: str | tuple[Message, ...]
+        if isinstance(self.prompt, str):
+            prompt = change(self.prompt)
+        else:
+            prompt = tuple(_changed(each, change) for each in self.prompt)
+        system = change(self.system) if self.system else ""
+        return replace(self, prompt=prompt, system=system)
+
+    @property
+    def fault(self) -> str | None:
+        """What no provider could make sense of, or None."""
+        if not _is_unicode("".join((self.text, *self.stop, *self._urls))):
+            return "prompt holds a lone surrogate, which no encoding can carry"
+        if not 0 <= self.temperature <= _HOTTEST:
+            return f"temperature must be from 0 to {_HOTTEST}"
+        if not 1 <= self.max_tokens <= _MOST_TOKENS:
+            return f"max_tokens must be from 1 to {_MOST_TOKENS}"
+        if not all(self.stop):
+            return "stop holds an empty text"
+        return self._fault_of_messages()
+
+    @property
+    def _urls(self) -> list[str]:
+        return [each.url for each in self.images]
+
+    def _fault_of_messages(self) -> str | None:
+        if isinstance(self.prompt, str):
+            return None if self.prompt.strip() else "prompt is empty"
+        messages = self.prompt
+        if not messages or not any(_says_something(each) for each in messages):
+            return "prompt is empty"
+        for each in messages:
+            if each.role not in ROLES:
+                return f"role must be system, user or assistant, not {each.role!r}"
+            if not _says_something(each):
+                return "prompt holds an empty message"
+        # As a beginning that the model shall go on with, newer models refuse it.
+        if messages[-1].role != ROLES[0]:
+            return "the last message must be the user's"
+        return None
+
+
+def _changed(message: Message, change: Callable[[str], str]) -> Message:
+    parts = message.parts
+    changed = (change(each) if isinstance(each, str) else each for each in parts)
+    return Message(message.role, tuple(changed))
+
+
+def _says_something(message: Message) -> bool:
+    return bool(message.images or message.text.strip())
+
+
+def require(name: str, value: object, *types: type) -> None:
+    """Raise TypeError unless an argument has one of the types; a bool is no number."""
+    if isinstance(value, types) and not isinstance(value, bool):
+        return
+    wanted = " or ".join(each.__name__ for each in types)
+    raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
 
 __all__ = ["Attempt", "LLMResponse", "Request", "Usage", "counted", "require"]
 

@@ -21,10 +21,9 @@ from flask_llm.errors import (
     TimedOutError,
     TransientError,
 )
-from flask_llm.line import Line, current_line
-from flask_llm.messages import Image
-from flask_llm.schemas import Schema
-from flask_llm.types import Request
+from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.schema import Schema
+from flask_llm.types import Image, Request
 
 PNG = b"\x89PNG\r\n\x1a\n0123"
 PNG_URL = "data:image/png;base64,iVBORw0KGgowMTIz"

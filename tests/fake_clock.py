@@ -3,7 +3,7 @@
 import threading
 import time
 
-from flask_llm.line import current_line
+from flask_llm.resilience.stream_reader import current_line
 
 _BEAT_S = 0.0002
 _MOST_S = 60.0  # real ones, after which a test hangs

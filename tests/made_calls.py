@@ -2,9 +2,8 @@
 
 from itertools import count
 
-from flask_llm.origin import Origin
 from flask_llm.signals import GenerationFinished
-from flask_llm.types import Attempt, LLMResponse, Request
+from flask_llm.types import Attempt, LLMResponse, Origin, Request
 
 _NUMBERS = count(1)
 

@@ -8,7 +8,7 @@ from flask import Flask
 
 from flask_llm import FlaskLLM
 from flask_llm.testing import FakeProvider
-from flask_llm.web.pages import page
+from flask_llm.web.dashboard import page
 from flask_llm.web.report import remedy
 
 Made = Callable[[], dict[str, Any]]

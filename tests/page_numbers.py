@@ -10,9 +10,9 @@ from typing import Any
 
 from made_calls import attempt, finished
 
+from flask_llm.observe.aggregates import About
 from flask_llm.observe.memory import Memory
 from flask_llm.observe.records import CallRecord
-from flask_llm.observe.source import About
 from flask_llm.signals import CircuitChanged
 from flask_llm.types import Attempt
 from flask_llm.web.report import report

@@ -9,7 +9,7 @@ from page_numbers import BACK, MODELS, NOW, Hour, Told, failed, skipped
 from standings import chain, no_key, standing
 from standings import resting as rested
 
-from flask_llm.observe.source import About
+from flask_llm.observe.aggregates import About
 from flask_llm.web.report import in_full, report
 
 Report = dict[str, Any]

@@ -18,7 +18,7 @@ from wired import WIRES, loaded, settings
 
 from flask_llm import FlaskLLM, LLMFactory, LLMProvider, LLMResponse
 from flask_llm.errors import StreamInterrupted, TransientError
-from flask_llm.line import callers_line
+from flask_llm.resilience.stream_reader import callers_line
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request

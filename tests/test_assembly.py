@@ -4,12 +4,11 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
-from flask_llm.fallback.builder import chain_entries
-from flask_llm.config.settings import LLMConfig
-from flask_llm.endpoints import Directory
-from flask_llm.errors import ConfigurationError, QuotaError
 from flask_llm.config.reader import Reader
-from flask_llm.providers.registry import GROUP
+from flask_llm.config.settings import LLMConfig
+from flask_llm.errors import ConfigurationError, QuotaError
+from flask_llm.fallback.builder import chain_entries
+from flask_llm.providers.registry import GROUP, Directory
 from flask_llm.testing import FakeProvider
 
 REGISTRY = LLMFactory.PROVIDER_REGISTRY

@@ -5,8 +5,7 @@ from itertools import islice
 
 import pytest
 
-from flask_llm.caller import Caller
-from flask_llm.line import Line, callers_line
+from flask_llm.resilience.stream_reader import Caller, Line, callers_line
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flask_llm.carried import headers_of, retry_after_of, status_of
+from flask_llm.providers.classify import headers_of, retry_after_of, status_of
 
 
 class CarrierError(Exception):

@@ -2,7 +2,6 @@
 
 import pytest
 
-from flask_llm.resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
 from flask_llm.errors import (
     AuthError,
     BadAnswerError,
@@ -11,6 +10,7 @@ from flask_llm.errors import (
     TransientError,
     UsedUpError,
 )
+from flask_llm.resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
 
 NOW = 1_800_000_000.0
 POLICY = BreakerPolicy()

@@ -3,9 +3,9 @@ import socket
 
 import pytest
 
-from flask_llm.providers import classify
 from flask_llm.errors import QuotaError, TimedOutError, TransientError, UsedUpError
-from flask_llm.wording import AMBIGUOUS
+from flask_llm.providers import classify
+from flask_llm.providers.classify import AMBIGUOUS
 
 
 class HTTPError(Exception):

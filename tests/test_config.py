@@ -5,10 +5,10 @@ from operator import attrgetter
 import pytest
 
 from flask_llm.config import reader
-from flask_llm.resilience.circuit_breaker import BreakerPolicy
+from flask_llm.config.reader import Reader
 from flask_llm.config.settings import LLMConfig, ProviderSettings
 from flask_llm.errors import ConfigurationError
-from flask_llm.config.reader import Reader
+from flask_llm.resilience.circuit_breaker import BreakerPolicy
 from flask_llm.resilience.retry import PRESETS, RetryPolicy, StreamLimits
 
 

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
-from flask_llm.messages import Image, Message
 from flask_llm.testing import FakeProvider
-from flask_llm.types import Request
+from flask_llm.types import Image, Message, Request
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TALK = [

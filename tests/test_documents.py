@@ -9,8 +9,8 @@ import pytest
 from dotenv import dotenv_values
 
 from flask_llm import LLMFactory
-from flask_llm.config.settings import LLMConfig
 from flask_llm.config.reader import Reader, setting_key
+from flask_llm.config.settings import LLMConfig
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
 

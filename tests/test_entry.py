@@ -5,7 +5,6 @@ import pytest
 
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
 from flask_llm.config.settings import ProviderSettings
-from flask_llm.fallback.provider_handle import ChainEntry
 from flask_llm.errors import (
     AuthError,
     BadAnswerError,
@@ -15,6 +14,7 @@ from flask_llm.errors import (
     TransientError,
     UnreachableError,
 )
+from flask_llm.fallback.provider_handle import ChainEntry
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
 

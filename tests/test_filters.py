@@ -20,8 +20,7 @@ from flask_llm.filters import (
     redact_personal_data,
     strip_control_characters,
 )
-from flask_llm.messages import Image
-from flask_llm.types import LLMResponse, Request
+from flask_llm.types import Image, LLMResponse, Request
 
 SECRET = "the secret of the prompt"
 

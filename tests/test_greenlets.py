@@ -15,7 +15,7 @@ needs_gevent = pytest.mark.skipif(
 
 # The order of `gunicorn --preload -k gevent`: the app first, then the patching.
 PATCHED = """
-from flask_llm.greenlets import in_native_thread
+from flask_llm.resilience.gevent import in_native_thread
 import gevent.monkey
 gevent.monkey.patch_all()
 import gevent, socket, threading, time
@@ -31,7 +31,7 @@ def test_without_gevent_it_is_a_plain_call():
     """The caller's own thread does it, and gevent is not even imported."""
     out = python(
         "import sys, threading\n"
-        "from flask_llm.greenlets import in_native_thread\n"
+        "from flask_llm.resilience.gevent import in_native_thread\n"
         "print(in_native_thread(threading.get_ident) == threading.get_ident())\n"
         "print('gevent' in sys.modules)"
     )
@@ -44,7 +44,7 @@ def test_gevent_that_has_patched_nothing_changes_nothing():
     """gunicorn's master imports it, and has no greenlets to care for."""
     out = python(
         "import gevent.monkey, threading\n"
-        "from flask_llm.greenlets import in_native_thread\n"
+        "from flask_llm.resilience.gevent import in_native_thread\n"
         "print(in_native_thread(threading.get_ident) == threading.get_ident())"
     )
 

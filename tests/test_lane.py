@@ -7,9 +7,9 @@ import pytest
 from real_time import AT_ONCE_S
 from slot_queue import Queue
 
-from flask_llm.resilience.clock import SYSTEM
 from flask_llm.errors import BusyError, TimedOutError
 from flask_llm.resilience.bulkhead import Lane
+from flask_llm.resilience.clock import SYSTEM
 from flask_llm.resilience.stream_reader import _MOST_AHEAD
 from flask_llm.resilience.thread_pool import Workers
 

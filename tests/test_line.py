@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flask_llm.line import Line, current_line
+from flask_llm.resilience.stream_reader import Line, current_line
 
 
 def test_cutting_hangs_up():
@@ -69,7 +69,7 @@ def test_a_forked_child_does_not_end_its_parent_s_connection():
     """It shares the socket, but the stream is the parent's; its own it can cut."""
     code = """if True:
         import os, socket
-        from flask_llm.line import Line
+        from flask_llm.resilience.stream_reader import Line
 
         def connected():
             line, (mine, other) = Line(), socket.socketpair()

@@ -16,7 +16,6 @@ from flask import Flask, g
 from pydantic import BaseModel
 
 from flask_llm import FlaskLLM, LLMFactory, LLMResponse, StreamInterrupted
-from flask_llm.content import Content
 from flask_llm.errors import (
     BadAnswerError,
     ContextLengthError,
@@ -24,9 +23,10 @@ from flask_llm.errors import (
     QuotaError,
     TransientError,
 )
+from flask_llm.fallback.logs import Content
 from flask_llm.filters import Rejected
-from flask_llm.messages import Image, Message
 from flask_llm.testing import Delay, FakeProvider, StubServer, reply
+from flask_llm.types import Image, Message
 
 PAGE = (Path(__file__).parents[1] / "docs" / "logging.md").read_text()
 BROKEN = TransientError(reason="connection error")
@@ -289,7 +289,7 @@ def test_records_tell_where_they_were_written(fake, caplog):
 
     assert {each.filename for each in caplog.records} == {
         "factory.py",
-        "telling.py",
+        "events.py",
         "generation.py",
     }
 

@@ -8,8 +8,7 @@ from generated import STEADY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_llm.messages import Image, Message, conversation, plain_text
-from flask_llm.types import Request
+from flask_llm.types import Image, Message, Request, conversation, plain_text
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
 USER = {"role": "user", "content": "Hi"}

@@ -6,10 +6,10 @@ import pytest
 from flask import Flask
 
 from flask_llm import FlaskLLM
-from flask_llm.config.settings import LLMConfig
-from flask_llm.errors import ConfigurationError
 from flask_llm.config.prices import TokenPrice
 from flask_llm.config.reader import Reader
+from flask_llm.config.settings import LLMConfig
+from flask_llm.errors import ConfigurationError
 
 HAIKU = {"input": 0.1, "output": 0.5}
 

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from flask_llm.packages import installed
+from flask_llm.config.parsers import installed
 
 
 @pytest.mark.parametrize("module", ["json", "xml.dom.pulldom", "sys"])

@@ -5,8 +5,8 @@ from generated import STEADY
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flask_llm.errors import BadAnswerError
-from flask_llm.pieces import (
+from flask_llm.errors import BadAnswerError, encodable
+from flask_llm.fallback.provider_handle import (
     cut_at,
     texts,
     until,

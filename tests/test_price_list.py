@@ -7,7 +7,7 @@ import pytest
 from genai_prices.data import providers
 
 from flask_llm import LLMFactory
-from flask_llm.price_list import ListedPrice, NotListed, listed
+from flask_llm.fallback.pricing import ListedPrice, NotListed, listed
 
 ANTHROPIC = "https://api.anthropic.com"
 OWN = ("claude", "gemini", "genai", "vertex", "openai", "cohere")

@@ -10,8 +10,8 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from flask_llm import LLMFactory, LLMResponse
-from flask_llm.fallback import pricing as prices
 from flask_llm.config.prices import TokenPrice
+from flask_llm.fallback import pricing as prices
 from flask_llm.fallback.pricing import Prices
 from flask_llm.testing import FakeProvider
 
@@ -380,7 +380,7 @@ def test_a_child_process_has_the_prices_too():
     code = """if True:
         import os
         from flask_llm import LLMFactory
-        from flask_llm.prices import Prices
+        from flask_llm.fallback.pricing import Prices
         usage = {"input_tokens": 9, "output_tokens": 9, "total_tokens": 18}
         config = {"ANTHROPIC_API_KEY": "k-12345678"}
         entry = LLMFactory("claude", [], config=config).entries[0]
@@ -402,7 +402,7 @@ def test_the_list_is_imported_late_and_never_the_network():
     code = """if True:
         import socket, sys
         from flask_llm import LLMFactory
-        from flask_llm.prices import Prices
+        from flask_llm.fallback.pricing import Prices
         def refuse(*_):
             raise AssertionError("network")
         socket.socket.connect = socket.getaddrinfo = refuse

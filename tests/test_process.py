@@ -3,14 +3,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from flask_llm.process import PerProcess
+from flask_llm.resilience.clock import PerProcess
 
 
 def test_per_process_makes_one_object_for_each_process():
     """A forked child makes its own, and the parent's stays the parent's."""
     code = """if True:
         import os
-        from flask_llm.process import PerProcess
+        from flask_llm.resilience.clock import PerProcess
         made = PerProcess(object)
         mine = made.get()
         child = os.fork()

@@ -16,8 +16,8 @@ import pytest
 from fake_clock import FakeClock
 
 from flask_llm import LLMFactory, signals
-from flask_llm.aside import Aside
 from flask_llm.errors import QuotaError, TransientError
+from flask_llm.signals import Aside
 from flask_llm.testing import FakeProvider
 
 ASIDE = signals._aside
@@ -38,8 +38,7 @@ ALL = [
 @pytest.fixture(autouse=True)
 def _told_times(monkeypatch):
     """Receivers take the time that they say; nobody is left out before the test."""
-    for place in ("signals", "aside"):
-        monkeypatch.setattr(f"flask_llm.{place}.monotonic", WATCH.monotonic)
+    monkeypatch.setattr("flask_llm.signals.monotonic", WATCH.monotonic)
     monkeypatch.setattr(signals, "_aside", Aside())
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from flask_llm.redact import hidden_in, redact
+from flask_llm.errors import hidden_in, redact
 
 
 def test_every_key_is_replaced():

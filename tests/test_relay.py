@@ -12,8 +12,13 @@ from cycles import left_in_cycles
 from real_time import AT_ONCE_S
 
 from flask_llm.resilience.clock import SYSTEM
-from flask_llm.line import Line, callers_line, current_line
-from flask_llm.resilience.stream_reader import _MOST_AHEAD, Relay
+from flask_llm.resilience.stream_reader import (
+    _MOST_AHEAD,
+    Line,
+    Relay,
+    callers_line,
+    current_line,
+)
 from flask_llm.resilience.thread_pool import LeftBehind, Workers
 
 A_MINUTE = 60

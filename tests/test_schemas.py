@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, RootModel
 
 from flask_llm.errors import SchemaError
-from flask_llm.nulls import without_nulls
-from flask_llm.schemas import Schema
+from flask_llm.schema import Schema, without_nulls
 
 
 class Color(enum.Enum):

@@ -13,7 +13,6 @@ import pytest
 from cycles import left_in_cycles
 
 from flask_llm import LLMFactory, LLMProvider, LLMResponse, Restart, StreamInterrupted
-from flask_llm.resilience.clock import SystemClock
 from flask_llm.errors import (
     AuthError,
     ContentBlockedError,
@@ -22,8 +21,8 @@ from flask_llm.errors import (
     QuotaError,
     TransientError,
 )
-from flask_llm.line import current_line
-from flask_llm.resilience.stream_reader import _MOST_AHEAD
+from flask_llm.resilience.clock import SystemClock
+from flask_llm.resilience.stream_reader import _MOST_AHEAD, current_line
 from flask_llm.testing import Delay, FakeProvider
 
 BROKEN = TransientError("the line is dead", reason="connection error")

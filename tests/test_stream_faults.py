@@ -23,9 +23,9 @@ from real_time import AT_ONCE_S
 from wired import WIRES, loaded, settings
 
 from flask_llm import LLMFactory
-from flask_llm.resilience.clock import SYSTEM, Clock
 from flask_llm.errors import StreamInterrupted
-from flask_llm.stream import LLMStream, Restart
+from flask_llm.fallback.stream import LLMStream, Restart
+from flask_llm.resilience.clock import SYSTEM, Clock
 
 TEXT = "Short waves scatter most."
 OTHER_TEXT = "The sky is blue."

@@ -6,8 +6,8 @@ import pytest
 
 from flask_llm import LLMFactory
 from flask_llm.errors import AuthError, InvalidRequestError, QuotaError
-from flask_llm.testing import Delay, FakeProvider
 from flask_llm.fallback.probe import outcome
+from flask_llm.testing import Delay, FakeProvider
 
 
 def two(clock, *script):

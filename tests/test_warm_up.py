@@ -8,8 +8,8 @@ import wire
 from flask import Flask
 
 from flask_llm import FlaskLLM, LLMFactory
+from flask_llm.extension import WarmUp
 from flask_llm.testing import FakeProvider
-from flask_llm.warm_up import WarmUp
 
 
 class Slow(FakeProvider):

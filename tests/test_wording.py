@@ -1,7 +1,7 @@
 import pytest
 
-from flask_llm.providers import classify
 from flask_llm.errors import QuotaError, TimedOutError, UsedUpError
+from flask_llm.providers import classify
 
 
 @pytest.mark.parametrize(

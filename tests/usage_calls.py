@@ -7,9 +7,9 @@ import time
 from collections import Counter
 from contextlib import closing, contextmanager
 
-from flask_llm.observe.records import CallRecord
 from flask_llm.observe.aggregates import ATTEMPTS, CALLS, Tally
-from flask_llm.observe.usage.link import Link
+from flask_llm.observe.records import CallRecord
+from flask_llm.observe.usage.database import Link
 from flask_llm.observe.usage.settings import place_of
 from flask_llm.types import Attempt, LLMResponse
 

@@ -13,10 +13,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from flask_llm.testing.replies import (  # noqa: F401  # one door for the tests
+from flask_llm.testing.server import (  # noqa: F401
+    Answer,
+    Handler,
+    Received,
     close,
+    closed_port,
     drip,
     echo,
+    encoded,
     half,
     hang,
     in_turn,
@@ -24,13 +29,6 @@ from flask_llm.testing.replies import (  # noqa: F401  # one door for the tests
     reset,
     stall,
     together,
-)
-from flask_llm.testing.server import (  # noqa: F401
-    Answer,
-    Handler,
-    Received,
-    closed_port,
-    encoded,
 )
 from flask_llm.testing.server import StubServer as Stub
 

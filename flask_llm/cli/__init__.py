@@ -4,12 +4,14 @@ It is found by its entry point, so that it is there even if the app cannot start
 app has it; its commands are imported when one of them is run or listed.
 """
 
-import click
 from importlib import import_module
 from typing import Any
+
+import click
 from flask.cli import AppGroup
 
 from ..errors import ConfigurationError
+
 
 class _Commands(AppGroup):
     """Commands that say what is wrong with the configuration without a traceback."""

@@ -1,25 +1,155 @@
-"""The commands of `flask llm`, imported when one of them is run or listed."""
+"""The commands ask, status, models, reset and doctor."""
 
+import json
 import sys
-import click
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import click
 from flask import Flask, current_app
 from flask.cli import NoAppException, ScriptInfo
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ProviderError, StreamInterrupted
 from ..factory import LLMFactory
-from .usage import usage
-from ..offers import offers
+from ..fallback.provider_handle import ChainEntry, model_of, provider_name
+from ..fallback.stream import LLMStream
+from ..types import LLMResponse
 from ..web.guard import NAME as GUARD
 from . import llm_commands
-from .printing import print_about, print_findings, print_json, print_offer, print_stream
+from .usage import usage
 
 if TYPE_CHECKING:
-    from .doctor import Subject
+    from .doctor import Finding, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one provider offers for the app's key.
+
+    Attributes:
+        provider: Its name in the configuration.
+        configured: The models that the app asks it for.
+        models: All that it offers.
+        error: Why it tells none; holds no key.
+    """
+
+    provider: str
+    configured: list[str]
+    models: list[str]
+    error: str | None = None
+
+    def is_configured(self, model: str) -> bool:
+        """Return whether the app asks for this model, perhaps by another name."""
+        return any(_is(model, each) for each in self.configured)
+
+    @property
+    def not_offered(self) -> list[str]:
+        """The models that the app asks for and the provider does not list."""
+        return [
+            each
+            for each in self.configured
+            if not any(_is(model, each) for model in self.models)
+        ]
+
+
+def offers(
+    factory: LLMFactory, config: Mapping[str, Any], name: str | None = None
+) -> list[Offer]:
+    """Ask the providers of the chain, or one of any name, which models they offer.
+
+    Args:
+        factory: The app's factory.
+        config: The app's configuration.
+        name: A provider or an endpoint, in the chain or not; None for all of the chain.
+
+    Raises:
+        ConfigurationError: There is no provider of that name.
+    """
+    by_name: dict[str, list[ChainEntry]] = {}
+    for entry in factory.entries:
+        by_name.setdefault(provider_name(entry), []).append(entry)
+    if name is not None:
+        others = by_name.get(name) or LLMFactory(name, [], config=config).entries
+        by_name = {name: list(others)}
+    return [_offer(each, entries) for each, entries in by_name.items()]
+
+
+def _is(model: str, configured: str) -> bool:
+    """Return whether a model of a list is the configured one, by whatever name."""
+    names = {model, f"models/{model}", model.removesuffix(":latest")}
+    return configured in names or PurePath(configured).name == f"{model}.gguf"
+
+
+def _offer(name: str, entries: Sequence[ChainEntry]) -> Offer:
+    """Ask the first of some links that differ in their models only."""
+    configured = [model for entry in entries if (model := model_of(entry))]
+    try:
+        return Offer(name, configured, entries[0].list_models())
+    except ProviderError as error:
+        return Offer(name, configured, [], str(error))
+
+
+_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+def print_stream(stream: LLMStream) -> LLMResponse:
+    """Print an answer as it comes; return its response."""
+    with stream, suppress(StreamInterrupted):  # the response says so
+        for text in stream:
+            click.echo(text, nl=False)
+    if stream.text:
+        click.echo()
+    assert stream.response is not None  # it is over
+    return stream.response
+
+
+def print_about(response: LLMResponse) -> None:
+    """Print who answered, or what went wrong, to standard error."""
+    if not response.success:
+        click.echo(response.error, err=True)
+        return
+    usage = response.usage
+    tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
+    cost = None if response.cost_usd is None else f"${response.cost_usd:.6f}"
+    seconds = f"{response.metadata['latency_s']:.2f} s"
+    who = response.provider_name, response.model
+    known = filter(None, (*who, tokens, cost, seconds))
+    click.echo(f"({', '.join(map(str, known))})", err=True)
+
+
+def print_offer(offer: Offer) -> None:
+    """Print a provider's models; why there are none goes to standard error."""
+    if offer.error:
+        click.echo(f"{offer.provider}: {offer.error}", err=True)
+        return
+    click.echo(f"{offer.provider} (* configured: {', '.join(offer.configured) or '-'})")
+    for model in offer.models:
+        click.echo(f"{'*' if offer.is_configured(model) else ' ':>3} {model}")
+    for model in offer.not_offered:
+        click.echo(f"{model} is configured, but not offered", err=True)
+
+
+def print_findings(findings: "Iterable[Finding]") -> None:
+    """Print what the doctor has found, a sign of each level before it."""
+    from .doctor.report import report
+
+    for level, sign, text in report(findings, sys.stdout.encoding or "ascii"):
+        click.echo(click.style(sign, fg=_COLORS.get(level or "")) + text)
+
+
+def print_json(data: Any) -> None:
+    """Print readable JSON; escaped where standard output has not all characters."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(data, indent=2, default=str)
+    click.echo(text)
+
 
 _FIELDS = ("success", "content", "provider_name", "error", "metadata")
 

@@ -1,4 +1,4 @@
-"""Parsers of configuration values: strict, and with faults that say what is right.
+"""Strict parsers of settings.
 
 Each takes what the app's configuration or the environment holds and returns the value,
 or raises ValueError with the second half of a sentence that begins with the key.
@@ -8,7 +8,11 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -252,3 +256,29 @@ def _is_plain(value: Any) -> bool:
         return _is_plain([*value, *value.values()])
     held = value if type(value) in {list, tuple, set} else (value,)
     return {type(each) for each in held} <= _PLAIN
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is such a folder, for this process.
+
+    `Path.is_dir` raises where a folder on the way is closed, or a name is too long.
+    """
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def can_be_written(folder: Path) -> bool:
+    """Return whether files can be made in a folder, which may still be missing."""
+    path = folder.absolute()
+    there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+    return is_folder(there) and os.access(there, os.W_OK | os.X_OK)
+
+
+@cache
+def installed(module: str) -> bool:
+    """Return whether a module could be imported, without importing it."""
+    if module in sys.modules:
+        return True
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the parent package is missing
+        return False

@@ -1,4 +1,4 @@
-"""Looks settings up: in the app's configuration first, then in the environment.
+"""Reads settings from app.config, then the environment; collects all faults.
 
 So a `.env` file works; blank means unset.
 """
@@ -7,13 +7,105 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from ..effective import DEFAULT, Setting
-from ..errors import ConfigurationError
-from .parsers import Parser
+from ..errors import ConfigurationError, encodable, hidden_in, redact
+from .parsers import Parser, shown
+
+_SECRET_NAME = re.compile(
+    r"KEY|TOKEN|SECRET|PASS(WORD|WD|PHRASE)?S?(_|$)|PWD|CREDENTIAL|AUTH|HEADER|COOKIE"
+    r"|SIGNATURE"
+)
+_NUMBER_NAME = re.compile(r"(TOKENS|TIMEOUT)$")
+# A text that may be an address with a password in it; "name:model@date" is none.
+_ADDRESS = re.compile(r"//|:.*[:/].*@", re.DOTALL)
+_FLAGS = {True: "on", False: "off"}
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting in force.
+
+    Attributes:
+        key: Its name.
+        value: Its parsed value; never shown as it is.
+        source: Where it comes from: "app.config", "environment", "default", a preset,
+            an argument's name, or a place in LLM_PROVIDERS.
+    """
+
+    key: str
+    value: Any = field(repr=False)
+    source: str
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether it may only be told whether it is set.
+
+        Of a plug-in's settings only the names tell; a number of tokens is no secret.
+        """
+        if _NUMBER_NAME.search(self.key) and isinstance(self.value, float | int | None):
+            return False
+        return bool(_SECRET_NAME.search(self.key))
+
+    def shown(self, secrets: Collection[str]) -> dict[str, Any]:
+        """Return what a page may tell of it.
+
+        Args:
+            secrets: Keys that are in no text.
+        """
+        return {
+            "key": self.key,
+            "value": redact(encodable(self._value()), secrets),
+            "source": self.source,
+            "secret": self.is_secret,
+        }
+
+    def _value(self) -> str:
+        if self.value is None and self.source != DEFAULT:
+            return "none"
+        if self.value is None or self.value == "":
+            return "not set"
+        return "set" if self.is_secret else _text(self.value)
+
+
+def shown_address(url: str) -> str:
+    """Return an address without its user, password, query and whatever looks secret.
+
+    Of one that cannot be read, or that others may read otherwise, only that it is set.
+    """
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "set"
+    if url.count("@") > parts.netloc.count("@"):
+        return "set"  # a password with a slash ends what is taken for the host
+    user = "…@" if "@" in parts.netloc else ""
+    query = "?…" if parts.query or parts.fragment else ""
+    path = redact(parts.path, hidden_in(url))
+    return f"{parts.scheme}://{user}{parts.hostname or ''}{port}{path}{query}"
+
+
+def _text(value: Any) -> str:
+    """Return a value as text; of an object only what it is, since its text may tell."""
+    if isinstance(value, bool):
+        return _FLAGS[value]
+    if isinstance(value, int | float):
+        return format(value, ".12g")
+    if isinstance(value, str):
+        return shown_address(value) if _ADDRESS.search(value) else value
+    if isinstance(value, Mapping | list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    # A provider object in the chain.
+    named = getattr(value, "get_provider_name", lambda: type(value).__name__)
+    return str(named())
+
 
 log = logging.getLogger("flask_llm")
 
@@ -196,3 +288,51 @@ def _own_prefix(provider: str) -> str:
 def key_part(provider: str) -> str:
     """Return what stands for a provider in its keys; two names may have the same."""
     return re.sub(r"\W", "_", provider).upper()
+
+
+_PROVIDERS = {
+    "anthropic": "claude",
+    "google": "gemini",
+    "google-genai": "genai",
+    "vertexai": "vertex",
+}
+"""Whom a maker's or a package's name may stand for."""
+
+_MODELS = {
+    "gpt-": "openai",
+    "claude-": "claude",
+    "gemini-": "gemini",
+    "command-": "cohere",
+}
+"""Whose models have names that begin so."""
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Return a fault, the second half of a sentence that begins with a key.
+
+    Args:
+        name: A name that nobody has registered.
+        known: Those that somebody has.
+    """
+    if re.search(r"[\s;|\[\]]", name):
+        return f"must be names separated by commas, not {shown(name)}"
+    known = list(known)
+    return (
+        f"names no known provider: {shown(name)}{_hint(name, known)}"
+        f" (known: {', '.join(known)}; register your own before)"
+    )
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """Return which provider may be meant, or "" where there is no telling."""
+    lower = name.lower()
+    if meant := _PROVIDERS.get(lower):
+        return f"; did you mean {meant!r}?"
+    # "gemini-3" is like "gemini", but a model of it.
+    others = [each for each in known if not lower.startswith(f"{each}-")]
+    if close := difflib.get_close_matches(lower, others, n=1, cutoff=0.7):
+        return f"; did you mean {close[0]!r}?"
+    for start, provider in _MODELS.items():
+        if lower.startswith(start):
+            return f"; a model? write {provider}:{name}"
+    return ""

@@ -1,4 +1,4 @@
-"""Every configuration key, read once, with all faults told at once."""
+"""The settings of an app and of each provider."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,13 +6,71 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..resilience.circuit_breaker import BreakerPolicy
-from ..effective import DEFAULT
-from ..observing import Observing
-from .prices import TokenPrice, own_prices
-from .parsers import flag, fraction, names, one_entry, one_of, seconds, unless_none, url_prefix, whole
-from .reader import Reader
 from ..resilience.retry import PRESETS, RetryPolicy, StreamLimits
+from .parsers import (
+    Parser,
+    flag,
+    fraction,
+    names,
+    one_entry,
+    one_of,
+    seconds,
+    text,
+    unless_none,
+    url_prefix,
+    whole,
+)
+from .prices import TokenPrice, own_prices
+from .reader import DEFAULT, Reader
 from .state_url import state_url
+
+
+@dataclass(frozen=True, slots=True)
+class Observing:
+    """Which observers are on.
+
+    Attributes:
+        log_content: Whether prompts and answers are logged, redacted.
+        usage: Whether calls are written to a database.
+        usage_url: Which one; "" for SQLite in the app's instance folder.
+        usage_days: Days for which its rows are kept; None for ever.
+        metrics: Whether there are Prometheus metrics.
+        metrics_registry: The app's own registry for them; None for the extension's.
+        traces: Whether there are OpenTelemetry spans.
+        dashboard: Whether there is the dashboard.
+    """
+
+    log_content: bool = False
+    usage: bool = False
+    usage_url: str = field(default="", repr=False)
+    usage_days: int | None = 90
+    metrics: bool = False
+    metrics_registry: object = None
+    traces: bool = False
+    dashboard: bool = True
+
+    @classmethod
+    def read(cls, reader: Reader) -> "Observing":
+        """Return the settings; what is wrong stays in `reader.faults`."""
+        usual = cls()
+        usage_url = reader.read("LLM_USAGE_URL", text, usual.usage_url)
+        registry = reader.read("LLM_METRICS_REGISTRY", _as_it_is, None)
+        return cls(
+            log_content=reader.read("LLM_LOG_CONTENT", flag, usual.log_content),
+            usage=reader.read("LLM_USAGE", flag, bool(usage_url)),
+            usage_url=usage_url,
+            usage_days=reader.read(
+                "LLM_USAGE_DAYS", unless_none(whole(1)), usual.usage_days
+            ),
+            metrics=reader.read("LLM_METRICS", flag, registry is not None),
+            metrics_registry=registry,
+            traces=reader.read("LLM_TRACES", flag, usual.traces),
+            dashboard=reader.read("LLM_DASHBOARD", flag, usual.dashboard),
+        )
+
+
+_as_it_is: Parser[object] = lambda value: value  # noqa: E731  # that is all of it
+
 
 _PRESET = "patient"
 

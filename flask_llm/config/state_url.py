@@ -9,10 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..resilience.clock import SYSTEM, Clock
-from ..folders import is_folder
-from .parsers import text
-from ..resilience.storage.base import Store
-from ..state.memory import MemoryStore
+from ..resilience.storage.base import MemoryStore, Store
+from .parsers import is_folder, text
 
 _SQLITE = "sqlite:///"
 

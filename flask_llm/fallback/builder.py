@@ -6,15 +6,21 @@ from dataclasses import replace
 from itertools import chain, count
 from typing import Any
 
+from ..config.parsers import (
+    api_key,
+    names,
+    one_entry,
+    seconds,
+    text,
+    unless_none,
+    url,
+    whole,
+)
+from ..config.reader import Reader, setting_key, unknown
 from ..config.settings import LLMConfig, ProviderSettings
-from ..endpoints import KEY, Directory
+from ..providers.base import BrokenProvider, LLMProvider
+from ..providers.registry import KEY, Directory, PluginError
 from .provider_handle import ChainEntry
-from ..names import unknown
-from ..config.parsers import api_key, names, one_entry, seconds, text, unless_none, url, whole
-from ..providers.base import LLMProvider
-from ..providers.broken import BrokenProvider
-from ..config.reader import Reader, setting_key
-from ..providers.registry import PluginError
 
 log = logging.getLogger("flask_llm")
 

@@ -1,18 +1,20 @@
-"""One call on its way along the providers: ask, wait, switch."""
+"""One call: filters, then try, retry and switch, then the response."""
 
 from abc import ABC, abstractmethod
 from contextvars import copy_context
+from dataclasses import replace
 from typing import ClassVar, Generic, TypeVar
 
-from ..resilience.deadline import Deadline
-from .provider_handle import ChainEntry
 from ..errors import ProviderError, SchemaError
-from .result import Outcome
+from ..filters import Filters
+from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE, RetryPolicy
-from .road import MOST, Road, Sent
-from .events import Telling
-from .selection import NO_TIME, Turn, Turns
 from ..types import LLMResponse, Request
+from .events import Telling
+from .provider_handle import ChainEntry
+from .result import Outcome, is_cut
+from .road import MOST, Road, Sent
+from .selection import NO_TIME, Turn, Turns
 
 A = TypeVar("A")
 
@@ -246,3 +248,51 @@ class Walk(ABC, Generic[A]):
             return None
         self._telling.switched(self._request, error, following.entry.name)
         return following
+
+
+class Call(Walk[LLMResponse]):
+    """A walk along the chain for an answer in one piece."""
+
+    def _answer(self, turn: Turn, sent: Sent) -> LLMResponse:
+        entry, chain = turn.entry, self._chain
+
+        def ask(seconds: float | None) -> LLMResponse:
+            sent.at, sent.given = chain.clock.monotonic(), seconds
+            request = self._asked_for
+            if seconds is not None:
+                request = replace(request, timeout=seconds)
+            return entry.ask(request, chain.secrets)
+
+        response = chain.lanes[entry.name].call(ask, sent.limit, entry.timeout)
+        response = _examined(response, self._asked_for, chain.filters)
+        self._note(turn, sent, response)
+        return response
+
+
+def _examined(response: LLMResponse, request: Request, filters: Filters) -> LLMResponse:
+    """Return an answer after the app's filters, parsed if it must match a schema.
+
+    Raises:
+        ProviderError: It is rejected; tells the tokens that it has cost.
+    """
+    if request.schema is None and not filters.has_output:
+        return response
+    try:
+        checked = _checked(response, filters)
+        if request.schema is None:
+            return checked
+        cut = is_cut(checked.metadata)
+        parsed = request.schema.read(checked.content, cut=cut)
+    except ProviderError as error:
+        error.usage = response.usage_told
+        raise
+    return replace(checked, parsed=parsed)
+
+
+def _checked(response: LLMResponse, filters: Filters) -> LLMResponse:
+    """Return an answer after the app's filters, with what its provider told of it.
+
+    A filter may make a response of its own, which knows no model and no tokens.
+    """
+    checked = filters.check(response)
+    return replace(checked, metadata=response.metadata | checked.metadata)

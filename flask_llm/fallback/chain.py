@@ -3,24 +3,25 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .health import Breaker
-from ..call import Call
+from ..filters import Filters
+from ..resilience.bulkhead import Lane
 from ..resilience.circuit_breaker import BreakerPolicy
 from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
-from .provider_handle import ChainEntry
-from ..filtering import Filters
-from ..resilience.bulkhead import Lane
-from .result import Outcome
-from .pricing import Prices
 from ..resilience.retry import RetryPolicy, StreamLimits
-from ..state.memory import MemoryStore
-from .stream import StreamWalk
-from ..types import Request
+from ..resilience.storage.base import MemoryStore
 from ..resilience.thread_pool import Workers
+from ..types import Request
+from .call import Call
+from .health import Breaker
+from .pricing import Prices
+from .provider_handle import ChainEntry
+from .result import Outcome
+from .stream import StreamWalk
 
 if TYPE_CHECKING:
-    from ..content import Content
+    from .logs import Content
+
 
 class Chain:
     """The providers of one app in order. Holds no state of a call.
@@ -128,6 +129,6 @@ class Chain:
 
 
 def _content(secrets: tuple[str, ...]) -> "Content":
-    from ..content import Content
+    from .logs import Content
 
     return Content(secrets)

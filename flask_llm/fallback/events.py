@@ -3,14 +3,24 @@
 import logging
 from typing import Any
 
-from ..answers import of_call
-from .provider_handle import ChainEntry
 from ..errors import ProviderError
-from .logs import of_attempt, of_response, tell
-from .result import Outcome
-from .road import Road
-from ..signals import AttemptMade, AttemptStarted, ProviderSwitched, RetryScheduled, attempt_made, attempt_started, emit, provider_switched, retry_scheduled
+from ..signals import (
+    AttemptMade,
+    AttemptStarted,
+    ProviderSwitched,
+    RetryScheduled,
+    attempt_made,
+    attempt_started,
+    emit,
+    provider_switched,
+    retry_scheduled,
+)
 from ..types import Attempt, Request
+from .logs import of_attempt, of_response, tell
+from .provider_handle import ChainEntry
+from .result import Outcome, of_call
+from .road import Road
+
 
 class Telling:
     """Tells of one call on its way along the chain.

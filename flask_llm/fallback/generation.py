@@ -3,16 +3,22 @@
 import logging
 from collections.abc import Callable
 
-from ..answers import failure, of_call, of_stream
-from .chain import Chain
-from ..resilience.deadline import Deadline
 from ..errors import InvalidRequestError, ProviderError
-from .logs import log, of_response, tell, within_its_call
-from .result import Outcome
+from ..resilience.deadline import Deadline
 from ..resilience.retry import RetryPolicy, StreamLimits
-from ..signals import GenerationFinished, GenerationStarted, emit, generation_finished, generation_started
-from ..stream import LLMStream, WholeStream
+from ..signals import (
+    GenerationFinished,
+    GenerationStarted,
+    emit,
+    generation_finished,
+    generation_started,
+)
 from ..types import LLMResponse, Request
+from .chain import Chain
+from .logs import log, of_response, tell, within_its_call
+from .result import Outcome, failure, of_call, of_stream
+from .stream import LLMStream, WholeStream
+
 
 class Generation:
     """One prompt on its way.

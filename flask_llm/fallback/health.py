@@ -1,17 +1,17 @@
-"""Which providers rest: what a failure or an answer changes in the store."""
+"""The circuit breakers of the chain, and the report of its status."""
 
 import logging
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import CoolingDownError, ProviderError, UnavailableError
 from ..resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
 from ..resilience.clock import Clock
-from .provider_handle import ChainEntry
-from ..errors import CoolingDownError, ProviderError
-from .logs import tell
-from ..signals import CircuitChanged, circuit_changed, emit
 from ..resilience.storage.base import Store
+from ..signals import CircuitChanged, circuit_changed, emit
+from .logs import tell
+from .provider_handle import ChainEntry
 
 # What a probe may take beyond its longest time before its process is taken for dead.
 _LEASE_MORE_S = 5.0
@@ -187,3 +187,58 @@ def _tell(entry: ChainEntry, error: ProviderError, rest: float, *, news: bool) -
 
 def _who(entry: ChainEntry) -> dict[str, str | None]:
     return {"provider": entry.name, "model": entry.model_name}
+
+
+def plain(entry: ChainEntry) -> dict[str, Any]:
+    """Return the documented two keys: the name, and whether it could be asked."""
+    return {"name": entry.name, "available": entry.unavailable() is None}
+
+
+def detailed(entry: ChainEntry, breaker: Breaker, circuit: Circuit) -> dict[str, Any]:
+    """Return all that is known of an entry without asking it.
+
+    Args:
+        entry: The link of the chain.
+        breaker: Knows whether its circuit is open.
+        circuit: Its circuit.
+    """
+    error = entry.unavailable()
+    shown = {
+        "name": entry.name,
+        "available": error is None,
+        "reason": None,
+        "model": entry.model_name,
+        "state": State.CLOSED.value,
+        "until": None,
+        "advice": None,
+        "kind": None,
+        "status": None,
+    }
+    if error:
+        return shown | _unavailable(error)
+    state = breaker.state(circuit)
+    if state is State.CLOSED:
+        return shown
+    rests = state is State.OPEN
+    return shown | {
+        "reason": breaker.resting(entry, circuit).summary if rests else _back(circuit),
+        "state": state.value,
+        "until": circuit.until if rests else None,
+        "advice": circuit.advice or None,
+        "kind": circuit.kind or None,
+        "status": circuit.status or None,
+    }
+
+
+def _unavailable(error: UnavailableError) -> dict[str, Any]:
+    return {
+        "reason": error.summary,
+        "state": "unavailable",
+        "advice": error.advice or None,
+        "kind": error.kind,
+    }
+
+
+def _back(circuit: Circuit) -> str:
+    """Return what is known of a provider whose rest is over."""
+    return f"rested after {circuit.reason}; the next call tries it"

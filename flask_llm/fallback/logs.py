@@ -1,4 +1,4 @@
-"""What the records of the logger `flask_llm` tell besides their sentence.
+"""Lines of the log: their fields, their context, and the texts of calls if wanted.
 
 While a call is made each record has its number and its purpose, whoever writes it: a
 filter of the logger adds them. What else applies comes with the line itself, by `tell`.
@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from ..origin import NOWHERE, Origin
-from ..types import Attempt, LLMResponse, Request
+from ..errors import redact
+from ..filters import redacted
+from ..types import NOWHERE, Attempt, LLMResponse, Message, Origin, Request, plain_text
 
 _MOST_CAUSES = 5
 
@@ -145,3 +146,45 @@ def _with_origin(record: logging.LogRecord) -> bool:
 
 
 log.addFilter(_with_origin)
+
+
+_LONGEST = 4000
+"""Characters of a text that are shown."""
+
+_SEARCHED = 10 * _LONGEST
+"""Characters in which keys and personal data are looked for, so that the time that this
+takes is bounded."""
+
+
+class Content:
+    """Logs what is asked and what is answered, without keys and personal data.
+
+    Args:
+        secrets: The keys.
+    """
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        self._secrets = secrets
+
+    def asked(self, request: Request) -> None:
+        """Log a prompt as it goes to the providers."""
+        messages = [_without_images(each) for each in request.messages]
+        shown = self.shown(plain_text(request.system, messages))
+        tell(logging.INFO, "Prompt: %r", shown, prompt=shown)
+
+    def answered(self, response: LLMResponse) -> None:
+        """Log an answer as the caller gets it."""
+        name, shown = response.provider_name, self.shown(response.content)
+        tell(logging.INFO, "Answer of %s: %r", name, shown, answer=shown, provider=name)
+
+    def shown(self, text: str) -> str:
+        """Return a text as it may stand in a log."""
+        clean = redacted(redact(text[:_SEARCHED], self._secrets))
+        if len(text) > _SEARCHED:
+            clean = clean[:-_LONGEST]  # where half a key may stand
+        return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
+
+
+def _without_images(message: Message) -> Message:
+    parts = (each if isinstance(each, str) else f"[{each!r}]" for each in message.parts)
+    return Message(message.role, tuple(parts))

@@ -1,15 +1,14 @@
 """One tiny call to one provider, to see whether it answers. It costs a little money."""
 
-from .chain import Chain
+from ..errors import InvalidRequestError
 from ..resilience.circuit_breaker import BreakerPolicy
 from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
-from .provider_handle import ChainEntry
-from ..errors import InvalidRequestError
-from .generation import Generation
-from ..origin import Origin
 from ..resilience.retry import ONCE
-from ..types import LLMResponse, Request
+from ..types import LLMResponse, Origin, Request
+from .chain import Chain
+from .generation import Generation
+from .provider_handle import ChainEntry
 
 _PROMPT = "Say OK."
 _PURPOSE = "test"

@@ -1,30 +1,293 @@
-"""One link of the chain: a provider under the name that the configuration gives it."""
+"""One provider of the chain: asks it, judges its answer, cleans its error."""
 
 import logging
-from collections.abc import Callable, Generator
+import math
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from operator import attrgetter, methodcaller
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..config.settings import ProviderSettings, fingerprint
-from ..errors import ProviderError, UnavailableError, encodable, text_of
-from .logs import lines_of, log, tell
-from ..pieces import cut_at, texts, until, visible, whole_characters
-from ..presentable import presentable
-from ..process import PerProcess
+from ..errors import (
+    BY_KIND,
+    AuthError,
+    BadAnswerError,
+    BusyError,
+    ContentBlockedError,
+    CoolingDownError,
+    DeadlineError,
+    ModelNotFoundError,
+    ProviderError,
+    UnavailableError,
+    UnreachableError,
+    encodable,
+    hidden_in,
+    redact,
+    text_of,
+)
+from ..providers import classify
 from ..providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
-from ..redact import hidden_in, redact
+from ..resilience.clock import PerProcess
 from ..types import LLMResponse, Request
-from ..verdict import fault_of, fault_of_stream
+from .logs import lines_of, log, tell
+
+# A provider's own words, cut: some put a whole web page into an error.
+_LONGEST_DETAIL = 300
+
+E = TypeVar("E", bound=ProviderError)
+
+
+def presentable(
+    error: E, name: str, settings: ProviderSettings | None, secrets: tuple[str, ...]
+) -> E:
+    """Return a copy that may be logged and shown.
+
+    Args:
+        error: What a provider raised or returned.
+        name: The chain entry.
+        settings: What it is configured to be, for the advice which key to look at.
+        secrets: What must be in no text.
+    """
+    try:
+        return error.copy(
+            provider=name,
+            reason=_line(error.reason, secrets),
+            detail=_line(error.detail, secrets),
+            advice=error.advice or _advice(error, settings),
+            status=error.status if isinstance(error.status, int) else None,
+            retry_after=_seconds(error.retry_after),
+        )
+    except Exception:  # noqa: BLE001  # a stranger's subclass, with ideas of its own
+        why = f"failed ({type(error).__name__})"
+        return ProviderError(reason=why, provider=name)  # type: ignore[return-value]  # a base of E
+
+
+def _advice(error: ProviderError, settings: ProviderSettings | None) -> str:
+    """Return which configuration key to look at, where one is to blame."""
+    if settings is None:
+        return ""
+    if isinstance(error, AuthError) and "@" in (settings.base_url or ""):
+        return f"check {settings.base_url_key}"  # its user is sent, and no key
+    if isinstance(error, AuthError) and settings.api_key_name:
+        return f"{'check' if settings.api_key else 'set'} {settings.api_key_name}"
+    if isinstance(error, UnreachableError) and settings.base_url:
+        return f"check {settings.base_url_key}"
+    if isinstance(error, ModelNotFoundError) and settings.model_key:
+        return _of_model(settings, error.detail)
+    return ""
+
+
+def _of_model(settings: ProviderSettings, detail: str) -> str:
+    """Return what to change if there is no such model, or no such address."""
+    if not settings.base_url:
+        return f"set {settings.model_key}"
+    if "model" in detail.lower():
+        return f"set {settings.model_key}, or check {settings.base_url_key}"
+    # A server that does not speak of models may not know the path either.
+    return f"check {settings.base_url_key}, or set {settings.model_key}"
+
+
+def _seconds(value: object) -> float | None:
+    """Return a stranger's retry_after, such as a header's text, as a number."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # that is what is tried
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _line(text: object, secrets: tuple[str, ...]) -> str:
+    """Return a text that can be encoded, on one line, without keys and not too long."""
+    line = " ".join(redact(encodable(text_of(text)), secrets).split())
+    return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"
+
+
+# What providers call an answer that a filter stopped half-way.
+_BLOCKED = {"content_filter", "safety", "refusal"}
+
+# What another factory says of all its providers, where one stands in this chain.
+_SAID_OF_A_CHAIN = {BusyError, CoolingDownError, DeadlineError}
+
+
+def fault_of(response: object) -> ProviderError | None:
+    """Return what keeps a provider's response from being an answer, or None."""
+    if not isinstance(response, LLMResponse):
+        kind = type(response).__name__
+        return BadAnswerError(reason=f"returned {kind} instead of an LLMResponse")
+    metadata: object = response.metadata
+    if not isinstance(metadata, dict):
+        return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
+    if not response.success:
+        fault: ProviderError | None = _returned_error(response)
+    else:
+        fault = _content_fault(response)
+    if fault is not None:
+        fault.usage = response.usage_told
+    return fault
+
+
+def fault_of_stream(response: object) -> ProviderError | None:
+    """Return what keeps the end of a stream from being one of an answer, or None.
+
+    Args:
+        response: What the provider's generator has returned.
+    """
+    if isinstance(response, LLMResponse) and response.success:
+        # The text has gone its own way.
+        return fault_of(replace(response, content=response.content or "streamed"))
+    return fault_of(response)
+
+
+def _content_fault(response: LLMResponse) -> ProviderError | None:
+    """Return what keeps a response that claims success from being one, or None."""
+    content: object = response.content  # a stranger may put anything there
+    if not isinstance(content, str):
+        return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
+    if not content.strip():
+        return BadAnswerError(reason="empty answer")
+    if str(response.metadata.get("finish_reason")).lower() in _BLOCKED:
+        return ContentBlockedError(reason="answer cut by a content filter")
+    return None
+
+
+def _returned_error(response: LLMResponse) -> ProviderError:
+    """Return the error of a failed response, by its kind or else by its text."""
+    message = text_of(response.error or "")
+    named = response.metadata.get("error_kind")
+    kind = BY_KIND.get(named) if isinstance(named, str) else None
+    if kind in _SAID_OF_A_CHAIN:
+        return ProviderError(message)
+    return kind(message) if kind else classify.from_text(message)
+
+
+T = TypeVar("T")
+
+
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to the first of some stop texts."""
+    found = [at for at in map(text.find, stops) if at >= 0]
+    return text[: min(found)] if found else text
+
+
+def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Join characters whose halves have come in two pieces, as from some gateways.
+
+    Args:
+        pieces: The texts.
+    """
+    held = ""
+    with closing(pieces):
+        while True:
+            try:
+                text = held + next(pieces)
+            except StopIteration as end:
+                if held:
+                    yield encodable(held)
+                return end.value  # type: ignore[no-any-return]  # it is T
+            held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+            if text := encodable(text[:-1] if held else text):
+                yield text
+
+
+def texts(pieces: Iterable[object]) -> Generator[str, None, Any]:
+    """Return a generator of what a stranger streams, if it is text; leave out "".
+
+    Args:
+        pieces: What a provider's `stream` has returned, whatever that is.
+
+    Returns:
+        What `pieces` returns, if it is a generator.
+
+    Raises:
+        BadAnswerError: There is something else among the texts.
+    """
+    iterator = iter(pieces)
+    try:
+        while True:
+            try:
+                piece = next(iterator)
+            except StopIteration as end:
+                return end.value
+            if not isinstance(piece, str):
+                kind = type(piece).__name__
+                raise BadAnswerError(reason=f"streamed {kind}, no text")
+            if piece:
+                yield piece
+    finally:
+        if close := getattr(iterator, "close", None):
+            close()
+
+
+def visible(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Hold back what no reader could see, until there is something to see.
+
+    A model that begins with line breaks and then fails has not begun yet.
+
+    Args:
+        pieces: The texts.
+    """
+    held = ""
+    with closing(pieces):
+        while not held.strip():
+            try:
+                held += next(pieces)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # it is T
+        yield held
+        result = yield from pieces
+    return result
+
+
+def until(
+    pieces: Generator[str, None, T], stops: Sequence[str]
+) -> Generator[str, None, T | None]:
+    """End a stream before the first of some stop texts.
+
+    Providers that know stop texts end there by themselves. For others each end of a
+    piece that may be the beginning of a stop text is held back.
+
+    Args:
+        pieces: The texts.
+        stops: The stop texts, none of them empty.
+
+    Returns:
+        What `pieces` returns, or None if it was left at a stop text.
+    """
+    held = ""
+    with closing(pieces):
+        while True:
+            try:
+                held += next(pieces)
+            except StopIteration as end:
+                if told := cut_at(held, stops):
+                    yield told
+                return end.value if told == held else None
+            told = cut_at(held, stops)
+            safe = len(held) - _beginning(held, stops)
+            # Another stop text that begins before this one may still be under way.
+            is_over = len(told) < len(held) and len(told) <= safe
+            if told := told[:safe]:
+                yield told
+            if is_over:
+                return None
+            held = held[len(told) :]
+
+
+def _beginning(text: str, stops: Sequence[str]) -> int:
+    """Return how many characters at a text's end may begin a stop text."""
+    longest = min(len(text), max(map(len, stops)) - 1)
+    for size in range(longest, 0, -1):
+        if any(each.startswith(text[-size:]) for each in stops):
+            return size
+    return 0
+
 
 # What a provider object handed in is trusted with; its own timeout is not known.
 _USUAL_TIMEOUT_S = 30.0
 
 # What a provider says that has nothing better to say than that its key is missing.
 _NO_KEY = {NO_KEY, NOT_AVAILABLE}
-
-E = TypeVar("E", bound=ProviderError)
 
 
 class ChainEntry:
@@ -289,3 +552,22 @@ def _shown(response: LLMResponse, request: Request) -> LLMResponse:
         return response
     finish = {} if content == whole else {"finish_reason": "stop"}
     return replace(response, content=content, metadata=response.metadata | finish)
+
+
+def provider_name(entry: ChainEntry) -> str:
+    """Return the provider's name, without the model of the chain entry."""
+    return entry.settings.name if entry.settings else entry.name
+
+
+def provider_of(entry: ChainEntry) -> LLMProvider | None:
+    """Return the provider; None if it cannot be made, which `unavailable` explains."""
+    try:
+        return entry.provider
+    except Exception:  # noqa: BLE001  # a stranger's __init__ may raise anything
+        return None
+
+
+def model_of(entry: ChainEntry) -> str:
+    """Return the model that is asked; empty if it has none, or does not tell."""
+    model: object = getattr(provider_of(entry), "model", None)
+    return model if isinstance(model, str) else ""

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .health import Breaker
-from ..resilience.clock import Clock
-from .provider_handle import ChainEntry
-from ..filtering import Filters
+from ..filters import Filters
 from ..resilience.bulkhead import Lane
+from ..resilience.clock import Clock
+from .health import Breaker
 from .pricing import Prices
+from .provider_handle import ChainEntry
 
 if TYPE_CHECKING:
-    from ..content import Content
+    from .logs import Content
 
 MOST = 0.9
 """A part of its time that makes no difference to an attempt."""

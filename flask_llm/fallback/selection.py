@@ -4,13 +4,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .health import Breaker
+from ..errors import DeadlineError, ProviderError
 from ..resilience.circuit_breaker import State
 from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
-from .provider_handle import ChainEntry
-from ..errors import DeadlineError, ProviderError
+from .health import Breaker
 from .logs import tell
+from .provider_handle import ChainEntry
 from .result import Outcome
 
 NO_TIME = DeadlineError(reason="not asked, no time left")

@@ -5,11 +5,26 @@ switched on, and independent of the others.
 """
 
 from importlib import import_module
+
 from flask import Flask
 
+from ..config.parsers import installed
+from ..config.settings import Observing
 from ..errors import ConfigurationError
 from ..factory import LLMFactory
-from ..observing import Observing
+
+# Looked for before an observer is imported, which imports it.
+_PACKAGES = {
+    "metrics": (
+        "prometheus_client",
+        'LLM_METRICS needs prometheus_client: pip install "Flask-LLM[metrics]"',
+    ),
+    "tracing": (
+        "opentelemetry.trace",
+        'LLM_TRACES needs opentelemetry-api: pip install "Flask-LLM[traces]"',
+    ),
+}
+
 
 def install(app: Flask, factory: LLMFactory) -> None:
     """Let the observers that the configuration asks for watch an app's calls.
@@ -25,6 +40,7 @@ def install(app: Flask, factory: LLMFactory) -> None:
     faults: list[str] = []
     for name in _parts(factory.config.observing):
         try:
+            _require(name)
             import_module(f"{__name__}.{name}").install(app, factory)
         except ConfigurationError as error:
             faults += error.faults
@@ -32,12 +48,19 @@ def install(app: Flask, factory: LLMFactory) -> None:
         raise ConfigurationError(faults)
 
 
+def _require(name: str) -> None:
+    """Raise ConfigurationError if an observer lacks its package."""
+    package, fault = _PACKAGES.get(name, ("", ""))
+    if package and not installed(package):
+        raise ConfigurationError([fault])
+
+
 def _parts(observing: Observing) -> list[str]:
     """Return the modules of the observers that are on."""
-    window = observing.dashboard and not observing.usage
+    in_memory = observing.dashboard and not observing.usage
     switched = {
         "usage": observing.usage,
-        "window": window,
+        "memory": in_memory,
         "metrics": observing.metrics,
         "tracing": observing.traces,
     }

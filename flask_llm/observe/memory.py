@@ -1,7 +1,9 @@
-"""A process's latest calls and their sums, within a fixed room.
+"""The calls of the last hour, in this process.
 
 A call only leaves its record, and waits for nobody: the adding up is for whoever looks,
 or for one call of many.
+
+Nothing is kept, and little imported, before the first call of a process.
 """
 
 import threading
@@ -10,11 +12,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..resilience.clock import SYSTEM, Clock
-from ..signals import CircuitChanged, GenerationFinished
+from flask import Flask
+
+from ..factory import LLMFactory
+from ..resilience.clock import SYSTEM, Clock, PerProcess
+from ..signals import (
+    CircuitChanged,
+    GenerationFinished,
+    circuit_changed,
+    generation_finished,
+    lossless,
+)
+from .aggregates import ATTEMPTS, CALLS, About, Failure, Key, Span, Sums, Table, Tally
 from .records import CLOSED, SUCCESS, CallRecord
-from .source import About, Failure, Span
-from .aggregates import ATTEMPTS, CALLS, Key, Sums, Table, Tally
 
 HOUR_S = 3600.0
 
@@ -198,3 +208,62 @@ def _grouped(
             for name, value in sums.items():
                 group[name] += value
     return [groups[key] for key in sorted(groups)]
+
+
+SOURCE = "llm.source"
+"""Under this name an app's extensions have where its pages take their numbers from."""
+
+
+def install(app: Flask, factory: LLMFactory) -> None:  # noqa: ARG001  # as of each part
+    """Keep an app's calls in memory for an hour.
+
+    Args:
+        app: The app, which sends the signals.
+        factory: Its factory.
+    """
+    window = Window()
+    # A signal holds its receivers weakly, and the app holds them.
+    app.extensions[SOURCE] = window
+    generation_finished.connect(window.finished, app)
+    circuit_changed.connect(window.changed, app)
+
+
+class Window:
+    """The `Source` of what this process has seen; a forked one begins anew."""
+
+    def __init__(self) -> None:
+        self._memory = PerProcess(Memory)
+
+    @lossless
+    def finished(self, sender: object, event: GenerationFinished) -> None:  # noqa: ARG002  # blinker's own
+        """Keep a call that is over."""
+        self._memory.get().finished(event)
+
+    @lossless
+    def changed(self, sender: object, event: CircuitChanged) -> None:  # noqa: ARG002  # blinker's own
+        """Keep that a circuit has opened or closed."""
+        self._memory.get().changed(event)
+
+    def about(self) -> About:
+        """Return what is covered."""
+        return self._memory.get().about()
+
+    def sums(self, table: Table, by: Sequence[str], span: Span) -> list[dict[str, Any]]:
+        """Return sums of a span."""
+        return self._memory.get().sums(table, by, span)
+
+    def recent(self, limit: int, *, before: float | None = None) -> list[CallRecord]:
+        """Return the latest calls, the last one first."""
+        return self._memory.get().recent(limit, before=before)
+
+    def find(self, call_id: str) -> CallRecord | None:
+        """Return one call."""
+        return self._memory.get().find(call_id)
+
+    def failures(self) -> dict[str, Failure]:
+        """Return the latest failed attempt at each provider."""
+        return self._memory.get().failures()
+
+    def changes(self, since: float) -> list[CircuitChanged]:
+        """Return the circuits that opened or closed since then."""
+        return self._memory.get().changes(since)

@@ -1,3 +1,7 @@
-"""The providers: one file each, imported on first use."""
+"""The providers, and what authors of one of their own need beside `LLMProvider`."""
 
+from ..config import parsers
+from ..resilience.clock import PerProcess
+from ..resilience.stream_reader import current_line
 
+__all__ = ["PerProcess", "current_line", "parsers"]

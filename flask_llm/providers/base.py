@@ -1,4 +1,4 @@
-"""What a provider is."""
+"""What a provider is, and one that cannot be used."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -7,11 +7,11 @@ from datetime import date
 from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
-from . import classify
+from ..config.parsers import Parser
 from ..config.settings import ProviderSettings
 from ..errors import InvalidRequestError, ProviderError, UnavailableError
-from ..config.parsers import Parser
 from ..types import LLMResponse, Request
+from . import classify
 
 log = logging.getLogger("flask_llm")
 
@@ -256,3 +256,38 @@ def explained(provider: LLMProvider, exc: Exception) -> ProviderError:
             if isinstance(error, ProviderError):
                 return error
     return ProviderError(reason=f"failed ({type(exc).__name__})")
+
+
+class BrokenProvider(LLMProvider):
+    """A provider that is never available, so that the app runs on with the others.
+
+    Args:
+        name: The chain entry.
+        why: What is wrong with the plug-in.
+    """
+
+    needs_key = False
+
+    def __init__(self, name: str, why: str) -> None:
+        self._name = name
+        self._why = why
+
+    def generate_content(self, *_: object, **__: object) -> LLMResponse:
+        """Raise, since there is nobody to ask.
+
+        Raises:
+            UnavailableError: Always.
+        """
+        raise UnavailableError(reason=self._why)
+
+    def get_provider_name(self) -> str:
+        """Return the chain entry."""
+        return self._name
+
+    def is_available(self) -> bool:
+        """Return False."""
+        return False
+
+    def unavailable_reason(self) -> str:
+        """Return what is wrong with the plug-in."""
+        return self._why

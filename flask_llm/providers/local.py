@@ -1,23 +1,166 @@
-"""A model inside the process, through `xllamacpp` (llama.cpp)."""
+"""A model inside the process."""
 
 import os
+import queue
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from . import classify
-from ..errors import BadAnswerError, ProviderError, text_of
 from ..config.parsers import whole
+from ..errors import BadAnswerError, ContextLengthError, ProviderError, text_of
+from ..resilience.clock import SYSTEM
+from ..resilience.gevent import mailbox
+from ..resilience.stream_reader import current_line
+from ..resilience.thread_pool import Workers
 from ..types import LLMResponse, Request
-from ..wording import TIMEOUT
-from .callback import Called
-from .chat import ChatProvider
-from .schema_dialects import plain
-from .messages import chat_messages
+from . import classify
+from .answers import used_up
+from .classify import NO_END, TIMEOUT
 from .llama_cpp import Chunk, Engine, engine
-from .local_chunks import Generation
+from .messages import chat_messages
+from .schema_dialects import plain
+from .sdk import ChatProvider
+
+
+class Generation:
+    """Reads the chunks of one generation, and remembers what they say beside the text.
+
+    Attributes:
+        finish_reason: "stop" or "length" once it is complete, else None.
+        usage: The tokens, once they are counted.
+    """
+
+    def __init__(self) -> None:
+        self.finish_reason: str | None = None
+        self.usage: dict[str, int] | None = None
+        self._error: dict[str, Any] | None = None
+        self._has_text = False
+        self._has_thought = False
+
+    def take(self, chunk: dict[str, Any]) -> str:
+        """Return the text of a chunk; it may have none.
+
+        Args:
+            chunk: What the library calls back with.
+        """
+        self._error = self._error or chunk.get("error")
+        if usage := chunk.get("usage"):
+            self.usage = {
+                "input_tokens": usage["prompt_tokens"],
+                "output_tokens": usage["completion_tokens"],
+                "total_tokens": usage["total_tokens"],
+            }
+        return "".join(map(self._text, chunk.get("choices", ())))
+
+    def check(self) -> None:
+        """Raise unless the generation is complete, and there was room for a text.
+
+        Raises:
+            ProviderError: It is not.
+        """
+        if self._error:
+            raise _error(self._error)
+        if not self.finish_reason:
+            raise BadAnswerError(reason=NO_END)
+        if self.finish_reason == "length" and not self._has_text:
+            raise used_up(thought=self._has_thought)
+
+    def _text(self, choice: dict[str, Any]) -> str:
+        delta = choice["delta"]
+        text: str = delta.get("content") or ""
+        self._has_text = self._has_text or bool(text.strip())
+        self._has_thought = self._has_thought or bool(delta.get("reasoning_content"))
+        self.finish_reason = self.finish_reason or choice["finish_reason"]
+        return text
+
+
+def _error(error: dict[str, Any]) -> ProviderError:
+    """Translate llama.cpp's own error dict."""
+    if error.get("type") == "exceed_context_size_error":
+        size, limit = error["n_prompt_tokens"], error["n_ctx"]
+        return ContextLengthError(
+            reason=f"prompt of {size} tokens, but the context holds {limit}",
+            advice="raise LLM_LOCAL_CONTEXT",
+        )
+    return classify.from_status(int(error["code"]), str(error.get("message", "")))
+
+
+T = TypeVar("T")
+
+_END: Any = object()
+
+_workers = Workers(SYSTEM)
+
+
+class Called(Generic[T]):
+    """What a function hands to its callback, for one reader.
+
+    What was not read yet is kept, however slow the reader: a function that waited for
+    it would keep from others what it works with.
+
+    Args:
+        function: Is given the callback, which returns whether nobody wants more.
+    """
+
+    def __init__(self, function: Callable[[Callable[[T], bool]], None]) -> None:
+        self._function = function
+        self._box = mailbox()
+        self._is_left = False
+
+    def items(self, seconds: float) -> Generator[T, None, None]:
+        """Run the function in another thread, and yield what it hands over.
+
+        Closing the generator, or cutting the current line, makes the callback return
+        True; nobody waits for the function then.
+
+        Args:
+            seconds: How long the function may hand over nothing.
+
+        Raises:
+            TimeoutError: It did for longer.
+            Exception: What the function raised.
+        """
+        line = current_line.get()
+        if line is not None:
+            line.attach(self._leave)
+        _workers.start(self._run)
+        try:
+            while (item := self._next(seconds)) is not _END:
+                yield item
+        finally:
+            self._is_left = True
+
+    def _next(self, seconds: float) -> Any:
+        try:
+            item = self._box.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError from None
+        try:
+            if isinstance(item, BaseException):
+                raise item
+            return item
+        finally:
+            del item  # else an error and this frame would hold each other
+
+    def _run(self) -> None:
+        """Call the function; under gevent it may call back from a native thread."""
+        try:
+            self._function(self._take)
+        except BaseException as error:  # noqa: BLE001  # it is the reader's
+            self._box.put(error)
+        self._box.put(_END)
+
+    def _take(self, item: T) -> bool:
+        self._box.put(item)
+        return self._is_left
+
+    def _leave(self) -> None:
+        """Stop, and wake the reader."""
+        self._is_left = True
+        self._box.put(_END)
+
 
 # More threads help one generation little, and every worker of the machine takes them.
 _MOST_THREADS = 4

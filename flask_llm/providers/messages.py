@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import InvalidRequestError
-from ..messages import Image, Message
-from ..types import Request
+from ..types import Image, Message, Request
 
 Picture = Callable[[Image], Any]
 

@@ -1,23 +1,338 @@
-"""Ollama's own API, through the `ollama` SDK."""
+"""Ollama, which loads a model when it is first asked."""
 
-from collections.abc import Generator
+import math
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import ModelNotFoundError, ProviderError, UnavailableError
-from ..packages import installed
-from ..config.parsers import lasting, one_of, seconds, whole
-from ..types import LLMResponse, Request
-from . import internals
+from ..config.parsers import installed, lasting, one_of, seconds, whole
+from ..errors import (
+    BadAnswerError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ProviderError,
+    TransientError,
+    UnavailableError,
+    text_of,
+)
+from ..resilience.stream_reader import current_line
+from ..types import LLMResponse, Message, Request, counted
+from . import classify, internals
+from .answers import billed, used_up
 from .base import explained
-from .chat import ChatProvider
-from .schema_dialects import plain
-from .transport import allow, client_options, cuttable, own_times, without_user
+from .classify import MALFORMED, NO_END
 from .internals import UNCUT
-from .loading import Loading
-from .ollama_chat import Reading, asked_for, split_at_line_feeds
-from .ollama_errors import absent, told_by
+from .openai import message_of
+from .schema_dialects import plain
+from .sdk import ChatProvider
+from .transport import allow, client_options, cuttable, own_times, without_user
+
+_FINISHED = {"stop": "stop", "length": "length"}
+
+
+def asked_for(request: Request, optional: dict[str, Any]) -> dict[str, Any]:
+    """Return a request as arguments of the SDK's `chat`.
+
+    Args:
+        request: What is asked for.
+        optional: What of it the model takes.
+
+    Raises:
+        InvalidRequestError: A picture is an address, which Ollama would not fetch.
+    """
+    options = {"num_predict": request.max_tokens, **optional}
+    told = [{"role": "system", "content": request.system}] if request.system else []
+    return {
+        "messages": [*told, *map(_turn, request.messages)],
+        # Called so here too, since refusals speak of thinking.
+        "think": options.pop("thinking", None),
+        "format": options.pop("format", None),
+        "options": options,
+    }
+
+
+def split_at_line_feeds(response: Any) -> None:
+    """Have the lines of a response end where the server ends them; a hook of httpx.
+
+    By itself httpx ends them at U+0085, U+2028 and U+2029 too, which may stand in the
+    middle of a text in JSON.
+
+    Args:
+        response: What httpx has received.
+    """
+    response.iter_lines = partial(_lines, response)
+
+
+def _lines(response: Any) -> Iterator[str]:
+    rest = b""
+    for data in response.iter_bytes():
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (each.decode() for each in lines)
+    if rest:
+        yield rest.decode()
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    if any(image.url for image in message.images):
+        raise InvalidRequestError(reason="takes images as data only")
+    images = [image.data for image in message.images]
+    turn: dict[str, Any] = {"role": message.role, "content": message.text}
+    return {**turn, "images": images} if images else turn
+
+
+class Reading:
+    """Reads an answer that comes as one chunk or as many.
+
+    Args:
+        remedy: The setting that would keep the model from thinking, if one helps.
+    """
+
+    def __init__(self, remedy: str) -> None:
+        self._remedy = remedy
+        self._has_text = False
+        self._has_thought = False
+
+    def texts(self, chunks: Iterable[Any]) -> Generator[str, None, dict[str, Any]]:
+        """Yield the texts; thinking is none.
+
+        Args:
+            chunks: What the SDK returned.
+
+        Returns:
+            What the last chunk tells, for the metadata.
+
+        Raises:
+            BadAnswerError: It is incomplete, or was used up before any text.
+        """
+        for chunk in chunks:
+            if text := self._text(chunk.message):
+                yield text
+            if chunk.done:
+                return self._told(chunk)
+        raise BadAnswerError(reason=NO_END)
+
+    def whole(self, answer: Any) -> tuple[str, dict[str, Any]]:
+        """Return the text of an answer in one piece, and what it tells.
+
+        Raises:
+            BadAnswerError: It is incomplete, or was used up before any text.
+        """
+        return self._text(answer.message), self._told(answer)
+
+    def _text(self, message: Any) -> str:
+        text: str = message.content or ""
+        self._has_text = self._has_text or bool(text.strip())
+        self._has_thought = self._has_thought or bool(message.thinking)
+        return text
+
+    def _told(self, last: Any) -> dict[str, Any]:
+        finish = last.done_reason if last.done else None
+        usage = counted(last.prompt_eval_count, last.eval_count)
+        with billed(usage):
+            if finish not in _FINISHED:
+                incomplete = f"incomplete answer (done reason: {finish})"
+                raise BadAnswerError(reason=incomplete)
+            if finish == "length" and not self._has_text:
+                raise used_up(thought=self._has_thought, remedy=self._remedy)
+        return {
+            "model": last.model,
+            "usage": usage,
+            "finish_reason": _FINISHED[finish],
+        }
+
+
+def unread(exc: Exception) -> ProviderError:
+    """Return the error for an answer that could not be read.
+
+    It holds the words of the body's `error`, if it has one, and nothing of an answer,
+    which pydantic would quote.
+
+    Args:
+        exc: What the SDK raised, by pydantic or otherwise.
+    """
+    return answered(_told(exc), type(exc).__name__)
+
+
+def answered(told: str, detail: str = "") -> ProviderError:
+    """Return the error for one that came with status 200.
+
+    Args:
+        told: Its words, by which it is known; empty if it has none.
+        detail: What to tell in their place.
+    """
+    if not told:
+        return TransientError(detail, reason=MALFORMED)
+    error = classify.from_text(told)
+    if type(error) is ProviderError:
+        return BadAnswerError(told, reason="answered with an error")
+    return error
+
+
+def _told(exc: Exception) -> str:
+    """Return the words of the error that stands where an answer should be, or ""."""
+    errors = getattr(exc, "errors", None)
+    for fault in errors() if errors else ():
+        # The whole body lacks a field. Deeper ones are an answer's.
+        if fault["type"] == "missing" and len(fault["loc"]) == 1:
+            return message_of(fault["input"].get("error"))
+    return ""
+
+
+# Nobody listens, or there is no such host: the SDK's exception, and in streams httpx's.
+_ABSENT = {"ConnectionError", "ConnectError"}
+
+# What the SDK says is the status of an error within a stream.
+_IN_STREAM = -1
+
+
+def absent(exc: Exception, address: str, setting: str) -> UnavailableError | None:
+    """Return the error for a server that is not there; None if it is.
+
+    Args:
+        exc: What the SDK raised.
+        address: Where the server should be.
+        setting: The setting that says so.
+    """
+    if type(exc).__name__ not in _ABSENT:
+        return None
+    parts = urlsplit(address)
+    host = parts.netloc.rpartition("@")[2]  # without user and password
+    return UnavailableError(
+        text_of(exc.__context__ or exc),
+        reason=f"no server at {parts.scheme}://{host}",
+        advice=f"start it with `ollama serve`, or set {setting}",
+    )
+
+
+def told_by(exc: Any) -> ProviderError | None:
+    """Return the error that the server's own words tell of; None if there are none.
+
+    Args:
+        exc: What the SDK raised.
+    """
+    told = message_of(getattr(exc, "error", None))
+    if getattr(exc, "status_code", None) == _IN_STREAM:
+        return answered(told)
+    if isinstance(exc, ValueError | TypeError):  # pydantic's quotes the answer
+        return unread(exc)
+    # The SDK's exception has no headers, and where the error's body is no object it is
+    # an AttributeError: httpx's holds all.
+    refusal = exc.__context__
+    if type(refusal).__name__ == "HTTPStatusError":
+        return classify.from_exception(refusal, detail=told)
+    return None
+
+
+T = TypeVar("T")
+
+# How long Ollama keeps a model that nobody asks, unless told otherwise.
+_USUAL_KEEP_ALIVE_S = 300.0
+
+# A server that was reached said nothing: httpx's name for it.
+_SILENT = "ReadTimeout"
+
+# So much of the time for loading was all of it, for who watches another clock.
+_MOST = 0.9
+
+
+class Loading:
+    """Remembers whether a model is loaded, or was waited for in vain.
+
+    An attempt that waited for it in vain is the last one for a while to wait so long:
+    until an answer comes, or as much time has passed again. Many threads use it without
+    a lock, since each assignment makes sense by itself.
+
+    Args:
+        usual: Seconds for an answer of a model that is loaded.
+        longest: Seconds for an attempt that may have to load it.
+        keep_alive: Seconds that the server keeps a model that nobody asks; below 0 for
+            ever, None for its own habit.
+        explain: Tells what an exception of the SDK means.
+    """
+
+    def __init__(
+        self,
+        usual: float,
+        longest: float,
+        keep_alive: float | None,
+        explain: Callable[[Exception], ProviderError],
+    ) -> None:
+        self._usual = usual
+        self._longest = longest
+        self._explain = explain
+        kept = _USUAL_KEEP_ALIVE_S if keep_alive is None else keep_alive
+        self._kept = math.inf if kept < 0 else kept
+        self._loaded_until = -math.inf
+        self._in_vain_until = -math.inf
+
+    def patience(self) -> float:
+        """Return the seconds that an attempt may take now."""
+        short = time.monotonic() < max(self._loaded_until, self._in_vain_until)
+        return self._usual if short else self._longest
+
+    def watch(self, call: Callable[[], T], patience: float) -> T:
+        """Return what a call returns, and note what comes of it.
+
+        Args:
+            call: Waits for an answer.
+            patience: For how many seconds.
+
+        Raises:
+            Exception: What the call raises.
+        """
+        try:
+            answer = call()
+        except Exception as exc:
+            self._failed(exc, patience)
+            raise
+        self._answered()
+        return answer
+
+    def watch_stream(
+        self, begin: Callable[[], Generator[T, None, None]], patience: float
+    ) -> Generator[T, None, None]:
+        """Yield what a call streams; the model is loaded once there is some of it.
+
+        Args:
+            begin: Waits for the first of it when that is asked for.
+            patience: For how many seconds.
+
+        Raises:
+            Exception: What the stream raises.
+        """
+        waits_for, begun = patience, time.monotonic()
+        try:
+            with closing(begin()) as chunks:
+                for chunk in chunks:
+                    waits_for = 0.0
+                    self._answered()
+                    yield chunk
+        except Exception as exc:
+            line = current_line.get()
+            if line is None or not line.is_cut:
+                self._failed(exc, waits_for)
+            # Whoever leaves says nothing of the model, but for who waited for it.
+            elif waits_for and time.monotonic() - begun >= self._longest * _MOST:
+                self._hurry()
+            raise
+
+    def _answered(self) -> None:
+        self._loaded_until = time.monotonic() + self._kept
+        self._in_vain_until = -math.inf
+
+    def _failed(self, exc: Exception, patience: float) -> None:
+        """Note a failure; a mere refusal does not unload a model."""
+        if isinstance(self._explain(exc), TransientError | UnavailableError):
+            self._loaded_until = -math.inf
+        if type(exc).__name__ == _SILENT and patience >= self._longest:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        self._in_vain_until = time.monotonic() + self._longest
+
 
 # Models that the server hands on to ollama.com have such names: "glm-5:cloud".
 _HOSTED = (":cloud", "-cloud")

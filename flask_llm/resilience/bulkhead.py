@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Protocol, TypeVar
 
-from .clock import Clock
 from ..errors import BusyError, TimedOutError
-from ..process import PerProcess
+from .clock import Clock, PerProcess
 from .stream_reader import Relay
 from .thread_pool import LeftBehind, Workers
 

@@ -1,4 +1,7 @@
-"""Reads a stream in a thread of its own, so that its reader waits only so long.
+"""Reads a stream in a thread of its own, bounded, and can be cancelled.
+
+A thread that waits for a stream's next bytes cannot be told to stop; but if its socket
+is shut down it wakes at once. So whoever opens a socket leaves here how to do that.
 
 The thread does not read ahead for more than 1,000 characters, which is less than one
 read from the network brings, so that nothing piles up in memory. With only one text
@@ -8,14 +11,58 @@ where they run on two cores.
 
 import contextlib
 import math
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 from .clock import Clock
-from ..line import Line, callers_line, current_line
 from .thread_pool import LeftBehind, Workers
+
+
+class Line:
+    """What one stream is read from.
+
+    Attributes:
+        is_cut: Whether nobody wants to read on.
+    """
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self._pid = os.getpid()
+        self._hang_up: Callable[[], None] | None = None
+
+    def attach(self, hang_up: Callable[[], None]) -> None:
+        """Say how to end the connection; at once, if nobody wants it any more.
+
+        Args:
+            hang_up: May be called from another thread, and more than once.
+        """
+        self._hang_up = hang_up
+        if self.is_cut:
+            self._end()
+
+    def cut(self) -> None:
+        """End the connection, now or as soon as there is one."""
+        self.is_cut = True
+        self._end()
+
+    def _end(self) -> None:
+        # In a child process it would end its parent's connection.
+        if self._hang_up is not None and self._pid == os.getpid():
+            with contextlib.suppress(Exception):  # it may have ended by itself
+                self._hang_up()
+
+
+current_line: ContextVar[Line | None] = ContextVar("current_line", default=None)
+"""The line of the stream that is opened or read here; None outside of streams."""
+
+callers_line: ContextVar[Line | None] = ContextVar("callers_line", default=None)
+"""By which the caller of a stream that is asked for here can leave, also before its
+first text; None where only its own thread does."""
+
 
 T = TypeVar("T")
 
@@ -168,3 +215,49 @@ class Relay(Generic[T]):
 def _release(lock: threading.Lock) -> None:
     with contextlib.suppress(RuntimeError):  # somebody else has
         lock.release()
+
+
+# How often somebody looks whether the caller is still there.
+_GLANCE_S = 0.25
+
+
+class Caller:
+    """The caller of a stream, as the walk for its first text knows it.
+
+    Args:
+        is_gone: Tells whether nobody waits for the text any more; None if the caller
+            cannot leave.
+    """
+
+    def __init__(self, is_gone: Callable[[], bool] | None) -> None:
+        self._is_gone = is_gone
+        self._line = callers_line.get()
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether it is worth to look."""
+        return self._is_gone is not None or self._line is not None
+
+    def has_left(self) -> bool:
+        """Return whether nobody waits any more."""
+        if self._line is not None and self._line.is_cut:
+            return True
+        return self._is_gone is not None and self._is_gone()
+
+    def glances(self, seconds: float) -> Iterator[float]:
+        """Yield the seconds of one wait after the other, as long as somebody waits.
+
+        Args:
+            seconds: How long all of them take together.
+        """
+        while self.may_leave and seconds > _GLANCE_S:
+            yield _GLANCE_S
+            seconds -= _GLANCE_S
+            if self.has_left():
+                return
+        yield seconds
+
+    def sleep(self, seconds: float, clock: Clock) -> None:
+        """Wait, or return when nobody waits for what comes after it."""
+        for each in self.glances(seconds):
+            clock.sleep(each)

@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from .clock import Clock
-from ..process import PerProcess
+from .clock import Clock, PerProcess
 
 T = TypeVar("T")
 

@@ -8,12 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .fake import Delay, FakeProvider, Step
-from .replies import reply
-from .server import Received, StubServer
+from .server import Received, StubServer, reply
 
 if TYPE_CHECKING:
-    from .contract import ProviderContract
-    from .in_process import InProcessContract
+    from .contract import InProcessContract, ProviderContract
 
 __all__ = [
     "Delay",
@@ -26,10 +24,10 @@ __all__ = [
     "reply",
 ]
 
-_CONTRACTS = {"InProcessContract": "in_process", "ProviderContract": "contract"}
+_CONTRACTS = {"InProcessContract", "ProviderContract"}
 
 # Modules whose assertions pytest explains, if it knows of them before their import.
-_TESTS = ("basics", "chats", "wired", "failures", "keys", "in_process", "contract")
+_TESTS = ("checks", "failure_checks", "contract")
 
 
 def __getattr__(name: str) -> Any:
@@ -48,4 +46,4 @@ def __getattr__(name: str) -> Any:
         raise ImportError(f"{name} needs pytest: pip install pytest") from None
     modules = (f"{__name__}.{module}" for module in _TESTS)
     pytest.register_assert_rewrite(*(m for m in modules if m not in sys.modules))
-    return getattr(import_module(f"{__name__}.{_CONTRACTS[name]}"), name)
+    return getattr(import_module(f"{__name__}.contract"), name)

@@ -1,18 +1,22 @@
-"""What every provider owes, with or without a wire."""
+"""The contract's checks of answers and streams."""
 
+import base64
 import json
 import os
 import pickle
 import socket
 import time
-import pytest
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from ..errors import ProviderError, QuotaError
 from ..factory import LLMFactory
 from ..providers.base import LLMProvider
-from ..types import LLMResponse
+from ..types import Image, LLMResponse, Message
 from .fake import FakeProvider
+from .server import Handler, Received, StubServer, echo, reply
 
 # Nothing of the shell's: what a failed call leaves behind is no news to the next one.
 CONFIG: dict[str, Any] = {
@@ -194,3 +198,170 @@ def check_failure(response: object, provider: LLMProvider) -> None:
     assert response.provider_name == provider.get_provider_name(), (
         f"provider_name must be get_provider_name(): {response.provider_name!r}"
     )
+
+
+_MOST_S = 60  # no answer of these takes so long, unless it hangs
+
+# One white pixel.
+_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJ"
+    "RU5ErkJggg=="
+)
+
+
+class ChatTests(BasicTests):
+    """The tests of streams and conversations, which hold for three methods too."""
+
+    @pytest.fixture
+    def streaming(self, provider: LLMProvider) -> LLMProvider:
+        """Return a provider that can be streamed from."""
+        return provider
+
+    @pytest.fixture
+    def talking(self, provider: LLMProvider) -> LLMProvider:
+        """Return a provider that is answered whatever it sends."""
+        return provider
+
+    def test_stream(self, streaming: LLMProvider) -> None:
+        """The pieces of a streamed answer are the whole answer."""
+        factory = LLMFactory(streaming, [], config=CONFIG)
+        with factory.stream_content(
+            self.prompt, 0.0, self.max_tokens, deadline=_MOST_S
+        ) as stream:
+            texts = list(stream)
+        response = stream.response
+        assert response is not None
+        assert response.success, f"it must be streamed from: {response.error}"
+        streamed, whole = "".join(texts), self.content(streaming, self.prompt)
+        assert streamed == whole, (
+            f"the pieces must be the answer {whole!r}, but are {streamed!r}"
+        )
+
+    def test_closed_stream(self, streaming: LLMProvider) -> None:
+        """A stream that is closed after its first piece leaves the provider usable."""
+        factory = LLMFactory(streaming, [], config=CONFIG)
+        for _ in range(2):
+            with factory.stream_content(
+                self.prompt, 0.0, self.max_tokens, deadline=_MOST_S
+            ) as stream:
+                first = next(stream, None)
+            assert first, "a stream must begin, also after one that was closed early"
+        assert self.content(streaming, self.prompt).strip(), (
+            "after a stream that was closed early it must answer"
+        )
+
+    def test_conversation(self, talking: LLMProvider) -> None:
+        """A conversation with a system prompt is answered."""
+        turns = ("user", "Hello!"), ("assistant", "Hi!"), ("user", self.prompt)
+        response = self._said(talking, [Message(role, (text,)) for role, text in turns])
+        assert response.success, f"a conversation must be answered: {response.error}"
+
+    def test_picture(self, talking: LLMProvider) -> None:
+        """A picture is answered, or refused as an invalid request."""
+        response = self._said(talking, [Message("user", (self.prompt, Image(_PNG)))])
+        kind = response.metadata["error_kind"]
+        assert response.success or kind == "invalid_request", (
+            "who takes no pictures must raise InvalidRequestError, so that the chain"
+            f" moves on; this is {kind!r}: {response.error}"
+        )
+
+    def _said(self, provider: LLMProvider, messages: list[Message]) -> LLMResponse:
+        """Return the response to a conversation, after one attempt."""
+        factory = LLMFactory(provider, [], config=CONFIG)
+        return factory.generate_content(
+            messages,
+            0.0,
+            self.max_tokens,
+            max_retries=1,
+            deadline=_MOST_S,
+            system="You are kind.",
+        )
+
+
+TEXT = "Rayleigh scattering."
+REFUSAL = {"error": {"message": "The server says no."}}
+
+_MOST_WIRED_S = 20  # no call of these takes so long, unless it hangs
+
+
+class WiredTests(ChatTests):
+    """The facts that a subclass states; `ProviderContract` explains them."""
+
+    key: str
+
+    def make(self, url: str, key: str) -> LLMProvider:
+        """Return the provider, to ask the server at an address with a key.
+
+        Args:
+            url: Scheme, host and port, such as "http://127.0.0.1:4711".
+            key: The key; may be empty or malformed, which the provider may refuse by
+                raising.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say how to make one")
+
+    def answer(self, text: str) -> object:
+        """Return the body of a good answer: text or bytes, or what becomes JSON."""
+        raise NotImplementedError(f"{type(self).__name__} must say what an answer is")
+
+    def sent_prompt(self, received: Received) -> str:
+        """Return the prompt that a request holds."""
+        raise NotImplementedError(f"{type(self).__name__} must find its prompt")
+
+    def streamed(self, text: str) -> object:  # noqa: ARG002  # a subclass's
+        """Return the body of a good answer as a stream, with its end marker.
+
+        Only a provider with a `stream` of its own needs one: without it the tests of
+        its streams are skipped.
+        """
+        return None
+
+    def asks_for_stream(self, received: Received) -> bool:
+        """Return whether a request asks for a stream: with "stream" in its JSON."""
+        return bool(received.json.get("stream"))
+
+    @pytest.fixture
+    def echo(self) -> Iterator[StubServer]:
+        """Return a server that repeats each prompt."""
+        with StubServer(echo(self.answer, self.sent_prompt)) as server:
+            yield server
+
+    @pytest.fixture
+    def provider(self, echo: StubServer) -> LLMProvider:
+        """Return a provider that is answered."""
+        return self.make(echo.url, self.key)
+
+    @pytest.fixture
+    def streaming(self, provider: LLMProvider) -> Iterator[LLMProvider]:
+        """Return a provider that is answered by a stream, if it asks for one."""
+        if type(provider).stream is LLMProvider.stream:
+            yield provider
+            return
+        body = self.streamed(TEXT)
+        if body is None:
+            pytest.skip("what its server streams is not stated; override streamed()")
+        whole = reply(self.answer(TEXT))
+        piecewise = reply(body, headers={"Content-Type": "text/event-stream"})
+
+        def answer(handler: Handler, received: Received) -> None:
+            asked = self.asks_for_stream(received)
+            (piecewise if asked else whole)(handler, received)
+
+        with StubServer(answer) as server:
+            yield self.make(server.url, self.key)
+
+    @pytest.fixture
+    def talking(self) -> Iterator[LLMProvider]:
+        """Return a provider that is answered whatever it sends."""
+        with StubServer(reply(self.answer(TEXT))) as server:
+            yield self.make(server.url, self.key)
+
+    def call(self, url: str, tries: int = 1) -> LLMResponse:
+        """Ask a new provider at an address, through the whole of the factory."""
+        return self.ask_in_chain(self.make(url, self.key), tries)
+
+    def ask_in_chain(self, provider: LLMProvider, tries: int = 1) -> LLMResponse:
+        """Ask a provider so often at the most, through the whole of the factory."""
+        factory = LLMFactory(provider, [], config=CONFIG)
+        return factory.generate_content(
+            PROMPT, max_retries=tries, retry_delay=0, deadline=_MOST_WIRED_S
+        )

@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from ..resilience.clock import SYSTEM, Clock
 from ..config.settings import ProviderSettings
-from ..line import current_line
 from ..providers.base import LLMProvider
+from ..resilience.clock import SYSTEM, Clock
+from ..resilience.stream_reader import current_line
 from ..types import LLMResponse, Request
 
 _WORD = re.compile(r"\S+\s*|\s+")

@@ -2,9 +2,9 @@
 
 from flask.blueprints import Blueprint, BlueprintSetupState
 
-from .pages import protected
+from .dashboard import protected
 from .routes import ROUTES, is_on
-from .streaming import AppFactory, event_stream
+from .sse import AppFactory, event_stream
 
 __all__ = ["AppFactory", "api_bp", "event_stream"]
 

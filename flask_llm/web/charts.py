@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .kinds import reason
+from ..errors import reason
 
 COLORS = 8
 """How many colors the style sheet has; further series are one, "others"."""

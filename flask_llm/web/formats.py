@@ -1,19 +1,112 @@
-"""How the pages write numbers, times and kinds: plain functions for our templates.
+"""Numbers, times and paths as text.
 
 `FORMATS` is what our own templates know by name; the app's Jinja stays as it is.
 Between a number and its unit stands a space that breaks no line.
 """
 
+# ruff: noqa: RUF001  # signs that the pages use
+
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
-from ..packages import installed
+from ..config.parsers import installed
+from ..errors import reason
 from .charts import chart_data, charts
-from .kinds import reason
-from .paths import path_label, path_words, steps
-from .timeline import timeline
+
+_SKIPPED = {"cooldown": "resting", "unavailable": "not set up"}
+
+
+def steps(path: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tries of a call, equal ones after each other as one.
+
+    Args:
+        path: The `path` of a call in the report, or its attempts.
+
+    Returns:
+        For each step `provider`, `tone` ("ok", "failed" or "skipped"), `mark` such as
+        "✕429", `words` such as "failed: quota exceeded (429)", and `times`.
+    """
+    told = [_step(each) for each in path]
+    return [{**step, "times": len(list(same))} for step, same in groupby(told)]
+
+
+def path_label(path: Iterable[Mapping[str, Any]]) -> str:
+    """Return the tries of a call in a line: "gemini ✕429 → claude ✓"."""
+    return " → ".join(
+        f"{step['provider']} {step['mark']}{_times(step['times'])}"
+        for step in steps(path)
+    )
+
+
+def path_words(path: Iterable[Mapping[str, Any]]) -> str:
+    """Return the same for ears: "gemini failed: quota exceeded (429), then …"."""
+    return ", then ".join(
+        f"{step['provider']} {step['words']}{_times(step['times'])}"
+        for step in steps(path)
+    )
+
+
+def _step(tried: Mapping[str, Any]) -> dict[str, Any]:
+    kind, status = tried["outcome"], tried["status"]
+    if tried["skipped"]:
+        tone, sign = "skipped", f"– {_SKIPPED.get(kind, reason(kind))}"
+        words = f"was skipped: {reason(kind)}"
+    elif kind == "success":
+        tone, sign, words = "ok", "✓", "answered"
+    elif kind == "closed":
+        tone, sign, words = "skipped", "– closed", "was stopped by the caller"
+    else:
+        tone, sign = "failed", f"✕{status or reason(kind)}"
+        words = f"failed: {reason(kind)}" + (f" ({status})" if status else "")
+    provider = tried["provider"]
+    return {"provider": provider, "tone": tone, "mark": sign, "words": words}
+
+
+def _times(number: int) -> str:
+    return f" \N{MULTIPLICATION SIGN}{number}" if number > 1 else ""
+
+
+WIDTH = 1000
+"""Units from the beginning of a call to its end, in which its bars are drawn."""
+
+_LEAST = 6  # so that a try of a millisecond is seen
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One try, drawn.
+
+    Attributes:
+        attempt: The try, as in the report.
+        x: Where it begins, in units of `WIDTH`.
+        width: How long it is.
+    """
+
+    attempt: Mapping[str, Any]
+    x: int
+    width: int
+
+
+def timeline(call: Mapping[str, Any]) -> list[Bar]:
+    """Return the bars of a call.
+
+    Args:
+        call: As in the report of one call.
+    """
+    ends = [each["started_s"] + each["latency_s"] for each in call["attempts"]]
+    scale = WIDTH / max(*ends, call["latency_s"], 0.001)
+    return [_bar(each, scale) for each in call["attempts"]]
+
+
+def _bar(attempt: Mapping[str, Any], scale: float) -> Bar:
+    width = max(_LEAST, round(attempt["latency_s"] * scale))
+    x = min(round(attempt["started_s"] * scale), WIDTH - width)
+    return Bar(attempt, max(0, x), min(width, WIDTH))
+
 
 UNKNOWN = "\N{EN DASH}"
 """Stands for a number that is not known."""

@@ -1,14 +1,19 @@
-"""Who may see more than names and booleans, and who may act."""
+"""Who may see the pages and act on them, and the warning if nobody may."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
-from flask import current_app
+
+import click
+from flask import Flask, current_app
+from flask.cli import AppGroup, run_command
 from werkzeug.wrappers import Response
 
 from ..config.parsers import shown
-from .pages import refusal
+from ..config.settings import LLMConfig
+from .dashboard import refusal
 
 View = Callable[..., Any]
 Authorize = Callable[[], Any]
@@ -96,3 +101,37 @@ def guarded(view: View) -> View:
         return current_app.ensure_sync(guard.around(view))(*args, **kwargs)
 
     return entered
+
+
+def is_command() -> bool:
+    """Return whether a command of Flask's runs that serves nothing."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.command is run_command:
+        return False
+    return isinstance(context.find_root().command, AppGroup)
+
+
+log = logging.getLogger("flask_llm")
+
+
+def warn_if_closed(app: Flask, config: LLMConfig, guard: Guard) -> None:
+    """Tell the developer of closed routes that nobody has been given.
+
+    Args:
+        app: The app. In debug mode they are open.
+        config: Its settings.
+        guard: Its guard.
+    """
+    observing = config.observing
+    parts = {"dashboard": observing.dashboard, "metrics": observing.metrics}
+    on = [name for name, is_on in parts.items() if is_on]
+    if app.debug or guard.is_set or not on or is_command():
+        return
+    closed = [f"{config.url_prefix}/{each}" for each in (*on, "status?detail=1")]
+    silent = " LLM_DASHBOARD=off takes the dashboard away." if "dashboard" in on else ""
+    log.warning(
+        "%s are closed to everybody: pass FlaskLLM(view_decorators=[…]) or"
+        " FlaskLLM(authorize=…) to say who may see them.%s",
+        ", ".join(closed),
+        silent,
+    )

@@ -124,8 +124,8 @@ def test_versions_are_found_without_importing_an_sdk():
         import sys
         from datetime import date
         from flask_llm import LLMFactory
-        from flask_llm.doctor import Subject, examine
-        from flask_llm.doctor.versions import versions
+        from flask_llm.cli.doctor import Subject, examine
+        from flask_llm.cli.doctor.app import versions
         found = examine(Subject(date.today(), LLMFactory(config={})), [versions])
         assert {"anthropic", "openai"} <= {each.subject for each in found}
         sdks = {"anthropic", "openai", "cohere", "ollama", "google.generativeai",

@@ -3,7 +3,7 @@
 import pytest
 
 from flask_llm import LLMFactory
-from flask_llm.doctor.gunicorn import UnreadableError, worker_timeout
+from flask_llm.cli.doctor.app import UnreadableError, worker_timeout
 
 
 def of(key, found):

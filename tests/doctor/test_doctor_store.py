@@ -9,9 +9,9 @@ import redis
 from real_time import AT_ONCE_S
 from wire import closed_port
 
+from flask_llm.config.state_url import store_of
 from flask_llm.resilience.circuit_breaker import Circuit
 from flask_llm.resilience.storage.base import Store
-from flask_llm.config.state_url import store_of
 
 
 def seen(look, url):
@@ -87,7 +87,7 @@ def test_an_absent_redis_is_an_error(look):
 
 def test_a_silent_redis_is_an_error_after_two_seconds(look, redis_server, monkeypatch):
     """Here after a tenth of one; even where the address allows more time."""
-    module = import_module("flask_llm.doctor.store")
+    module = import_module("flask_llm.cli.doctor.observers")
     assert module._STORE_PATIENCE_S == 2.0
     monkeypatch.setattr(module, "_STORE_PATIENCE_S", 0.1)
     redis_server.freeze()

@@ -13,9 +13,9 @@ from wire import closed_port
 
 from flask_llm.cli.doctor import observers
 from flask_llm.observe.usage import database as dialects
-from flask_llm.observe.usage.ledger import write
 from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.tables import metadata
+from flask_llm.observe.usage.writer import write
 
 PASSWORD = "hunter2-hunter2"
 

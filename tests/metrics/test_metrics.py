@@ -23,10 +23,10 @@ from flask_llm.errors import (
     TransientError,
 )
 from flask_llm.filters import forbid_pattern
-from flask_llm.observe.metrics import definitions as families
-from flask_llm.observe.metrics import NAME, exposition
-from flask_llm.observe.records import CallRecord
 from flask_llm.observe.aggregates import ATTEMPTS, CALLS, Tally
+from flask_llm.observe.metrics import NAME, exposition
+from flask_llm.observe.metrics import definitions as families
+from flask_llm.observe.records import CallRecord
 from flask_llm.signals import attempt_made, generation_finished
 from flask_llm.testing import FakeProvider
 
@@ -323,7 +323,7 @@ class TestRegistries:
 
     def test_a_missing_package_is_named(self, monkeypatch):
         """With the line that installs it."""
-        monkeypatch.setattr("flask_llm.observe.metrics.installed", lambda name: False)
+        monkeypatch.setattr("flask_llm.observe.installed", lambda name: False)
         with pytest.raises(ConfigurationError, match=r'"Flask-LLM\[metrics\]"'):
             make_app(FakeProvider())
 

@@ -12,7 +12,7 @@ from gunicorn_server import CLASSES, PRELOAD, SOON
 from scraped import make_app, total
 
 from flask_llm.testing import FakeProvider
-from flask_llm.testing.fork import across_a_fork
+from flask_llm.testing.failure_checks import across_a_fork
 
 CALLED = "flask_llm_calls_total"
 FLIGHT = "flask_llm_attempts_in_flight"

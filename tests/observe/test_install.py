@@ -19,8 +19,7 @@ HELLO = MINI + (
 def test_the_faults_of_all_observers_are_told_at_once(monkeypatch):
     """Whoever mends one does not start the app to meet the next; each names its key."""
     missing = lambda name: False  # noqa: E731  # of a whole world
-    monkeypatch.setattr("flask_llm.observe.metrics.installed", missing)
-    monkeypatch.setattr("flask_llm.observe.tracing.installed", missing)
+    monkeypatch.setattr("flask_llm.observe.installed", missing)
     app = Flask("testapp")
     app.config |= {"LLM_METRICS": "on", "LLM_TRACES": "on"}
     app.config["LLM_USAGE_URL"] = "mysql://user:hunter2@host/name"

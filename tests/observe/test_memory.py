@@ -6,9 +6,16 @@ import pytest
 from made_calls import attempt, finished
 
 from flask_llm.observe import memory as module
+from flask_llm.observe.aggregates import (
+    ATTEMPTS,
+    BOUNDS_S,
+    CALLS,
+    LATENCY,
+    RANGES,
+    Span,
+    quantile,
+)
 from flask_llm.observe.memory import MOST_CALLS, MOST_ROWS, OTHERS, Memory
-from flask_llm.observe.source import RANGES, Span
-from flask_llm.observe.aggregates import ATTEMPTS, BOUNDS_S, CALLS, LATENCY, quantile
 from flask_llm.signals import CircuitChanged
 
 

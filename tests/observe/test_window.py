@@ -11,11 +11,10 @@ from flask import Flask
 
 from flask_llm import FlaskLLM
 from flask_llm.errors import QuotaError
-from flask_llm.observe.source import RANGES, Span
-from flask_llm.observe.aggregates import CALLS
-from flask_llm.observe.window import SOURCE
+from flask_llm.observe.aggregates import CALLS, RANGES, Span
+from flask_llm.observe.memory import SOURCE
 from flask_llm.testing import FakeProvider
-from flask_llm.testing.fork import Child
+from flask_llm.testing.failure_checks import Child
 
 
 def app_of(*providers, **config):
@@ -137,10 +136,8 @@ def test_an_app_starts_without_what_only_calls_need():
         app.config["GOOGLE_API_KEY"] = "k-12345678"
         FlaskLLM(app)
         assert "llm.source" in app.extensions
-        assert "flask_llm.observe.window" in sys.modules
-        for name in ("record", "tally", "source", "memory"):
-            assert f"flask_llm.observe.{name}" not in sys.modules, name
-        assert "flask_llm.web.dashboard" not in sys.modules
+        assert "flask_llm.observe.memory" in sys.modules
+        assert "flask_llm.web.report" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -157,7 +154,7 @@ def test_greenlets_lose_no_call():
         import gevent
         from flask import Flask
         from flask_llm import FlaskLLM
-        from flask_llm.observe.source import RANGES, Span
+        from flask_llm.observe.aggregates import RANGES, Span
         from flask_llm.observe.aggregates import CALLS
         from flask_llm.testing import FakeProvider
         app = Flask("x")

@@ -23,10 +23,9 @@ from flask_llm.errors import (
     TransientError,
     UsedUpError,
 )
-from flask_llm.line import Line, current_line
-from flask_llm.messages import Image
-from flask_llm.schemas import Schema
-from flask_llm.types import Request
+from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.schema import Schema
+from flask_llm.types import Image, Request
 
 PIECES = ["Rayleigh", " scattering."]
 PNG = b"\x89PNG\r\n\x1a\nof a sky"

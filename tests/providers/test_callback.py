@@ -7,8 +7,8 @@ import pytest
 from real_time import AT_ONCE_S
 from wire import python
 
-from flask_llm.line import Line, current_line
-from flask_llm.providers.callback import Called
+from flask_llm.providers.local import Called
+from flask_llm.resilience.stream_reader import Line, current_line
 
 SOON = 30.0  # seconds within which a thread that may go on has gone on
 
@@ -158,8 +158,8 @@ def test_a_line_that_is_cut_already():
 def test_under_gevent_the_callback_comes_from_a_native_thread():
     """The greenlets run on meanwhile, and the reader still gets all of it in order."""
     out = python(
-        "from flask_llm.greenlets import in_native_thread\n"
-        "from flask_llm.providers.callback import Called\n"
+        "from flask_llm.resilience.gevent import in_native_thread\n"
+        "from flask_llm.providers.local import Called\n"
         "import gevent.monkey\n"
         "gevent.monkey.patch_all()\n"
         "import gevent\n"

@@ -7,8 +7,8 @@ import pytest
 
 from flask_llm import LLMResponse
 from flask_llm.errors import BadAnswerError, InvalidRequestError, QuotaError
-from flask_llm.providers.chat import ChatProvider
-from flask_llm.schemas import Schema
+from flask_llm.providers.sdk import ChatProvider
+from flask_llm.schema import Schema
 from flask_llm.types import Request
 
 KEY = "sk-canary-12345678"

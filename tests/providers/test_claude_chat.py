@@ -27,11 +27,10 @@ from flask_llm.errors import (
     TransientError,
     UsedUpError,
 )
-from flask_llm.line import Line, current_line
-from flask_llm.messages import Image
 from flask_llm.providers.claude import ClaudeProvider
-from flask_llm.schemas import Schema
-from flask_llm.types import Request
+from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.schema import Schema
+from flask_llm.types import Image, Request
 
 KEY = "sk-ant-api03-a-made-up-key"
 PIECES = ["Rayleigh", " scattering."]

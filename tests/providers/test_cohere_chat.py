@@ -11,8 +11,8 @@ from flask_llm.errors import (
     TransientError,
 )
 from flask_llm.providers.cohere import CohereProvider
-from flask_llm.providers.cohere_schema import cohere_schema
-from flask_llm.schemas import Schema
+from flask_llm.providers.schema_dialects import cohere_schema
+from flask_llm.schema import Schema
 from flask_llm.types import Request
 
 KEY = "co-a-made-up-key-0123456789"

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from flask_llm.providers.schema_dialects import closed, openapi, plain, strict
-from flask_llm.schemas import Schema
+from flask_llm.schema import Schema
 
 ALL = [strict, closed, plain, openapi]
 NULL = {"type": "null"}

@@ -8,8 +8,7 @@ from google_chat_contract import PIECES, UNION, WAYS, GoogleChatContract, texts
 from wire import generated, google_error
 
 from flask_llm.errors import BadAnswerError, QuotaError, TransientError
-from flask_llm.providers.google.gemini import GeminiProvider
-from flask_llm.providers.google_list import Elements
+from flask_llm.providers.google.gemini import Elements, GeminiProvider
 from flask_llm.types import Request
 
 KEY = "AIzaSyA-made-up-key-0123456789abcdefgh"

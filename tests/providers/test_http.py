@@ -14,8 +14,8 @@ import pytest
 import wire
 from real_time import AT_ONCE_S
 
-from flask_llm.line import Line, current_line
 from flask_llm.providers.transport import body_hooks, cuttable
+from flask_llm.resilience.stream_reader import Line, current_line
 
 MUST_RUN = "FLASK_LLM_CI" in os.environ
 PIECE = b"the first piece of an answer"
@@ -326,7 +326,7 @@ GREENLETS = """if True:
     from importlib import import_module
     import gevent
     from gevent.event import Event
-    from flask_llm.line import Line, current_line
+    from flask_llm.resilience.stream_reader import Line, current_line
     from flask_llm.providers.transport import body_hooks, cuttable
 
     certificate, *urls = sys.argv[1:]

@@ -10,8 +10,9 @@ import wire
 
 from flask_llm import LLMFactory
 from flask_llm.cli.doctor import Subject, examine
-from flask_llm.doctor.versions import parts
-from flask_llm.providers import internals, model_lifecycle as retired
+from flask_llm.cli.doctor.app import parts
+from flask_llm.providers import internals
+from flask_llm.providers import model_lifecycle as retired
 from flask_llm.providers.transport import cuttable
 
 WHY = "something does not work"

@@ -16,12 +16,11 @@ from flask_llm.errors import (
     InvalidRequestError,
     ProviderError,
 )
-from flask_llm.line import Line, current_line
-from flask_llm.messages import Image
 from flask_llm.providers import llama_cpp as llama
 from flask_llm.providers.local import LocalProvider
-from flask_llm.schemas import Schema
-from flask_llm.types import Request
+from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.schema import Schema
+from flask_llm.types import Image, Request
 
 pytestmark = needs_model
 

@@ -1,7 +1,7 @@
 import pytest
 
 from flask_llm.errors import BadAnswerError, QuotaError
-from flask_llm.providers.local_chunks import Generation
+from flask_llm.providers.local import Generation
 
 
 def chunk(finish=None, **delta):

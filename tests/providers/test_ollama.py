@@ -201,7 +201,7 @@ def now(monkeypatch):
             return self.seconds
 
     clock = Time()
-    monkeypatch.setattr("flask_llm.providers.loading.time", clock)
+    monkeypatch.setattr("flask_llm.providers.ollama.time", clock)
     return clock
 
 

@@ -26,11 +26,10 @@ from flask_llm.errors import (
     UnavailableError,
     UsedUpError,
 )
-from flask_llm.line import Line, current_line
-from flask_llm.messages import Image
 from flask_llm.providers.ollama import OllamaProvider
-from flask_llm.schemas import Schema
-from flask_llm.types import Request
+from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.schema import Schema
+from flask_llm.types import Image, Request
 
 KEY = "ollama-made-up-key-0123456789"
 PNG = b"\x89PNG\r\n\x1a\n and some more bytes"

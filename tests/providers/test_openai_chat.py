@@ -10,10 +10,9 @@ from flask_llm.errors import (
     QuotaError,
     TransientError,
 )
-from flask_llm.messages import Image
 from flask_llm.providers.openai import OpenAIProvider
-from flask_llm.schemas import Schema
-from flask_llm.types import Request
+from flask_llm.schema import Schema
+from flask_llm.types import Image, Request
 
 KEY = "sk-proj-a-made-up-key"
 

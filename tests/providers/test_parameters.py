@@ -13,8 +13,8 @@ from flask_llm.errors import (
     ParameterError,
     TransientError,
 )
-from flask_llm.providers.chat import ChatProvider
 from flask_llm.providers.parameters import Parameters, tell_once
+from flask_llm.providers.sdk import ChatProvider
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from flask_llm.errors import (
     TimedOutError,
     UnavailableError,
 )
-from flask_llm.providers.chat import ChatProvider
+from flask_llm.providers.sdk import ChatProvider
 
 KEY = "sk-canary-12345678"
 

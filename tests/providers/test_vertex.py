@@ -29,7 +29,7 @@ from flask_llm.errors import (
     TimedOutError,
     TransientError,
 )
-from flask_llm.providers import google_credentials
+from flask_llm.providers.google import vertex as google_credentials
 from flask_llm.providers.google.auth import StaleTokenError
 from flask_llm.providers.google.vertex import VertexProvider
 from flask_llm.types import Request

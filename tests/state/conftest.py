@@ -12,7 +12,7 @@ import pytest
 
 from flask_llm.resilience.clock import SystemClock
 from flask_llm.resilience.storage import sqlite
-from flask_llm.state.memory import MemoryStore
+from flask_llm.resilience.storage.base import MemoryStore
 from flask_llm.resilience.storage.replicated import SharedStore
 from flask_llm.resilience.storage.sqlite import SqliteStore
 

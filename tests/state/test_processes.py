@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from real_time import AT_ONCE_S
 
-from flask_llm.resilience.storage.replicated import SharedStore
 from flask_llm.config.state_url import store_of
+from flask_llm.resilience.storage.replicated import SharedStore
 
 pytestmark = pytest.mark.slow
 
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.slow
 HEAD = """if True:
     import os, sys, time
     from dataclasses import replace
-    from flask_llm.circuit import Circuit
-    from flask_llm.state import sqlite, worker
+    from flask_llm.resilience.circuit_breaker import Circuit
+    from flask_llm.resilience.storage import replicated, sqlite
     from flask_llm.resilience.storage.replicated import SharedStore
     from flask_llm.config.state_url import store_of
-    sqlite._BUSY = worker._LAST_CHANCE = 60.0
+    sqlite._BUSY = replicated._LAST_CHANCE = 60.0
     store = SharedStore(store_of(sys.argv[1])._remote, "patient", patience=60.0)
     def more(circuit):
         return replace(circuit, failures=circuit.failures + 1, since=time.time())
@@ -84,7 +84,7 @@ def test_one_of_all_processes_wins_a_claim(url):
     """Each thread of each process wants the probe; one gets it."""
     claim = """
     from concurrent.futures import ThreadPoolExecutor
-    from flask_llm.circuit import BreakerPolicy
+    from flask_llm.resilience.circuit_breaker import BreakerPolicy
     store.read(["claude"])
     def claims(_):
         won = []

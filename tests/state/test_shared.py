@@ -17,10 +17,9 @@ from real_time import AT_ONCE_S
 
 from flask_llm.resilience.circuit_breaker import CLOSED, Circuit
 from flask_llm.resilience.clock import SYSTEM, SystemClock
-from flask_llm.state.memory import MemoryStore
-from flask_llm.resilience.storage.replicated import SharedStore
+from flask_llm.resilience.storage.base import MemoryStore
+from flask_llm.resilience.storage.replicated import Job, SharedStore
 from flask_llm.resilience.storage.sqlite import SqliteStore
-from flask_llm.state.worker import Job
 
 OPEN = Circuit(5, 900.0, 1100.0, reason="overloaded", openings=1)
 
@@ -515,8 +514,8 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
     code = f"""if True:
         import time
         from pathlib import Path
-        from flask_llm.circuit import Circuit
-        from flask_llm.state import worker
+        from flask_llm.resilience.circuit_breaker import Circuit
+        from flask_llm.resilience.storage import replicated
         from flask_llm.resilience.storage.replicated import SharedStore
         from flask_llm.resilience.storage.sqlite import SqliteStore
         remote = SqliteStore(Path({str(tmp_path)!r}, "llm.db"))
@@ -525,7 +524,7 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
         if {stuck}:
             remote.update = lambda key, change: time.sleep(60)
         else:
-            worker._LAST_CHANCE = 60.0  # this machine may be busy
+            replicated._LAST_CHANCE = 60.0  # this machine may be busy
         store.update("claude", lambda _: Circuit(5, time.time(), time.time() + 30.0))
     """
     begin = time.monotonic()

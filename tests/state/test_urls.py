@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from flask_llm.config import state_url as urls
-from flask_llm.state.memory import MemoryStore
-from flask_llm.resilience.storage.replicated import SharedStore
 from flask_llm.config.state_url import state_url, store_of
+from flask_llm.resilience.storage.base import MemoryStore
+from flask_llm.resilience.storage.replicated import SharedStore
 
 
 @pytest.mark.parametrize(

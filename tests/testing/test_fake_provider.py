@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from flask_llm import LLMFactory, LLMResponse, StreamInterrupted
-from flask_llm.messages import Image, Message
-from flask_llm.schemas import Schema
+from flask_llm.schema import Schema
 from flask_llm.testing import Delay, FakeProvider
-from flask_llm.types import Request
+from flask_llm.types import Image, Message, Request
 
 
 def texts(fake, count):

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import SpanProcessor
 from wire import PROMPT
 
 from flask_llm import signals
-from flask_llm.aside import Aside
 from flask_llm.errors import TransientError
+from flask_llm.signals import Aside
 from flask_llm.testing import FakeProvider
 
 

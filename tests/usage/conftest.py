@@ -9,8 +9,8 @@ from postgres import postgres_server  # noqa: F401  # a fixture
 from usage_calls import ANSWER, HEAD, python
 
 from flask_llm import FlaskLLM
+from flask_llm.observe.usage.queries import UsageSource
 from flask_llm.observe.usage.settings import place_of
-from flask_llm.observe.usage.source import UsageSource
 from flask_llm.testing import FakeProvider
 
 

@@ -8,11 +8,10 @@ import pytest
 from real_time import AT_ONCE_S
 from usage_calls import link_to, soon
 
-from flask_llm.observe.source import About
-from flask_llm.observe.usage.asking import REST_S
-from flask_llm.observe.usage.link import Link
+from flask_llm.observe.aggregates import About
+from flask_llm.observe.usage.database import Link
+from flask_llm.observe.usage.queries import REST_S, UsageSource
 from flask_llm.observe.usage.settings import place_of
-from flask_llm.observe.usage.source import UsageSource
 
 
 def test_the_source_needs_an_answer_in_time(url):

@@ -9,7 +9,7 @@ import pytest
 from commands import invoke
 from usage_calls import attempt, call, link_to
 
-from flask_llm.observe.usage.ledger import write
+from flask_llm.observe.usage.writer import write
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC).timestamp()
 DAY_S = 86_400

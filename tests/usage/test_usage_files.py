@@ -6,7 +6,8 @@ import pytest
 from real_time import AT_ONCE_S
 from usage_calls import ask, locked, purposes, soon
 
-from flask_llm.observe.usage import database as dialects, flush
+from flask_llm.observe.usage import database as dialects
+from flask_llm.observe.usage import flush
 
 
 def test_a_file_that_is_locked_for_a_while(app_of, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from real_time import AT_ONCE_S
 from usage_calls import ask, call, link_to, locked, purposes, query, soon
 
-from flask_llm.observe.source import SourceError
+from flask_llm.observe.aggregates import SourceError
 from flask_llm.observe.usage import database as dialects
 from flask_llm.observe.usage.settings import place_of
 from flask_llm.observe.usage.tables import metadata

@@ -18,13 +18,14 @@ from sqlalchemy.schema import CreateTable
 from usage_calls import attempt, call, disagreements, link_to, purposes, query
 
 from flask_llm.errors import ConfigurationError
-from flask_llm.observe.usage import database as dialects, ledger, link, metadata
-from flask_llm.observe.usage.book import Book
-from flask_llm.observe.usage.ledger import write
+from flask_llm.observe.usage import database as dialects
+from flask_llm.observe.usage import database as link
+from flask_llm.observe.usage import metadata
+from flask_llm.observe.usage import writer as ledger
+from flask_llm.observe.usage.queries import probe
 from flask_llm.observe.usage.settings import place_of
-from flask_llm.observe.usage.probe import probe
-from flask_llm.observe.usage.rows import change_row
-from flask_llm.observe.usage.writer import Writer
+from flask_llm.observe.usage.tables import change_row
+from flask_llm.observe.usage.writer import Book, Writer, write
 from flask_llm.signals import CircuitChanged
 
 NOW = 1_800_000_000.0

@@ -15,14 +15,12 @@ from usage_calls import (
 )
 
 from flask_llm.errors import QuotaError, TransientError
+from flask_llm.observe.aggregates import ATTEMPTS, CALLS, RANGES, Failure, Span
 from flask_llm.observe.records import CallRecord
-from flask_llm.observe.source import RANGES, Failure, Span
-from flask_llm.observe.aggregates import ATTEMPTS, CALLS
 from flask_llm.observe.usage import metadata
-from flask_llm.observe.usage.ledger import write
 from flask_llm.observe.usage.settings import place_of
-from flask_llm.observe.usage.rows import change_row
-from flask_llm.observe.usage.writer import Writer
+from flask_llm.observe.usage.tables import change_row
+from flask_llm.observe.usage.writer import Writer, write
 from flask_llm.signals import CircuitChanged, generation_finished
 from flask_llm.testing import FakeProvider, StubServer, reply
 

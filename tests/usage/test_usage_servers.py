@@ -9,11 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from usage_calls import ask, disagreements, purposes, soon
 
-from flask_llm.observe.source import About, SourceError
-from flask_llm.observe.usage.asking import REST_S
-from flask_llm.observe.usage.link import Link
+from flask_llm.observe.aggregates import About, SourceError
+from flask_llm.observe.usage.database import Link
+from flask_llm.observe.usage.queries import REST_S, UsageSource
 from flask_llm.observe.usage.settings import place_of
-from flask_llm.observe.usage.source import UsageSource
 
 pytestmark = pytest.mark.slow
 

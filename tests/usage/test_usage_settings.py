@@ -8,13 +8,11 @@ from usage_calls import call, link_to, locked, purposes, query
 
 from flask_llm.errors import ConfigurationError
 from flask_llm.observe import usage
-from flask_llm.observe.source import SourceError
+from flask_llm.observe.aggregates import SourceError
 from flask_llm.observe.usage import settings as place
-from flask_llm.observe.usage.ledger import write
+from flask_llm.observe.usage.database import why
 from flask_llm.observe.usage.settings import place_of
-from flask_llm.observe.usage.retention import DAY_S, pieces
-from flask_llm.observe.usage.wording import why
-from flask_llm.observe.usage.writer import Writer
+from flask_llm.observe.usage.writer import DAY_S, Writer, pieces, write
 
 NOW = 1_800_000_000.0
 SECRET = "secret/0123:456"

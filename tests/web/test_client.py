@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flask_llm.web.client import Client
+from flask_llm.web.sse import Client
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_under_gevent():
         from gevent import monkey
         monkey.patch_all()
         import socket
-        from flask_llm.web.client import Client
+        from flask_llm.web.sse import Client
         ours, theirs = socket.socketpair()
         client = Client({"gunicorn.socket": ours})
         assert not client.is_gone()

@@ -3,8 +3,8 @@ from flask import Flask
 
 from flask_llm import FlaskLLM
 from flask_llm.errors import BadAnswerError, QuotaError
-from flask_llm.observe.source import About, SourceError
-from flask_llm.observe.window import SOURCE
+from flask_llm.observe.aggregates import About, SourceError
+from flask_llm.observe.memory import SOURCE
 from flask_llm.testing import FakeProvider
 from flask_llm.types import LLMResponse
 

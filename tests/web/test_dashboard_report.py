@@ -5,8 +5,8 @@ from made_calls import attempt, finished
 from made_reports import card, made, picked
 from standings import chain, resting, standing
 
+from flask_llm.observe.aggregates import About, SourceError
 from flask_llm.observe.memory import OTHERS, Memory
-from flask_llm.observe.source import About, SourceError
 from flask_llm.web.report import in_full
 from flask_llm.web.report.series import MOST_GROUPS
 

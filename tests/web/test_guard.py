@@ -17,7 +17,6 @@ OPEN = {
     "flask_llm.status",
     "flask_llm.live",
     "flask_llm.ready",
-    "flask_llm.openapi",
     "flask_llm.static",
 }
 VALUES = {"name": "fake", "call_id": "0" * 24}
@@ -63,7 +62,7 @@ def test_open_routes_need_no_guard():
     """Names and booleans, health and shapes are for everybody."""
     client = make_app().test_client()
 
-    for path in ("status", "status?detail=0", "health/live", "openapi.json"):
+    for path in ("status", "status?detail=0", "health/live"):
         assert client.get(f"/llm/{path}").status_code == 200
 
 

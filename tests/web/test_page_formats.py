@@ -4,9 +4,9 @@
 
 import pytest
 
-from flask_llm.observe.source import RANGES
+from flask_llm.observe.aggregates import RANGES
 from flask_llm.web import formats
-from flask_llm.web.timeline import WIDTH, timeline
+from flask_llm.web.formats import WIDTH, timeline
 
 NARROW = "\u00a0"
 

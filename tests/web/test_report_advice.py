@@ -1,7 +1,7 @@
 import pytest
 
 from flask_llm.errors import BY_KIND
-from flask_llm.web.report.advice import advice
+from flask_llm.web.report.providers import advice
 
 # Ends of whole calls, and words for why a provider was not asked.
 NEVER_ADVISED = {"deadline", "closed", "cooldown"}

@@ -7,8 +7,8 @@ from made_calls import attempt, finished
 from made_reports import WELL, card, made, picked
 from standings import chain, no_key, resting, standing
 
+from flask_llm.observe.aggregates import About
 from flask_llm.observe.memory import Memory
-from flask_llm.observe.source import About
 
 
 def test_cards_count_attempts(some, now):

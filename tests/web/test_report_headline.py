@@ -2,8 +2,7 @@ import pytest
 from standings import no_key, resting, standing
 
 from flask_llm.web.formats import sentence
-from flask_llm.web.report.status_line import headline
-from flask_llm.web.report.lately import Lately
+from flask_llm.web.report.status_line import Lately, headline
 
 NOW = 1_000_000.0
 GEMINI, CLAUDE = standing("gemini"), standing("claude")

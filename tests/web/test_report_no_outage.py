@@ -5,9 +5,8 @@ from made_calls import attempt, finished
 from made_reports import WELL, card, made
 from standings import chain, resting, standing
 
-from flask_llm.origin import Origin
 from flask_llm.signals import GenerationFinished
-from flask_llm.types import LLMResponse, Request
+from flask_llm.types import LLMResponse, Origin, Request
 
 GEMINI, CLAUDE = attempt("gemini"), attempt("claude")
 BROKEN = (attempt("gemini", "transient", status=503), attempt("claude", "transient"))

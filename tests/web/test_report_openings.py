@@ -1,8 +1,8 @@
 import pytest
 
-from flask_llm.observe.source import RANGES, Span
+from flask_llm.observe.aggregates import RANGES, Span
 from flask_llm.signals import CircuitChanged
-from flask_llm.web.report.openings import openings
+from flask_llm.web.report.series import openings
 
 NOW = 10_000.0
 SPAN = Span(6000.0, NOW, RANGES["1h"])  # points of 60 s: gaps below 6 s are none

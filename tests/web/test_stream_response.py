@@ -20,7 +20,8 @@ from flask_llm.errors import AuthError, ContentBlockedError, QuotaError
 from flask_llm.filters import Rejected
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
-from flask_llm.web import event_stream, streaming
+from flask_llm.web import event_stream
+from flask_llm.web import sse as streaming
 
 WORDS = ["one", " two", " three", " four"]
 ANSWER = faults.OK(text="".join(WORDS))

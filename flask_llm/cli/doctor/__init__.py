@@ -6,17 +6,20 @@ A check is a function that takes a `Subject` and yields findings.
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from ...doctor.finding import Finding, guarded
-from ...doctor.live import live
-from ...doctor.models import models
-from .observers import content, guard, metrics, traces, usage_log
-from ...doctor.prices import prices, unused_prices
-from .providers import chain, others
-from .app import addresses, deadline, debug, env_file, notices
-from ...doctor.start import start
-from ...doctor.store import store
-from .checks import Subject
-from ...doctor.versions import ended, parts, versions
+from .app import (
+    addresses,
+    deadline,
+    debug,
+    ended,
+    env_file,
+    notices,
+    parts,
+    start,
+    versions,
+)
+from .checks import Finding, Subject, guarded
+from .observers import content, guard, metrics, store, traces, usage_log
+from .providers import chain, live, models, others, prices, unused_prices
 
 __all__ = ["CHECKS", "Finding", "Subject", "examine", "live", "parts"]
 

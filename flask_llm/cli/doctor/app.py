@@ -1,18 +1,98 @@
-"""Settings that are allowed, but not safe."""
+"""Checks of the app: settings, start, gunicorn and versions."""
 
+import argparse
+import ast
 import os
+import platform
+import re
+import shlex
 from collections.abc import Iterator
 from functools import partial
+from importlib.metadata import PackageNotFoundError, requires, version
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from ...config.parsers import installed
 from ...config.settings import LLMConfig
-from ...fallback.provider_handle import ChainEntry
-from ...packages import installed
-from ...doctor.finding import Finding, guarded
-from ...doctor.gunicorn import UnreadableError, worker_timeout
-from .checks import Subject
+from ...errors import ConfigurationError, text_of
+from ...fallback.provider_handle import ChainEntry, provider_of
+from ...providers import internals
+from .checks import Finding, Subject, guarded
+
+_USUAL: dict[str, Any] = {"timeout": 30, "worker_class": "sync", "threads": 1}
+_FILE = "gunicorn.conf.py"
+
+
+class UnreadableError(Exception):
+    """A setting is computed, so that only gunicorn itself knows it."""
+
+
+def worker_timeout(arguments: str, folder: Path) -> float | None:
+    """Return the seconds after which gunicorn kills a worker that answers a request.
+
+    Args:
+        arguments: What GUNICORN_CMD_ARGS says.
+        folder: Where gunicorn is started.
+
+    Returns:
+        The seconds; None without a limit. Workers of other classes than "sync" show
+        that they are alive while they answer, so they have none.
+
+    Raises:
+        UnreadableError: It is computed.
+    """
+    written = _arguments(arguments)
+    file = folder / str(written.pop("config", _FILE)).removeprefix("file:")
+    settings = _USUAL | _of_file(file) | written
+    if None in settings.values():
+        raise UnreadableError(file.name)
+    if settings["worker_class"] != "sync" or settings["threads"] > 1:
+        return None
+    return float(settings["timeout"]) or None
+
+
+def _arguments(arguments: str) -> dict[str, Any]:
+    """Return the options that are given; argparse is what gunicorn reads them with."""
+    parser = argparse.ArgumentParser(
+        add_help=False, exit_on_error=False, argument_default=argparse.SUPPRESS
+    )
+    parser.add_argument("-t", "--timeout", type=int)
+    parser.add_argument("-k", "--worker-class")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("-c", "--config")
+    known, _ = parser.parse_known_args(shlex.split(arguments))
+    return vars(known)
+
+
+def _of_file(file: Path) -> dict[str, Any]:
+    """Return the settings that a configuration file assigns; None for computed ones."""
+    if not file.is_file():
+        return {}
+    found: dict[str, Any] = {}
+    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+        for target in _targets(statement):
+            if target in _USUAL:
+                found[target] = _literal(statement)
+    return found
+
+
+def _targets(statement: ast.stmt) -> list[str]:
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    return [each.id for each in targets if isinstance(each, ast.Name)]
+
+
+def _literal(statement: ast.stmt) -> Any:
+    try:
+        return ast.literal_eval(statement.value)  # type: ignore[attr-defined]  # an assignment's
+    except ValueError:
+        return None
+
 
 _AREA = "settings"
 _OTHERS = 0o077
@@ -140,3 +220,110 @@ def _env_files(subject: Subject) -> list[Path]:
         home = root.parent if (root / "__init__.py").is_file() else root
         files |= {root / ".env", home / ".env"}
     return sorted(filter(Path.is_file, files))
+
+
+def start(subject: Subject) -> Iterator[Finding]:
+    """Tell every fault of the configuration, or what else keeps the app from starting.
+
+    Args:
+        subject: What is examined.
+    """
+    error = subject.error
+    if isinstance(error, ConfigurationError):
+        for fault in error.faults:
+            key, _, rest = fault.partition(" ")
+            yield Finding("error", "configuration", key, rest)
+    elif error is not None:
+        why = f"{type(error).__name__}: {text_of(error)}"
+        yield Finding("error", "app", "start", f"cannot be loaded: {why}")
+    elif subject.factory is None:
+        advice = "call FlaskLLM(app), or init_app(app) in your create_app()"
+        yield Finding("error", "app", "start", "this app has no FlaskLLM", advice)
+    else:
+        yield Finding("ok", "app", "start", "starts, and its configuration is sound")
+
+
+_ITSELF = "Flask-LLM"
+
+
+def versions(subject: Subject) -> Iterator[Finding]:
+    """Tell the versions, and which are older than Flask-LLM needs.
+
+    Args:
+        subject: What is examined.
+    """
+    yield Finding("ok", "versions", "Python", platform.python_version())
+    least = _least()
+    for name in ["Flask", _ITSELF, *_distributions(subject)]:
+        if found := installed_version(name):
+            yield _compared(name, found, least.get(name.lower(), "0"))
+
+
+def ended(subject: Subject) -> Iterator[Finding]:
+    """Tell which SDKs of the chain their makers support no longer.
+
+    Args:
+        subject: What is examined.
+    """
+    for entry in subject.entries:
+        yield from guarded(entry.name, partial(_ended, entry))
+
+
+def parts(_: Subject) -> Iterator[Finding]:
+    """Tell which parts of the SDKs have been looked for in vain, in this process.
+
+    Those of a client are known once it is made: when providers are asked.
+
+    Args:
+        _: What is examined; the SDKs are the same for all.
+    """
+    for part, otherwise in internals.missing().items():
+        yield Finding(
+            "warning",
+            "versions",
+            part,
+            f"gone from the installed package: {otherwise}",
+            f"update {_ITSELF}, or install an older version of the package",
+        )
+
+
+def installed_version(distribution: str) -> str | None:
+    """Return the version of a package, or None if it is not installed."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _ended(entry: ChainEntry) -> Iterator[Finding]:
+    if sentence := getattr(provider_of(entry), "ended", ""):
+        yield Finding("warning", "versions", entry.name, str(sentence))
+
+
+def _distributions(subject: Subject) -> list[str]:
+    """Return the SDKs of all known providers, by their names on PyPI."""
+    providers = [*map(provider_of, subject.entries), *dict(subject.others()).values()]
+    names = {getattr(each, "distribution", None) for each in providers}
+    return sorted(name for name in names if isinstance(name, str))
+
+
+def _least() -> dict[str, str]:
+    """Return the oldest version that Flask-LLM works with, by lower-case name."""
+    found = (re.match(r"([\w.-]+)>=([\d.]+)", each) for each in requires(_ITSELF) or ())
+    return {each[1].lower(): each[2] for each in found if each}
+
+
+def _compared(name: str, found: str, least: str) -> Finding:
+    if _numbers(found) >= _numbers(least):
+        return Finding("ok", "versions", name, found)
+    message = f"{found} is older than {least}, which Flask-LLM needs"
+    return Finding(
+        "warning", "versions", name, message, f'pip install -U "{name}>={least}"'
+    )
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the release as numbers; what follows, such as "rc1", does not count."""
+    release = re.match(r"[\d.]*", version)
+    parts = release[0].split(".") if release else []
+    return [int(part) for part in parts if part]

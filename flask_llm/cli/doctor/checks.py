@@ -1,22 +1,74 @@
-"""What the doctor looks at: one app, or what is left of it."""
+"""What a check is, what it may look at, and how long."""
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from ...fallback.provider_handle import ChainEntry
-from ...factory import LLMFactory
-from ...links import provider_name
-from ...observing import Observing
 from ...config.prices import TokenPrice
+from ...config.settings import Observing
+from ...errors import MARK, redact, text_of
+from ...factory import LLMFactory
+from ...fallback.provider_handle import ChainEntry, provider_name
 from ...providers.base import LLMProvider
 from ...providers.registry import PluginError
+
+Level = Literal["ok", "note", "warning", "error"]
+
+# What an app that cannot start may tell of keys that only its own code knows.
+_SECRET = re.compile(
+    r"(?<=://)\S+(?=@)"  # a user and a password in an address
+    r"|(?<=password=)[^\s&]+"
+    r"|\b(?:sk-|gsk_|xai-|AIza|AQ\.)[\w.-]{8,}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: How bad it is.
+        area: The part of the app that it belongs to.
+        subject: What was looked at: a provider, a setting, a package.
+        message: What there is to say of it.
+        advice: What to do about it; empty if there is nothing to do.
+    """
+
+    level: Level
+    area: str
+    subject: str
+    message: str
+    advice: str = ""
+
+    def cleaned(self, secrets: Collection[str]) -> "Finding":
+        """Return a copy without keys and passwords, each text on one line."""
+        return replace(
+            self,
+            subject=_clean(self.subject, secrets),
+            message=_clean(self.message, secrets),
+            advice=_clean(self.advice, secrets),
+        )
+
+
+def guarded(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield what a check finds; its failure is one more finding."""
+    try:
+        yield from check()
+    except Exception as exc:  # noqa: BLE001  # it calls strangers' providers
+        why = f"{type(exc).__name__}: {text_of(exc)}"
+        yield Finding("warning", "doctor", what, f"could not be checked: {why}")
+
+
+def _clean(text: str, secrets: Collection[str]) -> str:
+    return " ".join(_SECRET.sub(MARK, redact(text, secrets)).split())
+
 
 _SECRET_NAME = re.compile(r"(key|secret|token|password)$", re.IGNORECASE)
 
@@ -123,3 +175,36 @@ def _password(url: str) -> str:
         return urlsplit(url.strip()).password or ""
     except ValueError:
         return ""
+
+
+def described(error: Exception) -> str:
+    """Return what was raised, in words."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
+def fault_of(
+    work: Callable[[], object],
+    patience_s: float,
+    describe: Callable[[Exception], str] = described,
+) -> str:
+    """Return what keeps something from being done; empty if it is done.
+
+    Args:
+        work: Does it, in a thread that is left behind if it hangs.
+        patience_s: Seconds for it.
+        describe: Says what it has raised.
+    """
+    faults = [f"nothing within {patience_s:g} s"]
+
+    def attempt() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # drivers raise what they like
+            faults.append(describe(error))
+        else:
+            faults.append("")
+
+    thread = threading.Thread(target=attempt, name="flask-llm-doctor", daemon=True)
+    thread.start()
+    thread.join(patience_s)
+    return faults[-1]

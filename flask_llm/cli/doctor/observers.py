@@ -1,15 +1,15 @@
-"""Whether those that watch the calls can, and who may see what they have seen."""
+"""Checks of what watches: usage log, metrics, traces, shared state."""
 
 import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ...folders import can_be_written, is_folder
-from ...packages import installed
-from ...doctor.finding import Finding
-from .checks import Subject
-from ...doctor.waiting import fault_of
+from ...config.parsers import can_be_written, installed, is_folder
+from ...config.state_url import store_of
+from ...errors import redact
+from .checks import Finding, Subject, fault_of
 
 _AREA = "observing"
 
@@ -104,9 +104,9 @@ def guard(subject: Subject) -> Iterator[Finding]:
 
 def _written(key: str, url: str, folder: str) -> Finding:
     """Judge the usage log."""
+    from ...observe.usage.database import why
+    from ...observe.usage.queries import probe
     from ...observe.usage.settings import place_of
-    from ...observe.usage.probe import probe
-    from ...observe.usage.wording import why
 
     place = place_of(url, folder)
     describe = partial(why, secrets=place.secrets)
@@ -135,3 +135,36 @@ def _counted(folder: str) -> Finding:
     if not is_folder(folder):
         return Finding("ok", _AREA, _FOLDER, f"the first call makes {folder}")
     return Finding("ok", _AREA, _FOLDER, f"{folder} can be written to")
+
+
+_KEY = "LLM_STATE_URL"
+_STORE_PATIENCE_S = 2.0
+
+
+def store(subject: Subject) -> Iterator[Finding]:
+    """Write and read something harmless.
+
+    Args:
+        subject: What is examined.
+    """
+    if subject.factory is None:
+        return
+    url = subject.factory.config.state_url
+    scheme = url.partition("://")[0]
+    if scheme == "memory":
+        message = "memory://, so each worker learns for itself who is to rest"
+        advice = "share it with sqlite:///… on one host, redis://… on many"
+        yield Finding("note", "store", _KEY, message, advice)
+        return
+    if why := _fault(url):
+        message = f"{scheme} does not answer ({why}); each worker learns for itself"
+        yield Finding("error", "store", _KEY, message)
+    else:
+        yield Finding("ok", "store", _KEY, f"{scheme} keeps what is written")
+
+
+def _fault(url: str) -> str:
+    """Return what is wrong with a store, without its password; empty if nothing is."""
+    fault = fault_of(lambda: store_of(url).check(), _STORE_PATIENCE_S)
+    parts = urlsplit(url)
+    return redact(fault, [parts.password or "", parts.query])

@@ -1,20 +1,23 @@
-"""Who of the chain can answer, and what the others would need."""
+"""Checks of the providers: keys, models, prices, and a live prompt."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date, timedelta
 from functools import partial
 
-from ...fallback.provider_handle import ChainEntry
-from ...links import provider_of
-from ...packages import installed
-from ...config.parsers import api_key
-from ...providers.base import LLMProvider
-from ...providers.broken import BrokenProvider
+from ...config.parsers import api_key, installed
+from ...config.prices import KEY
 from ...config.reader import Reader, default_api_key_name
+from ...errors import BadAnswerError
+from ...factory import LLMFactory
+from ...fallback.pricing import Prices
+from ...fallback.probe import outcome
+from ...fallback.provider_handle import ChainEntry, model_of, provider_name, provider_of
+from ...providers.base import BrokenProvider, LLMProvider, Retirement
 from ...providers.registry import PluginError
-from ...doctor.finding import Finding, Level, guarded
-from .checks import Subject
+from ...types import LLMResponse
+from .checks import Finding, Level, Subject, guarded
 
 _OUTSIDE = "not in the chain"
 
@@ -111,3 +114,135 @@ def _keys(
     if _PLACEHOLDER.fullmatch(parsed) and key not in told:
         message, advice = _IS_PLACEHOLDER
         yield Finding("warning", _OUTSIDE, name, f"{key} {message}", advice)
+
+
+_SOON = timedelta(days=90)
+
+
+def models(subject: Subject) -> Iterator[Finding]:
+    """Tell which models are asked, and which are retired, or will be soon.
+
+    Those of the chain, and of the endpoints outside of it.
+
+    Args:
+        subject: What is examined.
+    """
+    for entry in (*subject.entries, *subject.spare):
+        yield from guarded(entry.name, partial(_model, entry, subject.today))
+
+
+def _model(entry: ChainEntry, today: date) -> Iterator[Finding]:
+    provider, model = provider_of(entry), model_of(entry)
+    if provider is None or not model:
+        return
+    end = _retirement(provider)
+    if end is None:
+        yield Finding("ok", "models", entry.name, model)
+        return
+    level, message = _judged(model, end, today)
+    advice = "" if level == "ok" else _advice(entry, provider, model, end)
+    yield Finding(level, "models", entry.name, message, advice)
+
+
+def _retirement(provider: LLMProvider) -> Retirement | None:
+    try:
+        return provider.retirement()
+    except ImportError:  # its table is in the SDK; the chain tells that this is missing
+        return None
+
+
+def _judged(model: str, end: Retirement, today: date) -> tuple[Level, str]:
+    left = end.on - today
+    if left <= timedelta(0):
+        return "error", f"{model} was retired on {end.on}"
+    if left <= _SOON:
+        days = str(left).partition(",")[0]  # "1 day, 0:00:00"
+        return "warning", f"{model} will be retired on {end.on}, in {days}"
+    return "ok", f"{model}, which is served until {end.on}"
+
+
+def _advice(
+    entry: ChainEntry, provider: LLMProvider, model: str, end: Retirement
+) -> str:
+    """Return which model to use instead, and where to write it."""
+    name, settings = provider_name(entry), entry.settings
+    other = end.successor or provider.default_model
+    if not other or other == model:
+        return f"choose another one: flask llm models {name}"
+    if settings is None or not settings.model_key:
+        return f"use {other}"
+    if ":" in settings.entry:
+        return f"write {name}:{other} in {settings.model_key}"
+    return f"set {settings.model_key} to {other}"
+
+
+_AREA = "costs"
+_TOKENS = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+
+
+def prices(subject: Subject) -> Iterator[Finding]:
+    """Tell whose price is not known.
+
+    Args:
+        subject: What is examined.
+    """
+    known = Prices(subject.own_prices)
+    for entry in subject.able:
+        _, why = known.cost(entry, entry.model_name, _TOKENS)
+        if why is None:
+            yield Finding("ok", _AREA, entry.name, "its price is known")
+        else:
+            message, _, advice = why.rpartition(": ")
+            yield Finding("note", _AREA, entry.name, message, advice)
+
+
+def unused_prices(subject: Subject) -> Iterator[Finding]:
+    """Tell of own prices that are for nobody in the chain.
+
+    A model may answer under another name than it was asked by, so this may be right.
+
+    Args:
+        subject: What is examined.
+    """
+    links = [*subject.entries, *subject.spare]
+    for name in subject.own_prices:
+        if not any(_is_for(name, entry) for entry in links):
+            message = f"{name} is neither a model, an entry nor a provider here"
+            advice = "right only if a model answers under that name"
+            yield Finding("note", _AREA, KEY, message, advice)
+
+
+def _is_for(name: str, entry: ChainEntry) -> bool:
+    """Return whether a price counts for a link, or for a version of its model."""
+    provider, model = provider_name(entry), entry.model_name
+    if name in {entry.name, provider}:
+        return True
+    return bool(model) and name.removeprefix(f"{provider}:").startswith(str(model))
+
+
+def live(subject: Subject) -> Iterator[Finding]:
+    """Ask each provider that can be asked once.
+
+    Args:
+        subject: What is examined.
+    """
+    if subject.factory is None:
+        return
+    for entry in subject.able:
+        yield from guarded(entry.name, partial(_call, subject.factory, entry))
+
+
+def _call(factory: LLMFactory, entry: ChainEntry) -> Iterator[Finding]:
+    response = factory.test(entry.name)
+    level = "ok" if response.success else _severity(response)
+    yield Finding(level, "live", entry.name, outcome(response))
+    if response.success:
+        for warning in response.metadata["warnings"]:
+            yield Finding("note", "live", entry.name, str(warning))
+
+
+def _severity(response: LLMResponse) -> Level:
+    """Return how bad a failure is; a model that only thinks is there."""
+    thinks = "thinking used up" in outcome(response)
+    lives = response.metadata["error_kind"] == BadAnswerError.kind and thinks
+    return "warning" if lives else "error"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ...doctor.finding import Finding, Level
+from .checks import Finding, Level
 
 _SIGNS: dict[Level, str] = {"ok": "✓", "note": "·", "warning": "!", "error": "✗"}
 _PLAIN = str.maketrans("✓·✗→…", "+-x>~")

@@ -6,11 +6,11 @@ prometheus_client is imported only by the app that has them on.
 import logging
 import os
 from typing import Any
+
 from flask import Flask
 
 from ...errors import ConfigurationError
 from ...factory import LLMFactory
-from ...packages import installed
 
 NAME = "llm.metrics"
 """Where an app keeps what counts its calls."""
@@ -22,13 +22,9 @@ def install(app: Flask, factory: LLMFactory) -> None:
     """Count an app's calls.
 
     Raises:
-        ConfigurationError: prometheus_client is missing, or the registry does not fit.
+        ConfigurationError: The registry does not fit.
     """
-    if not installed("prometheus_client"):
-        raise ConfigurationError(
-            ['LLM_METRICS needs prometheus_client: pip install "Flask-LLM[metrics]"']
-        )
-    from ..counting import Counting
+    from .collector import Counting
 
     registry = _registry(factory.config.observing.metrics_registry)
     _warn_of_workers()
@@ -72,8 +68,8 @@ def _collector(app: Flask) -> Any:
             "The metrics are on the app's own registry (LLM_METRICS_REGISTRY), and"
             " shown where the app shows that."
         )
+    from .gauges import MULTIPROCESS
     from .multiprocess import AllProcesses
-    from ..share import MULTIPROCESS
 
     return AllProcesses(counting.meter.live) if MULTIPROCESS else counting.registry
 
@@ -90,7 +86,7 @@ def _registry(given: object) -> Any:
 
 
 def _warn_of_workers() -> None:
-    from ..share import MULTIPROCESS
+    from .gauges import MULTIPROCESS
 
     if not MULTIPROCESS and "gunicorn" in os.environ.get("SERVER_SOFTWARE", ""):
         log.warning(

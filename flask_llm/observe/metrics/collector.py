@@ -1,22 +1,34 @@
-"""Counts calls with prometheus_client, which only this module and `live` import."""
+"""Counts what the signals tell."""
 
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
+
+from flask import Flask
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from ...factory import LLMFactory
 from ...fallback.provider_handle import ChainEntry
-from ...signals import CircuitChanged, RetryScheduled
+from ...resilience.clock import PerProcess
+from ...signals import (
+    AttemptMade,
+    CircuitChanged,
+    GenerationFinished,
+    RetryScheduled,
+    attempt_made,
+    circuit_changed,
+    generation_finished,
+    lossless,
+    retry_scheduled,
+)
 from ...types import Attempt
-from . import definitions as families
-from .definitions import Family
-from ..labels import Values
-from .gauges import Live
 from ..records import SUCCESS, CallRecord
-from ..semconv import Facts
-from ..share import MULTIPROCESS
+from ..tracing import Facts
+from . import definitions
+from .definitions import Family, Values
+from .gauges import MULTIPROCESS, Live, counted
 
 M = TypeVar("M", bound=MetricWrapperBase)
 
@@ -68,18 +80,18 @@ class Meter:
         self.live = Live()
         self._metrics: list[MetricWrapperBase] = []
         self._purpose, self._model = Values(_MOST_PURPOSES), Values(_MOST_MODELS)
-        self._calls = self._series(Counter, families.CALLS)
-        self._fallbacks = self._series(Counter, families.FALLBACKS)
-        self._unpriced = self._series(Counter, families.UNPRICED)
-        self._call_s = self._series(Histogram, families.CALL_S)
-        self._first_token_s = self._series(Histogram, families.FIRST_TOKEN_S)
-        self._attempts = self._series(Counter, families.ATTEMPTS)
-        self._retries = self._series(Counter, families.RETRIES)
-        self._cost = self._series(Counter, families.COST)
-        self._request_s = self._series(Histogram, families.REQUEST_S)
-        self._first_chunk_s = self._series(Histogram, families.FIRST_CHUNK_S)
-        self._input = self._series(Counter, families.INPUT_TOKENS)
-        self._output = self._series(Counter, families.OUTPUT_TOKENS)
+        self._calls = self._series(Counter, definitions.CALLS)
+        self._fallbacks = self._series(Counter, definitions.FALLBACKS)
+        self._unpriced = self._series(Counter, definitions.UNPRICED)
+        self._call_s = self._series(Histogram, definitions.CALL_S)
+        self._first_token_s = self._series(Histogram, definitions.FIRST_TOKEN_S)
+        self._attempts = self._series(Counter, definitions.ATTEMPTS)
+        self._retries = self._series(Counter, definitions.RETRIES)
+        self._cost = self._series(Counter, definitions.COST)
+        self._request_s = self._series(Histogram, definitions.REQUEST_S)
+        self._first_chunk_s = self._series(Histogram, definitions.FIRST_CHUNK_S)
+        self._input = self._series(Counter, definitions.INPUT_TOKENS)
+        self._output = self._series(Counter, definitions.OUTPUT_TOKENS)
 
     def _series(self, kind: Callable[..., M], family: Family) -> Callable[..., M]:
         """Make a metric; return what finds one of its series by the labels' values."""
@@ -166,3 +178,91 @@ def meter_on(registry: CollectorRegistry) -> Meter:
         meter.register(registry)
         _on[registry] = meter
     return meter
+
+
+class Counting:
+    """Counts the calls of one app.
+
+    Args:
+        factory: The app's.
+        registry: The app's own registry; None for one of ours.
+
+    Raises:
+        ValueError: The app's registry has other metrics of the same names.
+
+    Attributes:
+        own: The app's own registry.
+    """
+
+    def __init__(
+        self, factory: LLMFactory, registry: CollectorRegistry | None = None
+    ) -> None:
+        self.own = registry
+        self._factory = factory
+        self._entries = {each.name: each for each in factory.entries}
+        self._who: dict[str, Who] = {}
+        # A registry that a fork has inherited would show what the parent has counted.
+        self._shown = PerProcess(self._made)
+        self._shown.get()
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where this process's metrics are."""
+        return self._shown.get()[0]
+
+    @property
+    def meter(self) -> Meter:
+        """What counts them."""
+        return self._shown.get()[1]
+
+    def connect(self, app: Flask) -> None:
+        """Hear an app's signals, as long as somebody holds this object."""
+        generation_finished.connect(self._finished, app)
+        attempt_made.connect(self._attempted, app)
+        retry_scheduled.connect(self._retried, app)
+        circuit_changed.connect(self._changed, app)
+
+    def _made(self) -> tuple[CollectorRegistry, Meter]:
+        registry = self.own or CollectorRegistry()
+        meter = meter_on(registry)
+        meter.live.add(self._factory)
+        return registry, meter
+
+    @lossless
+    @counted
+    def _finished(self, _: object, event: GenerationFinished) -> None:
+        record, meter = CallRecord.of(event), self.meter
+        meter.called(record)
+        if record.streamed and record.first_token_s is not None:
+            attempt = _under_way(record, record.first_token_s)
+            waited = record.first_token_s - attempt.started_s
+            meter.streamed(attempt, waited, self._asked(attempt))
+
+    @lossless
+    @counted
+    def _attempted(self, _: object, event: AttemptMade) -> None:
+        attempt, purpose = event.attempt, event.request.origin.purpose
+        self.meter.attempted(attempt, purpose, self._asked(attempt))
+
+    @lossless
+    @counted
+    def _retried(self, _: object, event: RetryScheduled) -> None:
+        self.meter.retried(event)
+
+    @lossless
+    @counted
+    def _changed(self, _: object, event: CircuitChanged) -> None:
+        self.meter.circuit(event)
+
+    def _asked(self, attempt: Attempt) -> Who:
+        name = attempt.provider
+        if name not in self._who:
+            self._who[name] = Who.of(self._entries[name])
+        return self._who[name]
+
+
+def _under_way(record: CallRecord, seconds: float) -> Attempt:
+    """Return the attempt that was under way at a time of a call."""
+    made = [each for each in record.attempts if not each.skipped]
+    begun = [each for each in made if each.started_s <= seconds]
+    return (begun or made)[-1]

@@ -1,4 +1,4 @@
-"""The metrics: their names, labels and units. Needs no package.
+"""The metrics: names, labels, and how many values a label may have.
 
 What OpenTelemetry's conventions for generative AI know has their name, as Prometheus
 spells it, and is told of each request to a provider; the rest is told of a whole call.
@@ -7,6 +7,8 @@ Seconds, tokens and dollars stand in the names.
 
 from dataclasses import dataclass
 from typing import Literal
+
+from ...types import plain
 
 # As the conventions advise, for all times of a client.
 _REQUEST_S = tuple(0.01 * 2**power for power in range(14))
@@ -156,3 +158,32 @@ SEEN = (IN_FLIGHT, CIRCUIT, REST_ENDS, PROCESSES)
 
 STATES = ("closed", "half-open", "open", "unavailable")
 """States of a provider, as the status names them, from the best to the worst."""
+
+
+OTHER = "other"
+"""Stands for all values beyond the most."""
+
+
+class Values:
+    """The values of one label, in the order in which they come.
+
+    Each makes series that stay for good, in the process and in Prometheus: so a label
+    must not grow with what users or models write.
+
+    Args:
+        most: The most of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[str, None] = {}
+
+    def __call__(self, value: str | None) -> str:
+        """Return a value as one short line; "other" if there are too many already."""
+        shown = plain(value or "")
+        if shown in self._known:
+            return shown
+        if len(self._known) >= self._most:
+            return OTHER
+        self._known[shown] = None
+        return shown

@@ -1,4 +1,6 @@
-"""Metrics of what is so now: who rests, and how much is under way.
+"""The gauges: state of the chain, and requests in flight.
+
+Where that cannot be, nothing is counted; no call and no start of a server fails for it.
 
 They are looked up when somebody asks, so that nothing has to be told of the end of a
 rest, or of a stream that is only forgotten. In prometheus_client's multiprocess mode,
@@ -6,31 +8,110 @@ where one worker answers for all, each also notes them in its files.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, partial
-from typing import Any, Literal, NamedTuple
+from functools import cache, partial, wraps
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, ParamSpec
 from weakref import WeakSet, ref
-from prometheus_client import Gauge
+
+from prometheus_client import Gauge, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ...factory import LLMFactory
 from ...resilience.bulkhead import Lane
-from . import definitions as families
+from ...resilience.clock import PerProcess
+from . import definitions
 from .definitions import STATES, Family
-from ..share import MULTIPROCESS, counted
 
-_NOT_SHARED = "memory://"
+MULTIPROCESS = values.ValueClass is not values.MutexValue
+"""Whether prometheus_client counts in the files of PROMETHEUS_MULTIPROC_DIR."""
+
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+P = ParamSpec("P")
 
 log = logging.getLogger("flask_llm")
+
+
+class Share:
+    """This process's share of the counts; its files are made with its first one.
+
+    Attributes:
+        fault: Why it counts nothing; empty if it can.
+        has_files: Whether it has counted.
+    """
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.has_files = False
+        self._folder = os.environ.get(_FOLDER, "")
+        try:
+            # Not by a Path, for which an empty name is the current folder.
+            os.makedirs(self._folder, exist_ok=True)  # noqa: PTH103
+        except OSError as error:
+            self.give_up(error)
+
+    def give_up(self, error: OSError) -> None:
+        """Count nothing any more: prometheus_client cannot go back to a lost file."""
+        self.fault = str(error)
+        log.error(
+            "LLM_METRICS: nothing is counted until a restart: %s: %s", _FOLDER, error
+        )
+
+    def files(self) -> list[Path]:
+        """Return the files of all processes.
+
+        Raises:
+            OSError: They cannot be read, or would not tell what this process counts.
+        """
+        if self.fault:
+            raise OSError(self.fault)
+        found = sorted(
+            each for each in Path(self._folder).iterdir() if each.suffix == ".db"
+        )
+        if self.has_files and str(os.getpid()) not in map(pid_of, found):
+            raise FileNotFoundError("this process's files were taken away")
+        return found
+
+
+SHARE = PerProcess(Share)
+
+
+def counted(method: Callable[P, None]) -> Callable[P, None]:
+    """Let what counts be left out where the process cannot; its log says so once."""
+    if not MULTIPROCESS:
+        return method
+
+    @wraps(method)
+    def counting(*args: P.args, **kwargs: P.kwargs) -> None:
+        share = SHARE.get()
+        if share.fault:
+            return
+        try:
+            method(*args, **kwargs)
+            share.has_files = True
+        except OSError as error:
+            share.give_up(error)
+
+    return counting
+
+
+def pid_of(file: Path) -> str:
+    """Return the process that counts in a file."""
+    return file.stem.rpartition("_")[2]
+
+
+_NOT_SHARED = "memory://"
 
 
 class Standing(NamedTuple):
     """How a provider stands; of two the greater one is told.
 
     Attributes:
-        state: Its place in `families.STATES`.
+        state: Its place in `definitions.STATES`.
         until: When its rest ends, in seconds since 1970; 0 if it does not rest.
     """
 
@@ -101,8 +182,8 @@ class Live(Collector):
     def __init__(self) -> None:
         self._factories: WeakSet[LLMFactory] = WeakSet()
         self._under_way: dict[str, UnderWay] = {}
-        self._in_flight = _gauge(families.IN_FLIGHT, "livesum")
-        self._rest_ends = _gauge(families.REST_ENDS, "livemostrecent")
+        self._in_flight = _gauge(definitions.IN_FLIGHT, "livesum")
+        self._rest_ends = _gauge(definitions.REST_ENDS, "livemostrecent")
 
     def add(self, factory: LLMFactory) -> None:
         """Look at an app's factory too."""
@@ -119,7 +200,7 @@ class Live(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return the metrics without a value; a registry compares their names."""
-        return [_family(each) for each in families.SEEN]
+        return [_family(each) for each in definitions.SEEN]
 
     def collect(self) -> Iterable[Metric]:
         """Return what is so in this process."""
@@ -141,12 +222,12 @@ class Live(Collector):
         """
         standings = self._standings(rests)
         yield _filled(
-            families.IN_FLIGHT, {(n,): in_flight.get(n, 0) for n in standings}
+            definitions.IN_FLIGHT, {(n,): in_flight.get(n, 0) for n in standings}
         )
-        yield _filled(families.CIRCUIT, dict(_states(standings)))
+        yield _filled(definitions.CIRCUIT, dict(_states(standings)))
         ends = {(name,): each.until for name, each in standings.items()}
-        yield _filled(families.REST_ENDS, ends)
-        yield _filled(families.PROCESSES, {(): processes})
+        yield _filled(definitions.REST_ENDS, ends)
+        yield _filled(definitions.PROCESSES, {(): processes})
 
     def in_flight(self) -> dict[str, int]:
         """Return how many requests to each provider this process has under way."""

@@ -3,16 +3,16 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from . import definitions as families
-from .gauges import Live
-from ..share import SHARE, pid_of
+from . import definitions
+from .gauges import SHARE, Live, pid_of
 
 # Without the ending that prometheus_client adds again.
-_COUNTED = {each.name.removesuffix("_total") for each in families.COUNTED}
+_COUNTED = {each.name.removesuffix("_total") for each in definitions.COUNTED}
 
 _REST_ENDS = "gauge_livemostrecent_"
 
@@ -39,7 +39,7 @@ class AllProcesses(Collector):
         for metric in _merged(files):
             if metric.name in _COUNTED:
                 yield metric
-            elif metric.name == families.IN_FLIGHT.name:
+            elif metric.name == definitions.IN_FLIGHT.name:
                 in_flight = dict(_by_provider([metric]))
         processes = len(alive | {str(os.getpid())})
         yield from self._live.seen(in_flight, _rests(files), processes)
@@ -66,7 +66,7 @@ def _rests(files: Iterable[Path]) -> dict[str, float]:
 
 
 def _by_provider(metrics: Iterable[Metric]) -> Iterator[tuple[str, float]]:
-    names = {families.IN_FLIGHT.name, families.REST_ENDS.name}
+    names = {definitions.IN_FLIGHT.name, definitions.REST_ENDS.name}
     for metric in metrics:
         if metric.name in names:
             for sample in metric.samples:

@@ -1,4 +1,4 @@
-"""The usage log: each call in a database, over workers and restarts.
+"""The usage log: each call and attempt in a database.
 
 A prompt only leaves its record in memory; one thread of each process writes. Nothing
 is connected before the first call. SQLAlchemy is imported at once, where the log is on:
@@ -7,18 +7,31 @@ a process that forks while a thread imports may hang in its child.
 `metadata` has the tables, for whoever manages them with Alembic.
 """
 
+import os
+import weakref
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
 from flask import Flask
 
 from ...errors import ConfigurationError
 from ...factory import LLMFactory
-from ...signals import circuit_changed, generation_finished
-from ..window import SOURCE
+from ...resilience.clock import PerProcess
+from ...signals import (
+    CircuitChanged,
+    GenerationFinished,
+    circuit_changed,
+    generation_finished,
+    lossless,
+)
+from ..aggregates import About
+from ..memory import SOURCE
+from ..records import CallRecord
+from .settings import Place
 
 if TYPE_CHECKING:
-    from .log import UsageLog
     from .tables import metadata
+    from .writer import Writer
 
 __all__ = ["LOG", "flush", "install", "metadata"]
 
@@ -42,10 +55,10 @@ def install(app: Flask, factory: LLMFactory) -> None:
         raise ConfigurationError(
             [f'{key} needs SQLAlchemy: pip install "Flask-LLM[usage]"']
         )
+    from . import writer as _imported  # noqa: F401  # before any fork, not at the first call
     from .database import dialect_of
-    from .log import UsageLog
+    from .queries import UsageSource
     from .settings import place_of
-    from .source import UsageSource
 
     place = place_of(observing.usage_url, app.instance_path)
     dialect_of(place).engine(writes=True, patience_s=1.0)  # imports the driver
@@ -78,3 +91,57 @@ def __getattr__(name: str) -> Any:
 
         return metadata
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class UsageLog:
+    """Hears an app's calls; the app keeps it at ``app.extensions["llm.usage"]``.
+
+    Args:
+        place: Where the log is.
+        days: For how long calls are kept; None for ever.
+
+    Attributes:
+        place: Where the log is.
+    """
+
+    def __init__(self, place: Place, days: int | None) -> None:
+        self.place = place
+        self._days = days
+        self._writer = PerProcess(self._made)
+
+    def about(self) -> About:
+        """Return how this process's writing goes."""
+        writer = self._writer.made()
+        return About("usage") if writer is None else writer.about()
+
+    @lossless
+    def finished(self, sender: object, event: GenerationFinished) -> None:  # noqa: ARG002  # blinker's own
+        """Let a call that is over be written; never waits."""
+        self._writer.get().put(CallRecord.of(event))
+
+    @lossless
+    def changed(self, sender: object, event: CircuitChanged) -> None:  # noqa: ARG002  # blinker's own
+        """Let it be written that a circuit has opened or closed; never waits."""
+        from .writer import Change
+
+        self._writer.get().put(Change(os.urandom(12).hex(), event))
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until this process's calls are written, for tests and scripts.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether they are.
+        """
+        writer = self._writer.made()
+        return writer is None or writer.flush(timeout)
+
+    def _made(self) -> "Writer":
+        from .writer import Writer
+
+        writer = Writer(self.place, self._days)
+        # When the app is gone; the writer itself sees to the end of the process.
+        weakref.finalize(self, writer.end).atexit = False
+        return writer

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
+from ...config.parsers import is_folder
 from ...errors import ConfigurationError
-from ...folders import is_folder
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

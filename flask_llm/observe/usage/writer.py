@@ -1,4 +1,4 @@
-"""The thread that writes the log; nobody waits for it."""
+"""Writes the usage log: queue, thread, batches, outages and retention."""
 
 import atexit
 import logging
@@ -6,17 +6,363 @@ import os
 import random
 import threading
 from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Table, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ...resilience.clock import SYSTEM, Clock
+from ...signals import CircuitChanged
+from .. import aggregates
+from ..aggregates import ATTEMPTS, CALLS, STEPS_S, About
 from ..records import CallRecord
-from ..source import About
-from .book import Book
-from .items import Item, Mark, Refused
-from .outage import Outage
+from .database import Link, Portable, why
 from .settings import Place
-from .wording import why
+from .tables import (
+    SUMS,
+    Row,
+    attempt_rows,
+    attempts,
+    call_row,
+    calls,
+    change_row,
+    circuits,
+    sum_rows,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A circuit that opened or closed.
+
+    Attributes:
+        number: Tells it from all others, should it be written twice.
+        event: What happened.
+    """
+
+    number: str
+    event: CircuitChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Somebody waits until all before this is written.
+
+    Attributes:
+        passed: Set when it is.
+    """
+
+    passed: threading.Event = field(default_factory=lambda: threading.Event())  # noqa: PLW0108  # gevent patches it after our import
+
+
+Item = CallRecord | Change | Mark
+
+
+class Refused(Exception):  # noqa: N818  # it says what has happened
+    """The database does not take a row, and never will; the cause says why."""
+
+
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class _Way(Protocol):
+    """How rows get into one kind of database."""
+
+    def insert_new(self, table: Table, rows: Sequence[Row]) -> set[str]:
+        """Insert the rows whose key is not there yet; return these keys."""
+
+    def add(self, table: Table, measures: Collection[str], rows: Sequence[Row]) -> None:
+        """Add rows of sums to those of the same key, and insert the others."""
+
+
+def write(
+    connection: Connection, records: Sequence[CallRecord], changes: Sequence[Row]
+) -> None:
+    """Write calls and changes of circuits; what is there already is left out.
+
+    A commit whose answer was lost may have happened. The same calls are then written
+    once more: the number of a call tells, and only new ones are added to the sums.
+
+    Args:
+        connection: In a transaction.
+        records: The calls.
+        changes: The rows of changes.
+    """
+    way = _way(connection)
+    fresh = _written_calls(way, records)
+    rows = [row for record in fresh for row in attempt_rows(record)]
+    if rows:
+        connection.execute(attempts.insert(), rows)
+    for table in (CALLS, ATTEMPTS):
+        if sums := sum_rows(table, fresh):
+            way.add(SUMS[table], table.measures, sums)
+    if changes:
+        way.insert_new(circuits, changes)
+
+
+def _written_calls(way: _Way, records: Sequence[CallRecord]) -> list[CallRecord]:
+    """Write the rows of calls; return those that were not there yet."""
+    if not records:
+        return []
+    new = way.insert_new(calls, list(map(call_row, records)))
+    return [record for record in records if record.call_id in new]
+
+
+def _way(connection: Connection) -> _Way:
+    insert = _INSERTS.get(connection.dialect.name)
+    return _Upserts(connection, insert) if insert else Portable(connection)
+
+
+class _Upserts:
+    """The way into SQLite and PostgreSQL, which many writers may go at once.
+
+    Args:
+        connection: In a transaction.
+        insert: Makes the database's own INSERT.
+    """
+
+    def __init__(self, connection: Connection, insert: Any) -> None:
+        self._connection, self._insert = connection, insert
+
+    def insert_new(self, table: Table, rows: Sequence[Row]) -> set[str]:
+        """Insert the rows whose key is not there yet; return these keys."""
+        statement = self._insert(table).on_conflict_do_nothing()
+        statement = statement.returning(*table.primary_key)
+        return set(self._connection.scalars(statement, rows))
+
+    def add(self, table: Table, measures: Collection[str], rows: Sequence[Row]) -> None:
+        """Add rows of sums to those of the same key, and insert the others."""
+        statement = self._insert(table)
+        more = {name: table.c[name] + statement.excluded[name] for name in measures}
+        statement = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_=more
+        )
+        self._connection.execute(statement, rows)
+
+
+DAY_S = 86_400
+
+_SHORT = {15: 2 * 3600, 300: 2 * DAY_S}
+"""Seconds for which the sums of a step are kept; the others as long as calls."""
+
+_CALLS = 500
+_TIMES = 50
+
+Piece = Callable[[Connection], bool]
+"""Deletes some rows in a transaction; tells whether there may be more."""
+
+
+def pieces(now: float, days: int | None) -> Iterator[Piece]:
+    """Yield what has to be done, each again and again as long as it returns true.
+
+    Args:
+        now: The time.
+        days: For how long calls are kept; None for ever.
+    """
+    if days is not None:
+        limit = now - days * DAY_S
+        yield partial(_delete_calls, limit)
+        yield partial(_delete_changes, limit)
+    for step in STEPS_S:
+        kept = _SHORT.get(step, None if days is None else days * DAY_S)
+        if kept is not None:
+            yield from (partial(_delete_sums, each, step, now - kept) for each in SUMS)
+
+
+def _delete_calls(limit: float, connection: Connection) -> bool:
+    # Skipped if locked: another process is deleting them.
+    old = (
+        select(calls.c.call_id)
+        .where(calls.c.finished_at < limit)
+        .order_by(calls.c.finished_at)
+        .limit(_CALLS)
+        .with_for_update(skip_locked=True)
+    )
+    found = list(connection.scalars(old))
+    if found:
+        connection.execute(delete(attempts).where(attempts.c.call_id.in_(found)))
+        connection.execute(delete(calls).where(calls.c.call_id.in_(found)))
+    return len(found) == _CALLS
+
+
+def _delete_changes(limit: float, connection: Connection) -> bool:
+    connection.execute(delete(circuits).where(circuits.c.at < limit))
+    return False  # there are never many
+
+
+def _delete_sums(
+    table: aggregates.Table, step: int, limit: float, connection: Connection
+) -> bool:
+    """Delete the sums of some times that had ended by the limit."""
+    sums = SUMS[table]
+    oldest = connection.scalar(select(func.min(sums.c.at)).where(sums.c.step == step))
+    if oldest is None or oldest + step > limit:
+        return False
+    until = min(oldest + _TIMES * step, limit - step)
+    old = delete(sums).where(sums.c.step == step, sums.c.at <= until)
+    connection.execute(old)
+    return True
+
+
+_PATIENCE_S = 20.0
+
+
+class Book:
+    """The log of a place, for one thread that writes.
+
+    Args:
+        place: Where it is.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._link = Link(place, writes=True, patience_s=_PATIENCE_S)
+
+    def write(self, items: list[Item]) -> None:
+        """Write all of these or none; those that are there already are left out.
+
+        Raises:
+            Refused: The database does not take one of them.
+            Exception: The database cannot be written now.
+        """
+        records = [each for each in items if isinstance(each, CallRecord)]
+        changes = [
+            change_row(each.number, each.event)
+            for each in items
+            if isinstance(each, Change)
+        ]
+        self._link.run(lambda connection: _write(connection, records, changes))
+
+    def clean(self, now: float, days: int | None) -> Iterator[None]:
+        """Delete what is old; yields now and then, so that others have their turn.
+
+        Args:
+            now: The time.
+            days: For how long calls are kept; None for ever.
+        """
+        for piece in pieces(now, days):
+            while self._link.run(piece):
+                yield
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+
+def _write(
+    connection: Connection, records: list[CallRecord], changes: list[Row]
+) -> None:
+    """Write, and say it if a row is at fault.
+
+    Only here: who makes the tables at the same time as others may be refused as well.
+    """
+    try:
+        write(connection, records, changes)
+    except Exception as error:
+        if _is_of_rows(error):
+            raise Refused from error
+        raise
+
+
+def _is_of_rows(error: Exception) -> bool:
+    """Return whether an error is about what was to be written, not about where."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, DataError | IntegrityError)
+    return isinstance(error, TypeError | ValueError | ArithmeticError)
+
 
 log = logging.getLogger("flask_llm")
+
+_PAUSE_S = 300.0
+
+# A file may be locked for a moment, and a server may be starting anew.
+_TRIES_UNSAID = 3
+
+
+class Outage:
+    """An outage of the database, if there is one, and what was lost in all.
+
+    Args:
+        clock: The time.
+        secrets: What must not be logged.
+
+    Attributes:
+        lost: Calls that this process could not write.
+        error: Why the last attempt to write has failed; None if it went well.
+    """
+
+    def __init__(self, clock: Clock, secrets: tuple[str, ...]) -> None:
+        self.lost = 0
+        self.error: str | None = None
+        self._clock = clock
+        self._secrets = secrets
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._lost_before = 0
+        self._said_at: float | None = None
+
+    def failed(self, error: Exception, waiting: int) -> None:
+        """Note that writing has failed."""
+        told = why(error, self._secrets)
+        with self._lock:
+            self.error = told
+            self._failures += 1
+            said = self._failures >= _TRIES_UNSAID and self._is_due()
+        if said:
+            log.warning(
+                "LLM_USAGE: the usage log cannot be written (%s); calls that wait: %d,"
+                " lost: %d",
+                told,
+                waiting,
+                self._lost_now,
+            )
+
+    def lose(self, number: int) -> None:
+        """Count calls that there is no room for."""
+        with self._lock:
+            self.lost += number
+            said = self._is_due()
+        if said:
+            log.warning(
+                "LLM_USAGE: the usage log is too slow or does not answer; calls that"
+                " have no room to wait are lost, so far: %d",
+                self._lost_now,
+            )
+
+    def refused(self, error: BaseException) -> None:
+        """Count a call whose row the database does not take."""
+        with self._lock:
+            self.lost += 1
+        log.warning(
+            "LLM_USAGE: a call is lost, since its row is refused (%s)",
+            why(error, self._secrets),
+        )
+
+    def over(self) -> None:
+        """Note that writing works, and say so if the contrary was said."""
+        if not self._failures and self._said_at is None:
+            return
+        with self._lock:
+            said, lost = self._said_at is not None, self._lost_now
+            self._failures, self._said_at, self.error = 0, None, None
+            self._lost_before = self.lost
+        if said:
+            log.info("LLM_USAGE: the usage log is written again; calls lost: %d", lost)
+
+    @property
+    def _lost_now(self) -> int:
+        return self.lost - self._lost_before
+
+    def _is_due(self) -> bool:
+        now = self._clock.monotonic()
+        if self._said_at is not None and now - self._said_at < _PAUSE_S:
+            return False
+        self._said_at = now
+        return True
+
 
 ROOM = 10_000
 """What may wait."""

@@ -8,11 +8,10 @@ import logging
 import time
 from typing import Any
 
-from .. import classify
-from ...carried import retry_after_of
 from ...errors import AuthError, ProviderError, TimedOutError, TransientError
-from ...wording import MALFORMED
-from ..requests import restrain
+from .. import classify
+from ..classify import MALFORMED, retry_after_of
+from ..transport import restrain
 
 # What google.auth takes for a reason to ask again: statuses, and words of OAuth 2.0.
 _PASSING = (408, 429)

@@ -1,24 +1,31 @@
-"""Gemini, through the `google-generativeai` SDK, or else through its successor."""
+"""Gemini by the SDK google-generativeai.
+
+The SDK takes an error in it for an empty answer, reads it byte by byte, and trips over
+a line break behind it. So the body is read here, and given to the SDK by the element.
+"""
 
 import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from codecs import iterdecode
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ...carried import status_of
+from ...config.parsers import installed, one_of
 from ...config.settings import ProviderSettings
-from ...errors import ProviderError
-from ...packages import installed
-from ...config.parsers import one_of
+from ...errors import BadAnswerError, ProviderError, TransientError
 from ...types import Request
-from .. import google_rest as google
-from .genai import GenaiProvider
-from .chat import GoogleProvider, Said, contents
+from .. import classify, internals
+from ..classify import MALFORMED, status_of
 from ..parameters import tell_once
 from ..sdk import SdkProvider
+from ..transport import restrain
+from . import chat
+from .chat import GoogleProvider, Said, contents
+from .genai import GenaiProvider
+
 
 class GeminiProvider(GoogleProvider):
     """Gemini, by Google's Generative Language API with an API key.
@@ -51,7 +58,7 @@ class GeminiProvider(GoogleProvider):
     requirement = "google-generativeai"
     options = {  # noqa: RUF012  # never changed
         "sdk": one_of(distribution, GenaiProvider.distribution),
-        "thinking": google.parse_thinking,
+        "thinking": chat.parse_thinking,
     }
 
     schema_parameter = "response_schema"
@@ -90,8 +97,6 @@ class GeminiProvider(GoogleProvider):
         self._import()
         tell_once(logging.WARNING, self.ended)
         from google.ai.generativelanguage import GenerativeServiceClient
-
-        from ..google_session import tame
 
         # genai.configure() would be one key for the whole process.
         service = GenerativeServiceClient(
@@ -142,7 +147,7 @@ class GeminiProvider(GoogleProvider):
         return asked
 
     def _said(self, answer: Any) -> Said:
-        candidate = google.candidate(answer)
+        candidate = chat.candidate(answer)
         # Not its truth: an empty message has none.
         there = candidate is not None
         parts = candidate.content.parts if there else ()
@@ -151,7 +156,7 @@ class GeminiProvider(GoogleProvider):
             "".join(part.text for part in parts if part.text),
             int(candidate.finish_reason) if there else None,
             answer.model_version,
-            google.usage(answer.usage_metadata),
+            chat.usage(answer.usage_metadata),
         )
 
     def _thought(self, said: Said) -> bool:  # noqa: ARG002  # the SDK does not know
@@ -159,8 +164,6 @@ class GeminiProvider(GoogleProvider):
 
     def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # has no list
         from google.ai.generativelanguage import ModelServiceClient
-
-        from ..google_session import tame
 
         service = ModelServiceClient(transport="rest", client_options=self._options())
         tame(service.transport)
@@ -188,7 +191,7 @@ class GeminiProvider(GoogleProvider):
             return super().explain(exc)
         # The SDK puts its own address before Google's message.
         message = re.sub(r"^POST \S+: ", "", str(getattr(exc, "message", exc)))
-        return google.explain(exc, getattr(exc, "details", None), message)
+        return chat.explain(exc, getattr(exc, "details", None), message)
 
 
 def _import_sdk() -> Any:
@@ -222,3 +225,160 @@ def _closed_at_the_end(chunks: Any) -> Iterator[Any]:
         yield from chunks
     finally:
         chunks.cancel()
+
+
+_BETWEEN = " \t\r\n,"
+
+_parsed = json.JSONDecoder().raw_decode
+
+
+class Elements:
+    """An urllib3 response whose `stream`, which requests reads, yields whole elements.
+
+    Args:
+        raw: The response.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, size: int, *, decode_content: bool) -> Iterator[bytes]:
+        """Yield the body, each element as soon as it is there.
+
+        Args:
+            size: How much of the body to read at once.
+            decode_content: Whether to undo the compression.
+
+        Raises:
+            GoogleAPICallError: There is an error in the list, as if it had come alone.
+            BadAnswerError: The list does not end.
+            TransientError: It is no such list.
+        """
+        mark = b"["
+        for element in _elements(self._raw.stream(size, decode_content=decode_content)):
+            yield mark + element.encode()
+            mark = b","
+        yield b"[]" if mark == b"[" else b"]"
+
+
+def _elements(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Yield the elements of a list, which are objects, as texts."""
+    text, ended = "", False
+    listed = _opened(iterdecode(pieces, "utf-8"))
+    for piece in listed:
+        text += piece
+        while not ended and (text := text.lstrip(_BETWEEN)):
+            if ended := text[0] == "]":
+                break
+            end = _end_of_first(text)
+            if not end:  # the rest is still to come
+                break
+            yield text[:end]
+            text = text[end:]
+    if not ended:
+        raise _unended(text)
+
+
+def _opened(texts: Iterator[str]) -> Iterator[str]:
+    """Yield texts without the bracket that the first must begin with."""
+    for text in texts:
+        if begun := text.lstrip():
+            if begun[0] != "[":
+                break
+            yield begun[1:]
+            yield from texts
+            return
+    raise TransientError(reason=MALFORMED)
+
+
+def _end_of_first(text: str) -> int:
+    """Return where the object ends that a text begins with; 0 if it is not there."""
+    if text[0] != "{":
+        raise TransientError(reason=MALFORMED)
+    try:
+        value, end = _parsed(text)
+    except ValueError:
+        return 0
+    if "error" in value:
+        raise _failure(value["error"])
+    return end
+
+
+def _failure(error: Any) -> Exception:
+    """Return what the SDK raises for an error that is the whole answer."""
+    from google.api_core.exceptions import from_http_status
+
+    code = error.get("code") if isinstance(error, dict) else None
+    if not isinstance(code, int):
+        return TransientError(reason=MALFORMED)
+    details = error.get("details")
+    return from_http_status(  # type: ignore[no-any-return,no-untyped-call]
+        code,
+        str(error.get("message", "")),
+        details=details if isinstance(details, list) else [],
+    )
+
+
+def _unended(rest: str) -> Exception:
+    """Return what a body means that ends before its list, by what it ends with."""
+    if rest:
+        return TransientError(reason=MALFORMED)
+    return BadAnswerError(reason="stream without an end")
+
+
+_REDIRECTED = range(300, 400)
+
+# requests keeps ten connections and logs a warning for each one beyond.
+_CONNECTIONS = 100
+
+
+def tame(transport: Any) -> None:
+    """Keep a transport from repeating requests and from taking the key astray.
+
+    Its errors then tell their status, and its streams can be read as they come.
+
+    Args:
+        transport: The REST transport of one of Google's service clients.
+    """
+    session = internals.get(transport, "_session", "redirects take the key along")
+    if session is None:
+        return
+    # A 401 would be sent three times, to refresh credentials that an API key has not.
+    internals.replace(session, "_max_refresh_attempts", 0, "a 401 is sent three times")
+    # A redirect to another host would carry the key along in x-goog-api-key.
+    session.max_redirects = 0
+    restrain(session, _CONNECTIONS)
+    session.hooks["response"].append(_make_readable)
+
+
+def _make_readable(response: Any, *, stream: bool = False, **_: Any) -> None:
+    """Give the SDK a body of the shape it expects; else it loses errors.
+
+    Google's own streams, gateways and proxies send lists, texts and other objects.
+    """
+    if response.status_code in _REDIRECTED:
+        response.close()
+        # The SDK would look for an answer in it.
+        raise classify.from_status(response.status_code)
+    if not response.ok:
+        _make_error_readable(response)
+    elif stream:
+        response.raw = Elements(response.raw)
+        response.encoding = "utf-8"
+
+
+def _make_error_readable(response: Any) -> None:
+    try:
+        body = response.json()
+    except ValueError:  # no JSON, which the SDK can take
+        return
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
+        body = {"error": {"message": str(body)}}
+    # requests has no setter.
+    readable = json.dumps(body).encode()
+    internals.replace(response, "_content", readable, "the text of some errors is lost")

@@ -5,14 +5,13 @@ import warnings
 from collections.abc import Generator, Iterator
 from typing import Any, ClassVar
 
-from ...carried import status_of
 from ...errors import ProviderError, TransientError
 from ...types import LLMResponse, Request
-from ...wording import MALFORMED
-from .. import google_rest as google
-from .chat import GoogleProvider, Said, contents
+from ..answers import HELD, SHORT
+from ..classify import MALFORMED, status_of
 from ..transport import client_options, cuttable, without_user
-from ..thinking import HELD, SHORT
+from . import chat
+from .chat import GoogleProvider, Said, contents
 
 # Seconds after which the server ends a stream, where the SDK would tell it those of a
 # silence. The chain has limits of its own.
@@ -49,7 +48,7 @@ class GenaiProvider(GoogleProvider):
     module = "google.genai"
     distribution = "google-genai"
     requirement = '"Flask-LLM[google-genai]"'
-    options = {"thinking": google.parse_thinking}  # noqa: RUF012  # never changed
+    options = {"thinking": chat.parse_thinking}  # noqa: RUF012  # never changed
     api_version: ClassVar[str] = "v1"
 
     schema_parameter = "response_json_schema"
@@ -107,7 +106,7 @@ class GenaiProvider(GoogleProvider):
         return {"vertexai": False, "api_key": self._api_key}
 
     def _optional(self, request: Request) -> dict[str, Any]:
-        return super()._optional(request) | google.thinking(
+        return super()._optional(request) | chat.thinking(
             self.thinking, self.model, request.max_tokens, self._parameters.refuses
         )
 
@@ -157,7 +156,7 @@ class GenaiProvider(GoogleProvider):
         if not (answer.candidates or answer.usage_metadata or answer.prompt_feedback):
             # An empty body and JSON of any other kind come back as an empty answer.
             raise TransientError(reason=MALFORMED)
-        candidate, told = google.candidate(answer), answer.usage_metadata
+        candidate, told = chat.candidate(answer), answer.usage_metadata
         finish = candidate and candidate.finish_reason
         # Not `.text`, which warns of what is no text.
         parts = (candidate and candidate.content and candidate.content.parts) or ()
@@ -165,7 +164,7 @@ class GenaiProvider(GoogleProvider):
             "".join(part.text for part in parts if part.text and not part.thought),
             finish and finish.name,
             answer.model_version,
-            google.usage(told),
+            chat.usage(told),
             answer.response_id,
             getattr(told, "thoughts_token_count", None) or 0,
         )
@@ -177,7 +176,7 @@ class GenaiProvider(GoogleProvider):
         # A short call of "auto" has been told to think as little as it can already.
         short = self.thinking == "auto" and said.thoughts < SHORT
         told = self.thinking == "off" or short
-        if told or not google.least_thinking(self.model, self._parameters.refuses):
+        if told or not chat.least_thinking(self.model, self._parameters.refuses):
             return ""
         return f"{self.setting('thinking')}=off"
 
@@ -200,7 +199,7 @@ class GenaiProvider(GoogleProvider):
             return TransientError(reason=MALFORMED)
         if status_of(exc) is None:
             return super().explain(exc)
-        return google.explain(exc, _details(exc), getattr(exc, "message", ""))
+        return chat.explain(exc, _details(exc), getattr(exc, "message", ""))
 
 
 def _streamed(chunks: Iterator[Any]) -> Iterator[Any]:

@@ -1,3 +1,1 @@
 """Where circuits live: in the process, on the host, or in Redis."""
-
-

@@ -1,11 +1,13 @@
-"""What a store of circuits can do."""
+"""What a storage is, and the one in memory."""
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from ..circuit_breaker import CLOSED, Circuit
+from ..clock import SYSTEM, Clock, PerProcess
 
 Change = Callable[[Circuit], Circuit]
 """Makes the new circuit out of the stored one. Pure: it may be called again."""
@@ -68,3 +70,43 @@ class Store(ABC):
 def unless_stale(circuit: Circuit, now: float) -> Circuit:
     """Return the circuit; a closed one as soon as stores may have forgotten it."""
     return CLOSED if circuit.stale_at() <= now else circuit
+
+
+class MemoryStore(Store):
+    """Circuits in a dict. A forked process goes on with a copy of its own.
+
+    Args:
+        clock: Says when circuits are stale.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._circuits: dict[str, Circuit] = {}
+        # Another thread may hold the lock during a fork: the child makes its own.
+        self._lock = PerProcess(_lock)
+
+    def kept(self) -> list[str]:
+        """Return the keys of what is kept."""
+        return list(self._circuits)
+
+    def read(self, keys: Sequence[str]) -> list[Circuit]:
+        """Return the circuits of several keys; needs no lock."""
+        if not self._circuits:
+            return [CLOSED] * len(keys)
+        now = self._clock.time()
+        return [unless_stale(self._circuits.get(key, CLOSED), now) for key in keys]
+
+    def update(self, key: str, change: Change) -> Circuit:
+        """Change one circuit."""
+        with self._lock.get():
+            known = self._circuits.get(key, CLOSED)
+            circuit = change(unless_stale(known, self._clock.time()))
+            if circuit == CLOSED:
+                self._circuits.pop(key, None)
+            else:
+                self._circuits[key] = circuit
+        return circuit
+
+
+def _lock() -> threading.Lock:
+    return threading.Lock()  # through the module: gevent patches it after our import

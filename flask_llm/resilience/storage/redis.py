@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..circuit_breaker import CLOSED, Circuit
-from ..clock import SYSTEM, Clock
-from ...process import PerProcess
+from ..clock import SYSTEM, Clock, PerProcess
 from .base import Change, Store, unless_stale
 
 if TYPE_CHECKING:

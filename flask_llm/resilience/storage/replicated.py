@@ -1,19 +1,248 @@
-"""A shared store behind the process's own memory, so that prompts never wait for it."""
+"""A storage that processes share, behind a memory that answers at once."""
 
+import logging
+import math
 import queue
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
+from ...errors import redact, text_of
 from ..circuit_breaker import Circuit
-from ..clock import SYSTEM, Clock
-from ...process import PerProcess
-from .base import Change, Store
-from ...state.health import Health
-from ...state.memory import MemoryStore
-from ...state.worker import GivenUp, Job, Revocable, Worker
+from ..clock import SYSTEM, Clock, PerProcess
+from .base import Change, MemoryStore, Store
+
+log = logging.getLogger("flask_llm")
+
+_OUTAGES = {"ConnectionError", "TimeoutError", "Full"}
+_LONGEST = 120
+
+
+class Health:
+    """What one process knows of a store. It is down until a probe says otherwise.
+
+    Args:
+        name: What the log calls the store.
+        clock: The time.
+        pauses: Seconds from an outage to the first probe, and at most between two. A
+            recovery must last as long as the latter to start anew with the former.
+        secrets: What must not appear in the log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        pauses: tuple[float, float],
+        secrets: tuple[str, ...] = (),
+    ) -> None:
+        self._secrets = secrets
+        self.is_up = False
+        self.is_known = False
+        self._name = name
+        self._clock = clock
+        self._first, self._longest = pauses
+        self._pause = self._first
+        self._due = -math.inf
+        self._up_since = 0.0
+        self._probing = False
+        self._told = False
+        self._lock = threading.Lock()
+
+    def takes_probe(self) -> bool:
+        """Return whether a probe is due; if so, the caller has to make it."""
+        now = self._clock.monotonic()
+        if now < self._due:
+            return False
+        with self._lock:
+            if self.is_up or self._probing or now < self._due:
+                return False
+            self._probing = True
+            return True
+
+    def lost(self, error: Exception) -> None:
+        """Note that the store failed or was late."""
+        with self._lock:
+            if not self.is_up:
+                return
+            self.is_up = False
+            if self._clock.monotonic() - self._up_since >= self._longest:
+                self._pause = self._first
+            self._wait()
+        self.warn(error)
+
+    def probe_failed(self, error: Exception) -> None:
+        """Note that a probe failed or was late."""
+        with self._lock:
+            self.is_up = self._probing = False
+            self._wait()
+        self.warn(error)
+
+    def probe_passed(self) -> None:
+        """Note that the store answers."""
+        with self._lock:
+            self.is_up = self.is_known = True
+            self._probing = False
+            self._up_since = self._clock.monotonic()
+
+    def warn(self, error: Exception) -> None:
+        """Log an outage, once."""
+        with self._lock:
+            known, self._told, self.is_known = self._told, True, True
+        if not known:
+            told = self.told_of(error)
+            log.warning("%s; each process keeps its own state until it does", told)
+
+    def told_of(self, error: Exception) -> str:
+        """Return what is wrong; more than a name where it is no mere outage."""
+        why = type(error).__name__
+        text = " ".join(redact(text_of(error), self._secrets).split())[:_LONGEST]
+        if text and why not in _OUTAGES:
+            why = f"{why}: {text}"
+        return f"LLM_STATE_URL: {self._name} does not answer ({why})"
+
+    def tell_recovery(self) -> None:
+        """Log the end of an outage that was logged."""
+        with self._lock:
+            known, self._told = self._told, False
+        if known:
+            log.info("LLM_STATE_URL: %s answers again", self._name)
+
+    def _wait(self) -> None:
+        self._due = self._clock.monotonic() + self._pause
+        self._pause = min(2 * self._pause, self._longest)
+
 
 T = TypeVar("T")
+
+_LONGEST_QUEUE = 256
+_LAST_CHANCE = 0.05
+
+
+class GivenUp(Exception):  # noqa: N818  # says what happened; nothing is wrong
+    """Nobody waits for this any more."""
+
+
+class Job(Generic[T]):
+    """A call for which somebody may wait, or give up waiting.
+
+    Args:
+        work: The call. May raise `GivenUp`.
+        failed: Told of any other exception.
+    """
+
+    def __init__(
+        self, work: Callable[[], T], failed: Callable[[Exception], None]
+    ) -> None:
+        self.result: T | None = None
+        self._work = work
+        self._failed = failed
+        self._given_up = False
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether waiting is pointless."""
+        return self._given_up or not self._done.locked()
+
+    def run(self) -> None:
+        """Make the call, unless nobody wants it."""
+        try:
+            if not self._given_up:
+                self.result = self._work()
+        except GivenUp:
+            pass
+        except Exception as error:  # noqa: BLE001  # drivers raise what they like
+            self._failed(error)
+        finally:
+            self._done.release()
+
+    def refuse(self, error: Exception) -> None:
+        """End the job without the call."""
+        self._failed(error)
+        self._done.release()
+
+    def wait(self, clock: Clock, seconds: float) -> bool:
+        """Wait for the end of the call; return whether it came in time."""
+        if clock.wait(self._done, max(0.0, seconds)):
+            self._done.release()  # for the next who waits
+            return True
+        return False
+
+    def give_up(self) -> None:
+        """Wait no longer; the call is not made if it has not begun."""
+        self._given_up = True
+
+
+class Revocable:
+    """A change that can be called off, even while a store is about to make it."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._revoked = False
+        self._lock = threading.Lock()
+
+    def __call__(self, circuit: Circuit) -> Circuit:
+        """Make the change, unless it was called off."""
+        with self._lock:
+            if self._revoked:
+                raise GivenUp
+            return self._change(circuit)
+
+    def revoke(self) -> None:
+        """Call the change off: once this returns, it is never made again."""
+        with self._lock:
+            self._revoked = True
+
+
+class Worker:
+    """A daemon thread, started with the first job, and the queue before it.
+
+    It ends with the last reference to the worker, or with the process; queued jobs
+    then have a moment left.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[Job[Any] | None] | None = None
+
+    def submit(self, job: Job[Any]) -> None:
+        """Queue a job.
+
+        Raises:
+            queue.Full: If the thread is stuck.
+            RuntimeError: If the system gives no thread.
+        """
+        with self._lock:
+            jobs = self._jobs = self._jobs or self._started()
+        if jobs.qsize() >= _LONGEST_QUEUE:
+            raise queue.Full
+        jobs.put(job)
+
+    def _started(self) -> "queue.SimpleQueue[Job[Any] | None]":
+        jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
+        thread = threading.Thread(
+            target=_work, args=[jobs], name="flask-llm-state", daemon=True
+        )
+        thread.start()
+        weakref.finalize(self, _end, jobs, thread)
+        return jobs
+
+
+def _work(jobs: "queue.SimpleQueue[Job[Any] | None]") -> None:
+    while job := jobs.get():
+        job.run()
+        del job  # or it keeps the store, while this thread waits
+
+
+def _end(jobs: "queue.SimpleQueue[Job[Any] | None]", thread: threading.Thread) -> None:
+    jobs.put(None)
+    if thread is not threading.current_thread():
+        thread.join(_LAST_CHANCE)
+
 
 _PROBE = "(probe)"
 _FIRST_ANSWER = 1.0

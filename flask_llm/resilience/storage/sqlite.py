@@ -9,8 +9,7 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from ..circuit_breaker import CLOSED, Circuit
-from ..clock import SYSTEM, Clock
-from ...process import PerProcess
+from ..clock import SYSTEM, Clock, PerProcess
 from .base import Change, Store, unless_stale
 
 T = TypeVar("T")

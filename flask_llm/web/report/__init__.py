@@ -4,16 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ...observe.source import About, Source, Span
-from .advice import remedy
-from .calls import in_full, listed
-from .providers import chain, entries
+from ...observe.aggregates import About, Source, Span
+from .providers import chain, entries, in_full, listed, remedy
 from .queries import Findings, span_of
-from .status_line import headline
-from .lately import Lately
-from .openings import openings
-from .points import charts
-from .series import UNKNOWN, breakdown, tiles
+from .series import UNKNOWN, breakdown, charts, openings, tiles
+from .status_line import Lately, headline
 
 __all__ = ["in_full", "remedy", "report"]
 

@@ -1,0 +1,1 @@
+"""Settings: from app.config and the environment to typed values."""

@@ -1,0 +1,1 @@
+"""Limits and retries: time, threads, circuits and their storage. Knows no provider."""
