@@ -72,7 +72,7 @@ def upstream() -> Iterator[Upstream]:
 
 @contextmanager
 def _fault_server() -> Iterator[str]:
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.upstream"],
         env=os.environ | {"PYTHONPATH": paths},

@@ -1,1 +1,0 @@
-from chromium import chromium  # noqa: F401  # a fixture
