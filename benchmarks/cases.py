@@ -49,7 +49,7 @@ class Case(NamedTuple):
     Attributes:
         measure: What is measured.
         pair: Prepares the two calls.
-        told: Turns the times into figure, target and verdict, with `limit`.
+        told: Candidates the times into figure, target and verdict, with `limit`.
         limit: The most that is aimed at, in seconds or as a part; None for no aim.
         plan: How often to call.
     """

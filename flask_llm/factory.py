@@ -43,19 +43,19 @@ from .fallback.generation import Generation
 from .fallback.health import Breaker, detailed, plain
 from .fallback.pricing import Prices
 from .fallback.probe import tried
-from .fallback.provider_handle import ChainEntry
+from .fallback.provider_handle import ProviderHandle
 from .fallback.stream import LLMStream, OnInterrupt
 from .filters import Filters
 from .providers.base import LLMProvider
 from .providers.registry import Directory, Registry
-from .resilience.bulkhead import Lane
+from .resilience.bulkhead import Bulkhead
 from .resilience.clock import SYSTEM, Clock
 from .resilience.deadline import Deadline
 from .resilience.retry import RetryPolicy
-from .resilience.stream_reader import Line, callers_line
-from .resilience.thread_pool import Workers
+from .resilience.stream_reader import Cancellation, callers_cancellation
+from .resilience.thread_pool import ThreadPool
 from .schema import Schema
-from .types import Attempt, LLMResponse, Message, Origin, Request, require
+from .types import Attempt, CallContext, LLMResponse, Message, Request, require
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -64,7 +64,7 @@ P = ParamSpec("P")
 S = TypeVar("S")
 T = TypeVar("T")
 
-_WORKERS = Workers(SYSTEM)
+_WORKERS = ThreadPool(SYSTEM)
 
 
 class AsyncLLMStream(AsyncIterator[str]):
@@ -74,7 +74,7 @@ class AsyncLLMStream(AsyncIterator[str]):
     it waits for a text closes the stream: it stops at its provider at once.
     """
 
-    def __init__(self, stream: LLMStream, line: Line) -> None:
+    def __init__(self, stream: LLMStream, line: Cancellation) -> None:
         self._stream = stream
         self._line = line
         # A thread that was left by its task may still be at it.
@@ -87,7 +87,7 @@ class AsyncLLMStream(AsyncIterator[str]):
         Args:
             function: Asks for the stream; called in a thread.
         """
-        line = Line()
+        line = Cancellation()
         return cls(await _cuttable(line, function), line)
 
     @property
@@ -202,11 +202,11 @@ def _told(function: Callable[P, T], does: str, shape: Signature) -> Callable[P, 
     return function
 
 
-async def _cuttable(line: Line, function: Callable[[], T]) -> T:
+async def _cuttable(line: Cancellation, function: Callable[[], T]) -> T:
     """Return what a function returns; cut a stream that it waits for when cancelled."""
 
     def call() -> T:
-        callers_line.set(line)
+        callers_cancellation.set(line)
         return function()
 
     try:
@@ -574,9 +574,9 @@ class LLMFactory:
         return self._chain.current.provider
 
     @property
-    def lanes(self) -> Mapping[str, Lane]:
+    def bulkheads(self) -> Mapping[str, Bulkhead]:
         """What knows how many requests each provider has under way in this process."""
-        return self._chain.lanes
+        return self._chain.bulkheads
 
     def get_provider_status(self, *, detail: bool = False) -> dict[str, Any]:
         """Return which providers could be asked, without asking any.
@@ -650,19 +650,19 @@ class LLMFactory:
         """
         self._chain.breaker.reset(self._entry(name))
 
-    def _entry(self, name: str) -> ChainEntry:
+    def _entry(self, name: str) -> ProviderHandle:
         for entry in self.entries:
             if entry.name == name:
                 return entry
         known = ", ".join(each.name for each in self.entries)
         raise LookupError(f"no provider {name!r} is in the chain (it has: {known})")
 
-    def _origin(self, purpose: str | None) -> Origin:
+    def _origin(self, purpose: str | None) -> CallContext:
         """Return where a call comes from that begins now."""
         if purpose is not None:
             require("purpose", purpose, str)
         endpoint, request_id = self._surroundings()
-        return Origin.new(purpose or endpoint, request_id, self._clock.time())
+        return CallContext.new(purpose or endpoint, request_id, self._clock.time())
 
     def _surroundings(self) -> tuple[str, str | None]:
         """Return the name and the number of the HTTP request that is being served."""

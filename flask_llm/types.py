@@ -205,7 +205,7 @@ _MOST = 100
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
-class Origin:
+class CallContext:
     """Where a call comes from, for whoever watches.
 
     Attributes:
@@ -227,7 +227,7 @@ class Origin:
         return cls(os.urandom(12).hex(), plain(purpose), request_id, now)
 
 
-NOWHERE = Origin()
+NOWHERE = CallContext()
 """The origin of a request that no call of the factory has made."""
 
 
@@ -272,7 +272,7 @@ class Request:
     system: str = ""
     stop: tuple[str, ...] = ()
     schema: Schema | None = None
-    origin: Origin = field(default=NOWHERE, compare=False, repr=False)
+    origin: CallContext = field(default=NOWHERE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, str, list, tuple)

@@ -15,7 +15,7 @@ from flask.cli import NoAppException, ScriptInfo
 
 from ..errors import ConfigurationError, ProviderError, StreamInterrupted
 from ..factory import LLMFactory
-from ..fallback.provider_handle import ChainEntry, model_of, provider_name
+from ..fallback.provider_handle import ProviderHandle, model_of, provider_name
 from ..fallback.stream import LLMStream
 from ..types import LLMResponse
 from ..web.guard import NAME as GUARD
@@ -69,7 +69,7 @@ def offers(
     Raises:
         ConfigurationError: There is no provider of that name.
     """
-    by_name: dict[str, list[ChainEntry]] = {}
+    by_name: dict[str, list[ProviderHandle]] = {}
     for entry in factory.entries:
         by_name.setdefault(provider_name(entry), []).append(entry)
     if name is not None:
@@ -84,7 +84,7 @@ def _is(model: str, configured: str) -> bool:
     return configured in names or PurePath(configured).name == f"{model}.gguf"
 
 
-def _offer(name: str, entries: Sequence[ChainEntry]) -> Offer:
+def _offer(name: str, entries: Sequence[ProviderHandle]) -> Offer:
     """Ask the first of some links that differ in their models only."""
     configured = [model for entry in entries if (model := model_of(entry))]
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..resilience.clock import SYSTEM, Clock
-from ..resilience.storage.base import MemoryStore, Store
+from ..resilience.storage.base import MemoryStorage, Storage
 from .parsers import is_folder, text
 
 _SQLITE = "sqlite:///"
@@ -32,7 +32,7 @@ def state_url(value: Any) -> str:
     return url
 
 
-def store_of(url: str, clock: Clock = SYSTEM) -> Store:
+def store_of(url: str, clock: Clock = SYSTEM) -> Storage:
     """Return the store that an address names; it connects on first use.
 
     Args:
@@ -71,23 +71,23 @@ def _check_redis(url: str) -> None:
         raise ValueError("is no address: see its host, port and brackets") from None
 
 
-def _memory(_: str, clock: Clock) -> Store:
-    return MemoryStore(clock)
+def _memory(_: str, clock: Clock) -> Storage:
+    return MemoryStorage(clock)
 
 
-def _sqlite(url: str, clock: Clock) -> Store:
-    from ..resilience.storage.replicated import SharedStore
-    from ..resilience.storage.sqlite import SqliteStore
+def _sqlite(url: str, clock: Clock) -> Storage:
+    from ..resilience.storage.replicated import ReplicatedStorage
+    from ..resilience.storage.sqlite import SqliteStorage
 
-    return SharedStore(SqliteStore(_path(url), clock), "sqlite", clock)
+    return ReplicatedStorage(SqliteStorage(_path(url), clock), "sqlite", clock)
 
 
-def _redis(url: str, clock: Clock) -> Store:
-    from ..resilience.storage.redis import RedisStore
-    from ..resilience.storage.replicated import SharedStore
+def _redis(url: str, clock: Clock) -> Storage:
+    from ..resilience.storage.redis import RedisStorage
+    from ..resilience.storage.replicated import ReplicatedStorage
 
     secrets = tuple(filter(None, [urlsplit(url).password, urlsplit(url).query]))
-    return SharedStore(RedisStore(url, clock), "redis", clock, secrets=secrets)
+    return ReplicatedStorage(RedisStorage(url, clock), "redis", clock, secrets=secrets)
 
 
 def _path(url: str) -> Path:

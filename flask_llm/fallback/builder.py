@@ -20,7 +20,7 @@ from ..config.reader import Reader, setting_key, unknown
 from ..config.settings import LLMConfig, ProviderSettings
 from ..providers.base import BrokenProvider, LLMProvider
 from ..providers.registry import KEY, Directory, PluginError
-from .provider_handle import ChainEntry
+from .provider_handle import ProviderHandle
 
 log = logging.getLogger("flask_llm")
 
@@ -57,7 +57,7 @@ def chain_entries(
     config: LLMConfig,
     directory: Directory,
     written: Collection[Written],
-) -> list[ChainEntry]:
+) -> list[ProviderHandle]:
     """Return the chain of an app, each entry once; faults stay with the reader.
 
     Args:
@@ -66,7 +66,7 @@ def chain_entries(
         directory: Which class a name stands for.
         written: The entries in order.
     """
-    entries: dict[object, ChainEntry] = {}
+    entries: dict[object, ProviderHandle] = {}
     taken = {each for _, each in written if isinstance(each, str)}
     for source, each in written:
         # By identity: a provider object need not be hashable.
@@ -76,7 +76,7 @@ def chain_entries(
         if isinstance(each, LLMProvider):
             name = _free_name(each, taken)
             taken.add(name)
-            entries[key] = ChainEntry.of(each, name)
+            entries[key] = ProviderHandle.of(each, name)
         elif entry := _named(reader, config, directory, source, each):
             entries[key] = entry
     return list(entries.values())
@@ -87,7 +87,7 @@ def spare_entries(
     config: LLMConfig,
     directory: Directory,
     written: Collection[Written],
-) -> list[ChainEntry]:
+) -> list[ProviderHandle]:
     """Return the endpoints outside of the chain; faults stay with the reader.
 
     Args:
@@ -111,7 +111,7 @@ def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
 
 def _named(
     reader: Reader, config: LLMConfig, directory: Directory, source: str, written: Any
-) -> ChainEntry | None:
+) -> ProviderHandle | None:
     """Return the link that a name stands for, or None if it is a fault."""
     if not isinstance(written, str):
         kind = type(written).__name__
@@ -127,7 +127,7 @@ def _named(
 
 def _configured(
     reader: Reader, config: LLMConfig, directory: Directory, source: str, written: str
-) -> ChainEntry:
+) -> ProviderHandle:
     """Return the link that a known name stands for."""
     name = written.partition(":")[0]
     try:
@@ -140,9 +140,9 @@ def _configured(
     except Exception as exc:  # noqa: BLE001  # a stranger's class may raise anything
         broken = PluginError.at_start(name, exc)
     else:
-        return ChainEntry.configured(provider_class, settings)
+        return ProviderHandle.configured(provider_class, settings)
     log.error("%s", broken)
-    return ChainEntry.of(BrokenProvider(written, str(broken)))
+    return ProviderHandle.of(BrokenProvider(written, str(broken)))
 
 
 def read_settings(

@@ -10,11 +10,11 @@ from ..filters import Filters
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE, RetryPolicy
 from ..types import LLMResponse, Request
-from .events import Telling
-from .provider_handle import ChainEntry
-from .result import Outcome, is_cut
+from .events import CallEvents
+from .provider_handle import ProviderHandle
+from .result import CallResult, is_cut
 from .road import MOST, Road, Sent
-from .selection import NO_TIME, Turn, Turns
+from .selection import NO_TIME, Candidate, Candidates
 
 A = TypeVar("A")
 
@@ -45,24 +45,24 @@ class Walk(ABC, Generic[A]):
         self._request = request
         self._policy = policy
         self._deadline = deadline
-        self.outcome = Outcome(
+        self.outcome = CallResult(
             chain.entries[0].name,
             deadline.seconds,
             chain.clock.monotonic(),
             chain.prices,
         )
-        self._turns = Turns(
+        self._turns = Candidates(
             chain.entries, chain.breaker, deadline, self.outcome, chain.clock
         )
         self._queue = iter(self._turns)
         self._asked_for = request
-        self._telling = Telling(chain)
+        self._telling = CallEvents(chain)
 
     def run(self) -> A | None:
         """Ask one provider after the other; return the first answer, or None."""
         return self._go(next(self._queue, None))
 
-    def _go(self, turn: Turn | None) -> A | None:
+    def _go(self, turn: Candidate | None) -> A | None:
         """Ask from one turn on."""
         while turn is not None:
             self._telling.turns_to(turn.entry)
@@ -75,7 +75,7 @@ class Walk(ABC, Generic[A]):
         self._conclude()
         return None
 
-    def _leave(self, turn: Turn, error: ProviderError) -> Turn | None:
+    def _leave(self, turn: Candidate, error: ProviderError) -> Candidate | None:
         """Note why a provider did not answer; return whom to ask next."""
         self._telling.failed(turn.entry, error)
         self.outcome.failed(error)
@@ -91,7 +91,7 @@ class Walk(ABC, Generic[A]):
         outcome.late = self._deadline.has_cut and not outcome.stopped
         self._telling.ended(outcome)
 
-    def _persist(self, turn: Turn) -> A | ProviderError:
+    def _persist(self, turn: Candidate) -> A | ProviderError:
         """Ask one provider as often as it makes sense."""
         policy = ONCE if turn.probe else self._policy
         self._deadline.has_cut = False
@@ -119,7 +119,7 @@ class Walk(ABC, Generic[A]):
         return True
 
     def _pause(
-        self, turn: Turn, error: ProviderError, failures: int, wait: float
+        self, turn: Candidate, error: ProviderError, failures: int, wait: float
     ) -> bool:
         """Wait before the same provider is asked again; return whether it shall be."""
         if not self._deadline.allows(wait):
@@ -132,24 +132,24 @@ class Walk(ABC, Generic[A]):
         self._sleep(wait)
         return not self._is_given_up(turn, failures)
 
-    def _is_given_up(self, turn: Turn, failures: int, wait: float = 0.0) -> bool:
+    def _is_given_up(self, turn: Candidate, failures: int, wait: float = 0.0) -> bool:
         """Return whether a provider is known to be down, and another one is left."""
         known = self._breaker.advises_against(turn.entry, failures, wait)
         return known and self._turns.followers(turn) > 0
 
-    def _ask(self, turn: Turn) -> A | ProviderError:
+    def _ask(self, turn: Candidate) -> A | ProviderError:
         """Ask one provider once, and note how it went."""
         if not self._telling.is_heard:
             return self._asked(turn)
         # In a context of its own: what a receiver leaves there ends with the attempt.
         return copy_context().run(self._told, turn)
 
-    def _told(self, turn: Turn) -> A | ProviderError:
+    def _told(self, turn: Candidate) -> A | ProviderError:
         """Ask one provider once, and tell of it."""
         self._telling.begun(self._asked_for, turn.entry, streamed=self.streamed)
         return self._asked(turn)
 
-    def _asked(self, turn: Turn) -> A | ProviderError:
+    def _asked(self, turn: Candidate) -> A | ProviderError:
         sent = Sent(self._chain.clock.monotonic(), self._limit(turn))
         self._telling.tries += 1
         try:
@@ -171,7 +171,7 @@ class Walk(ABC, Generic[A]):
             raise NO_TIME.copy()
 
     @abstractmethod
-    def _answer(self, turn: Turn, sent: Sent) -> A:
+    def _answer(self, turn: Candidate, sent: Sent) -> A:
         """Return what a provider answers, or raise its `ProviderError`.
 
         Args:
@@ -181,7 +181,7 @@ class Walk(ABC, Generic[A]):
 
     def _note(
         self,
-        turn: Turn,
+        turn: Candidate,
         sent: Sent,
         answer: LLMResponse | ProviderError,
         *,
@@ -201,7 +201,7 @@ class Walk(ABC, Generic[A]):
         self._learn(turn, answer, sent.given, sent.limit)
         self._telling.made(self._asked_for, attempt)
 
-    def _limit(self, turn: Turn) -> float | None:
+    def _limit(self, turn: Candidate) -> float | None:
         """Return the seconds for an attempt, a share kept back for those to come."""
         if self._deadline.seconds is None:
             return None
@@ -209,7 +209,7 @@ class Walk(ABC, Generic[A]):
 
     def _learn(
         self,
-        turn: Turn,
+        turn: Candidate,
         answer: LLMResponse | ProviderError,
         given: float | None,
         limit: float | None,
@@ -227,7 +227,7 @@ class Walk(ABC, Generic[A]):
             self._breaker.release(entry, asked=answer.asked)
 
     def _is_fair(
-        self, entry: ChainEntry, given: float | None, limit: float | None
+        self, entry: ProviderHandle, given: float | None, limit: float | None
     ) -> bool:
         """Return whether a provider is to blame for its silence."""
         queued = given is not None and limit is not None and given < limit * MOST
@@ -241,7 +241,7 @@ class Walk(ABC, Generic[A]):
         blocked = error.of_model and self._chain.fallback_on_blocked
         return error.fallbackable or blocked
 
-    def _switch(self, error: ProviderError) -> Turn | None:
+    def _switch(self, error: ProviderError) -> Candidate | None:
         """Return whom to ask next, telling that the chain moves on; None at its end."""
         following = next(self._queue, None)
         if following is None:
@@ -253,7 +253,7 @@ class Walk(ABC, Generic[A]):
 class Call(Walk[LLMResponse]):
     """A walk along the chain for an answer in one piece."""
 
-    def _answer(self, turn: Turn, sent: Sent) -> LLMResponse:
+    def _answer(self, turn: Candidate, sent: Sent) -> LLMResponse:
         entry, chain = turn.entry, self._chain
 
         def ask(seconds: float | None) -> LLMResponse:
@@ -263,7 +263,7 @@ class Call(Walk[LLMResponse]):
                 request = replace(request, timeout=seconds)
             return entry.ask(request, chain.secrets)
 
-        response = chain.lanes[entry.name].call(ask, sent.limit, entry.timeout)
+        response = chain.bulkheads[entry.name].call(ask, sent.limit, entry.timeout)
         response = _examined(response, self._asked_for, chain.filters)
         self._note(turn, sent, response)
         return response

@@ -4,19 +4,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..filters import Filters
-from ..resilience.bulkhead import Lane
+from ..resilience.bulkhead import Bulkhead
 from ..resilience.circuit_breaker import BreakerPolicy
 from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
 from ..resilience.retry import RetryPolicy, StreamLimits
-from ..resilience.storage.base import MemoryStore
-from ..resilience.thread_pool import Workers
+from ..resilience.storage.base import MemoryStorage
+from ..resilience.thread_pool import ThreadPool
 from ..types import Request
 from .call import Call
 from .health import Breaker
 from .pricing import Prices
-from .provider_handle import ChainEntry
-from .result import Outcome
+from .provider_handle import ProviderHandle
+from .result import CallResult
 from .stream import StreamWalk
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Chain:
 
     def __init__(  # noqa: PLR0913  # what calls share
         self,
-        entries: Sequence[ChainEntry],
+        entries: Sequence[ProviderHandle],
         *,
         breaker: Breaker,
         sender: object,
@@ -62,21 +62,22 @@ class Chain:
         self.secrets = tuple(key for each in entries for key in each.secrets if key)
         self.content = _content(self.secrets) if log_content else None
         self.current = self.entries[0]
-        workers = Workers(clock)
-        self.lanes = {
-            each.name: Lane(each.max_concurrency, workers, clock) for each in entries
+        workers = ThreadPool(clock)
+        self.bulkheads = {
+            each.name: Bulkhead(each.max_concurrency, workers, clock)
+            for each in entries
         }
 
-    def alone(self, entry: ChainEntry, policy: BreakerPolicy) -> "Chain":
+    def alone(self, entry: ProviderHandle, policy: BreakerPolicy) -> "Chain":
         """Return a chain of one of its links, which nobody watches.
 
-        It shares no circuit and no filter with this one, but the places of its lane.
+        It shares no circuit and no filter with this one, but its bulkhead.
 
         Args:
             entry: The link.
             policy: When it rests.
         """
-        breaker = Breaker([entry], MemoryStore(self.clock), policy, self.clock)
+        breaker = Breaker([entry], MemoryStorage(self.clock), policy, self.clock)
         chain = Chain(
             [entry],
             breaker=breaker,
@@ -88,7 +89,7 @@ class Chain:
         )
         chain.sender = chain
         chain.secrets = self.secrets
-        chain.lanes = {entry.name: self.lanes[entry.name]}
+        chain.bulkheads = {entry.name: self.bulkheads[entry.name]}
         return chain
 
     def answered_by(self, name: str) -> None:
@@ -96,7 +97,9 @@ class Chain:
         if self.current.name != name:
             self.current = next(each for each in self.entries if each.name == name)
 
-    def run(self, request: Request, policy: RetryPolicy, deadline: Deadline) -> Outcome:
+    def run(
+        self, request: Request, policy: RetryPolicy, deadline: Deadline
+    ) -> CallResult:
         """Walk the chain until a provider answers. Raises for no provider's failure.
 
         Args:

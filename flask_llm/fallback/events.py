@@ -17,12 +17,12 @@ from ..signals import (
 )
 from ..types import Attempt, Request
 from .logs import of_attempt, of_response, tell
-from .provider_handle import ChainEntry
-from .result import Outcome, of_call
+from .provider_handle import ProviderHandle
+from .result import CallResult, of_call
 from .road import Road
 
 
-class Telling:
+class CallEvents:
     """Tells of one call on its way along the chain.
 
     Args:
@@ -37,7 +37,7 @@ class Telling:
         self._latest: Attempt | None = None
         self.tries = 0
 
-    def turns_to(self, entry: ChainEntry) -> None:
+    def turns_to(self, entry: ProviderHandle) -> None:
         """Tell who is asked now."""
         line = "Using %s for content generation"
         who = {"provider": entry.name, "model": entry.model_name}
@@ -48,7 +48,7 @@ class Telling:
         """Whether somebody hears of an attempt's beginning."""
         return bool(attempt_started.receivers)
 
-    def begun(self, request: Request, entry: ChainEntry, *, streamed: bool) -> None:
+    def begun(self, request: Request, entry: ProviderHandle, *, streamed: bool) -> None:
         """Tell that an attempt begins."""
         begun = AttemptStarted(request, entry.name, entry.model_name, streamed)
         emit(attempt_started, self._chain.sender, begun)
@@ -76,7 +76,7 @@ class Telling:
         )
         emit(retry_scheduled, self._chain.sender, event)
 
-    def failed(self, entry: ChainEntry, error: ProviderError) -> None:
+    def failed(self, entry: ProviderHandle, error: ProviderError) -> None:
         """Tell why a provider is not asked any more."""
         content = self._chain.content
         why = content.shown(str(error)) if content else error.summary
@@ -92,7 +92,7 @@ class Telling:
         )
         emit(provider_switched, self._chain.sender, event)
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: CallResult) -> None:
         """Tell that nobody has answered."""
         response = of_call(outcome)
         since = self._chain.clock.monotonic() - outcome.started

@@ -16,7 +16,7 @@ from ..signals import (
 from ..types import LLMResponse, Request
 from .chain import Chain
 from .logs import log, of_response, tell, within_its_call
-from .result import Outcome, failure, of_call, of_stream
+from .result import CallResult, failure, of_call, of_stream
 from .stream import LLMStream, WholeStream
 
 
@@ -110,7 +110,7 @@ class Generation:
 
     @within_its_call
     def _streamed(
-        self, outcome: Outcome, text: str, ending: LLMResponse | ProviderError | None
+        self, outcome: CallResult, text: str, ending: LLMResponse | ProviderError | None
     ) -> LLMResponse:
         """Conclude a stream."""
         return self._finished(of_stream(outcome, text, ending))

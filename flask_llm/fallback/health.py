@@ -8,10 +8,10 @@ from typing import Any
 from ..errors import CoolingDownError, ProviderError, UnavailableError
 from ..resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
 from ..resilience.clock import Clock
-from ..resilience.storage.base import Store
+from ..resilience.storage.base import Storage
 from ..signals import CircuitChanged, circuit_changed, emit
 from .logs import tell
-from .provider_handle import ChainEntry
+from .provider_handle import ProviderHandle
 
 # What a probe may take beyond its longest time before its process is taken for dead.
 _LEASE_MORE_S = 5.0
@@ -30,8 +30,8 @@ class Breaker:
 
     def __init__(
         self,
-        entries: Sequence[ChainEntry],
-        store: Store,
+        entries: Sequence[ProviderHandle],
+        store: Storage,
         policy: BreakerPolicy,
         clock: Clock,
         sender: object = None,
@@ -53,7 +53,7 @@ class Breaker:
             return State.CLOSED
         return self._policy.state(circuit, self._clock.time())
 
-    def resting(self, entry: ChainEntry, circuit: Circuit) -> CoolingDownError:
+    def resting(self, entry: ProviderHandle, circuit: Circuit) -> CoolingDownError:
         """Return why an entry is not asked, and when it will be."""
         left = max(circuit.until, circuit.probe_until) - self._clock.time()
         seconds = max(1, math.ceil(left))
@@ -63,7 +63,9 @@ class Breaker:
             retry_after=float(seconds),
         )
 
-    def advises_against(self, entry: ChainEntry, failures: int, wait: float) -> bool:
+    def advises_against(
+        self, entry: ProviderHandle, failures: int, wait: float
+    ) -> bool:
         """Return whether asking again would ignore what is known of a provider.
 
         It will still rest as it said itself; or others have opened its circuit, for
@@ -79,13 +81,13 @@ class Breaker:
             return circuit.rests(self._clock.time() + wait)
         return circuit.until > 0 and failures < self._policy.failures
 
-    def rest_of(self, entry: ChainEntry) -> CoolingDownError | None:
+    def rest_of(self, entry: ProviderHandle) -> CoolingDownError | None:
         """Return why an entry would not be asked now; None if it would be."""
         (circuit,) = self._store.read([entry.circuit_key])
         rests = self.state(circuit) is State.OPEN
         return self.resting(entry, circuit) if rests else None
 
-    def claim(self, entry: ChainEntry) -> bool:
+    def claim(self, entry: ProviderHandle) -> bool:
         """Return whether this caller may make the probe; one at a time may."""
         now = self._clock.time()
         lease = entry.longest_attempt + _LEASE_MORE_S
@@ -100,7 +102,7 @@ class Breaker:
         self._store.decide(entry.circuit_key, change)
         return won
 
-    def release(self, entry: ChainEntry, *, asked: bool) -> None:
+    def release(self, entry: ProviderHandle, *, asked: bool) -> None:
         """Let others probe, for this probe has shown nothing.
 
         Args:
@@ -113,7 +115,7 @@ class Breaker:
             lambda circuit: self._policy.released(circuit, now, asked=asked),
         )
 
-    def failed(self, entry: ChainEntry, error: ProviderError) -> Circuit:
+    def failed(self, entry: ProviderHandle, error: ProviderError) -> Circuit:
         """Note a failure that counts against the provider; tell if it rests now."""
         now = self._clock.time()
         before = CLOSED
@@ -130,7 +132,7 @@ class Breaker:
             self._changed(entry, now, *known)
         return after
 
-    def succeeded(self, entry: ChainEntry, seen: Circuit) -> None:
+    def succeeded(self, entry: ProviderHandle, seen: Circuit) -> None:
         """Close the circuit.
 
         Args:
@@ -148,7 +150,7 @@ class Breaker:
             tell(logging.INFO, "%s answers again", entry.name, **_who(entry))
             self._changed(entry, self._clock.time())
 
-    def reset(self, entry: ChainEntry) -> None:
+    def reset(self, entry: ProviderHandle) -> None:
         """Close the circuit, whatever is known, where all who share the store see it.
 
         Raises:
@@ -169,11 +171,13 @@ class Breaker:
                 tell(logging.INFO, line, entry.name, **_who(entry))
                 self._changed(entry, self._clock.time())
 
-    def _changed(self, entry: ChainEntry, at: float, *known: Any) -> None:
+    def _changed(self, entry: ProviderHandle, at: float, *known: Any) -> None:
         emit(circuit_changed, self._sender, CircuitChanged(entry.name, at, *known))
 
 
-def _tell(entry: ChainEntry, error: ProviderError, rest: float, *, news: bool) -> None:
+def _tell(
+    entry: ProviderHandle, error: ProviderError, rest: float, *, news: bool
+) -> None:
     """Log a rest: loudly once if it is a long one, until the provider answers again."""
     level = logging.WARNING
     # A refused key is told as an error by other lines already.
@@ -185,16 +189,18 @@ def _tell(entry: ChainEntry, error: ProviderError, rest: float, *, news: bool) -
     tell(level, "%s cooling down for %g s after %s", *told, **fields)
 
 
-def _who(entry: ChainEntry) -> dict[str, str | None]:
+def _who(entry: ProviderHandle) -> dict[str, str | None]:
     return {"provider": entry.name, "model": entry.model_name}
 
 
-def plain(entry: ChainEntry) -> dict[str, Any]:
+def plain(entry: ProviderHandle) -> dict[str, Any]:
     """Return the documented two keys: the name, and whether it could be asked."""
     return {"name": entry.name, "available": entry.unavailable() is None}
 
 
-def detailed(entry: ChainEntry, breaker: Breaker, circuit: Circuit) -> dict[str, Any]:
+def detailed(
+    entry: ProviderHandle, breaker: Breaker, circuit: Circuit
+) -> dict[str, Any]:
     """Return all that is known of an entry without asking it.
 
     Args:

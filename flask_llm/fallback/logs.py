@@ -14,7 +14,15 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from ..errors import redact
 from ..filters import redacted
-from ..types import NOWHERE, Attempt, LLMResponse, Message, Origin, Request, plain_text
+from ..types import (
+    NOWHERE,
+    Attempt,
+    CallContext,
+    LLMResponse,
+    Message,
+    Request,
+    plain_text,
+)
 
 _MOST_CAUSES = 5
 
@@ -23,7 +31,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("flask_llm")
 
-_origin: ContextVar[Origin] = ContextVar("flask_llm.origin", default=NOWHERE)
+_origin: ContextVar[CallContext] = ContextVar("flask_llm.origin", default=NOWHERE)
 
 
 class _OfCall(Protocol):
@@ -56,7 +64,7 @@ def within_its_call(
 
 
 @contextmanager
-def within(origin: Origin) -> Iterator[None]:
+def within(origin: CallContext) -> Iterator[None]:
     """Let all that is logged meanwhile have the fields of a call.
 
     Args:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ..config.parsers import installed
 from ..config.prices import FREE, KEY, TokenPrice
 from ..resilience.clock import SYSTEM, Clock
-from .provider_handle import ChainEntry
+from .provider_handle import ProviderHandle
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
@@ -146,7 +146,7 @@ class Prices:
 
     def cost(
         self,
-        entry: ChainEntry,
+        entry: ProviderHandle,
         model: str | None,
         usage: dict[str, int] | None,
         *,
@@ -177,18 +177,20 @@ class Prices:
         except Exception as exc:  # noqa: BLE001  # a stranger's count, another package's list
             return None, f"{model or entry.name} {_why(exc)}"
 
-    def look_up(self, entry: ChainEntry) -> None:
+    def look_up(self, entry: ProviderHandle) -> None:
         """Find the price of an entry's model ahead, so that no call waits for it."""
         self._find(entry, entry.model_name, self._clock.time() // _FRESH_S)
 
-    def _sought(self, entry: ChainEntry, model: str | None, _: float) -> Price | str:
+    def _sought(
+        self, entry: ProviderHandle, model: str | None, _: float
+    ) -> Price | str:
         """Return a price, or why there is none."""
         try:
             return self._own_price(entry, model) or _listed_price(entry, model)
         except Exception as exc:  # noqa: BLE001  # of a stranger's provider, or the list's package
             return f"{model or entry.name} {_why(exc)}"
 
-    def _own_price(self, entry: ChainEntry, model: str | None) -> TokenPrice | None:
+    def _own_price(self, entry: ProviderHandle, model: str | None) -> TokenPrice | None:
         """Return the app's own price, the most exact name first."""
         provider = entry.settings.name if entry.settings else entry.name
         models = [each for each in (model, entry.model_name) if each]
@@ -202,7 +204,7 @@ class Prices:
         return next((each for each in found if each), None)
 
 
-def _listed_price(entry: ChainEntry, model: str | None) -> Price:
+def _listed_price(entry: ProviderHandle, model: str | None) -> Price:
     """Return the price of a model that the app itself says nothing of.
 
     Raises:

@@ -5,10 +5,10 @@ from ..resilience.circuit_breaker import BreakerPolicy
 from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE
-from ..types import LLMResponse, Origin, Request
+from ..types import CallContext, LLMResponse, Request
 from .chain import Chain
 from .generation import Generation
-from .provider_handle import ChainEntry
+from .provider_handle import ProviderHandle
 
 _PROMPT = "Say OK."
 _PURPOSE = "test"
@@ -23,7 +23,7 @@ _TRIES = 3
 _NO_REST = BreakerPolicy(failures=0, max_cooldown=0.0)
 
 
-def tried(chain: Chain, entry: ChainEntry, seconds: float) -> LLMResponse:
+def tried(chain: Chain, entry: ProviderHandle, seconds: float) -> LLMResponse:
     """Return how one provider of a chain answers; nobody hears of it.
 
     Neither does a rest keep it from being asked, nor its failure make it rest.
@@ -54,6 +54,6 @@ def outcome(response: LLMResponse) -> str:
 
 
 def _asked(chain: Chain, deadline: Deadline, clock: Clock) -> LLMResponse:
-    origin = Origin.new(_PURPOSE, None, clock.time())
+    origin = CallContext.new(_PURPOSE, None, clock.time())
     request = Request(_PROMPT, max_tokens=_MAX_TOKENS, origin=origin)
     return Generation(chain, request, ONCE, deadline).answer()

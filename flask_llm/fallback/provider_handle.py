@@ -290,7 +290,7 @@ _USUAL_TIMEOUT_S = 30.0
 _NO_KEY = {NO_KEY, NOT_AVAILABLE}
 
 
-class ChainEntry:
+class ProviderHandle:
     """A provider of the chain, made on first use, once in each process.
 
     Args:
@@ -323,7 +323,7 @@ class ChainEntry:
         self._told: str | None = None
 
     @classmethod
-    def of(cls, provider: LLMProvider, name: str = "") -> "ChainEntry":
+    def of(cls, provider: LLMProvider, name: str = "") -> "ProviderHandle":
         """Return the entry for a provider object handed in."""
         most: object = provider.max_concurrency
         if most is not None and not (isinstance(most, int) and most > 0):
@@ -343,7 +343,7 @@ class ChainEntry:
     @classmethod
     def configured(
         cls, provider_class: type[LLMProvider], settings: ProviderSettings
-    ) -> "ChainEntry":
+    ) -> "ProviderHandle":
         """Return the entry for a provider class and its settings."""
         model = settings.model or provider_class.default_model
         entry = cls(
@@ -554,12 +554,12 @@ def _shown(response: LLMResponse, request: Request) -> LLMResponse:
     return replace(response, content=content, metadata=response.metadata | finish)
 
 
-def provider_name(entry: ChainEntry) -> str:
+def provider_name(entry: ProviderHandle) -> str:
     """Return the provider's name, without the model of the chain entry."""
     return entry.settings.name if entry.settings else entry.name
 
 
-def provider_of(entry: ChainEntry) -> LLMProvider | None:
+def provider_of(entry: ProviderHandle) -> LLMProvider | None:
     """Return the provider; None if it cannot be made, which `unavailable` explains."""
     try:
         return entry.provider
@@ -567,7 +567,7 @@ def provider_of(entry: ChainEntry) -> LLMProvider | None:
         return None
 
 
-def model_of(entry: ChainEntry) -> str:
+def model_of(entry: ProviderHandle) -> str:
     """Return the model that is asked; empty if it has none, or does not tell."""
     model: object = getattr(provider_of(entry), "model", None)
     return model if isinstance(model, str) else ""

@@ -15,11 +15,11 @@ from ..errors import (
 )
 from ..types import Attempt, LLMResponse, Usage
 from .pricing import NO_TOKENS, Prices
-from .provider_handle import ChainEntry
+from .provider_handle import ProviderHandle
 
 
 @dataclass(slots=True)
-class Outcome:
+class CallResult:
     """How one walk ended.
 
     Attributes:
@@ -42,7 +42,7 @@ class Outcome:
     prices: Prices = field(default_factory=Prices)
     attempts: list[Attempt] = field(default_factory=list)
     errors: dict[str, ProviderError] = field(default_factory=dict)
-    entry: ChainEntry | None = None
+    entry: ProviderHandle | None = None
     response: LLMResponse | None = None
     stopped: bool = False
     late: bool = False
@@ -64,7 +64,7 @@ class Outcome:
 
     def tried(
         self,
-        entry: ChainEntry,
+        entry: ProviderHandle,
         at: float,
         latency: float,
         answer: LLMResponse | ProviderError,
@@ -89,7 +89,7 @@ class Outcome:
         self.attempts.append(attempt)
         return attempt
 
-    def skipped(self, entry: ChainEntry, at: float, error: ProviderError) -> None:
+    def skipped(self, entry: ProviderHandle, at: float, error: ProviderError) -> None:
         """Note why an entry was not asked.
 
         Args:
@@ -100,14 +100,14 @@ class Outcome:
         self.attempts.append(self._attempt(entry, at, _failure(error), skipped=True))
 
     def _attempt(
-        self, entry: ChainEntry, at: float, known: dict[str, Any], **more: Any
+        self, entry: ProviderHandle, at: float, known: dict[str, Any], **more: Any
     ) -> Attempt:
         started = at - self.started
         known["model"] = known.get("model") or entry.model_name
         return Attempt(provider=entry.name, started_s=started, **known, **more)
 
     def _cost(
-        self, entry: ChainEntry, known: dict[str, Any], *, answered: bool
+        self, entry: ProviderHandle, known: dict[str, Any], *, answered: bool
     ) -> dict[str, Any]:
         model = known.get("model") or entry.model_name
         cost, note = self.prices.cost(entry, model, known["usage"], answered=answered)
@@ -193,7 +193,7 @@ def is_cut(metadata: Mapping[str, Any]) -> bool:
     return finish != "stop" and str(finish).lower() in _CUT
 
 
-def of_call(outcome: Outcome) -> LLMResponse:
+def of_call(outcome: CallResult) -> LLMResponse:
     """Return the response of a walk that is over."""
     attempts = _attempts(outcome)
     if outcome.entry is None or outcome.response is None:
@@ -205,7 +205,7 @@ def of_call(outcome: Outcome) -> LLMResponse:
 
 
 def of_stream(
-    outcome: Outcome, text: str, ending: LLMResponse | ProviderError | None
+    outcome: CallResult, text: str, ending: LLMResponse | ProviderError | None
 ) -> LLMResponse:
     """Return the response of a stream that is over.
 
@@ -224,7 +224,7 @@ def of_stream(
     return of_call(outcome)
 
 
-def _attempts(outcome: Outcome) -> list[dict[str, Any]]:
+def _attempts(outcome: CallResult) -> list[dict[str, Any]]:
     return [each.as_dict() for each in outcome.attempts]
 
 
@@ -272,7 +272,7 @@ def _total(attempts: Sequence[dict[str, Any]]) -> dict[str, int] | None:
     return {name: sum(each[name] for each in counted) for name in counted[0]}
 
 
-def _paid(response: LLMResponse, outcome: Outcome) -> LLMResponse:
+def _paid(response: LLMResponse, outcome: CallResult) -> LLMResponse:
     """Say in a response what all attempts cost together, or why that is not known.
 
     One price or count that is missing makes the whole unknown: a sum of the others

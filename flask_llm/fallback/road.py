@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..filters import Filters
-from ..resilience.bulkhead import Lane
+from ..resilience.bulkhead import Bulkhead
 from ..resilience.clock import Clock
 from .health import Breaker
 from .pricing import Prices
-from .provider_handle import ChainEntry
+from .provider_handle import ProviderHandle
 
 if TYPE_CHECKING:
     from .logs import Content
@@ -20,9 +20,9 @@ MOST = 0.9
 class Road(Protocol):
     """What a walk needs to know of the chain."""
 
-    entries: tuple[ChainEntry, ...]
+    entries: tuple[ProviderHandle, ...]
     breaker: Breaker
-    lanes: dict[str, Lane]
+    bulkheads: dict[str, Bulkhead]
     secrets: tuple[str, ...]
     content: "Content | None"
     filters: Filters

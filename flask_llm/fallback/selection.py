@@ -10,14 +10,14 @@ from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
 from .health import Breaker
 from .logs import tell
-from .provider_handle import ChainEntry
-from .result import Outcome
+from .provider_handle import ProviderHandle
+from .result import CallResult
 
 NO_TIME = DeadlineError(reason="not asked, no time left")
 """Why nobody is asked any more."""
 
 
-class Turn(NamedTuple):
+class Candidate(NamedTuple):
     """Whom to ask next.
 
     Attributes:
@@ -26,12 +26,12 @@ class Turn(NamedTuple):
         to_come: Who may have to answer in its place.
     """
 
-    entry: ChainEntry
+    entry: ProviderHandle
     probe: bool
-    to_come: Sequence[ChainEntry]
+    to_come: Sequence[ProviderHandle]
 
 
-class Turns:
+class Candidates:
     """Yields whom one call asks, in order; notes the others as skipped.
 
     If nobody answered, a provider that only rests by our own guess may get the single
@@ -51,10 +51,10 @@ class Turns:
 
     def __init__(
         self,
-        entries: Sequence[ChainEntry],
+        entries: Sequence[ProviderHandle],
         breaker: Breaker,
         deadline: Deadline,
-        outcome: Outcome,
+        outcome: CallResult,
         clock: Clock,
     ) -> None:
         self._entries = entries
@@ -65,7 +65,7 @@ class Turns:
         self.circuits = breaker.look()
         self.rejections: dict[object, ProviderError] = {}
 
-    def __iter__(self) -> Iterator[Turn]:
+    def __iter__(self) -> Iterator[Candidate]:
         resting = []
         for position, entry in enumerate(self._entries):
             if self._is_out(entry):
@@ -75,18 +75,18 @@ class Turns:
                 self._skip(entry, NO_TIME.copy(provider=entry.name))
             elif state is State.CLOSED or self._may_probe(entry, state):
                 to_come = self._entries[position + 1 :]
-                yield Turn(entry, state is not State.CLOSED, to_come)
+                yield Candidate(entry, state is not State.CLOSED, to_come)
             else:
                 resting.append(entry)
                 error = self._breaker.resting(entry, self.circuits[entry.name])
                 self._skip(entry, error)
         yield from self._last_resort(resting)
 
-    def followers(self, turn: Turn) -> int:
+    def followers(self, turn: Candidate) -> int:
         """Return how many may still be asked after a turn."""
         return sum(map(self._can_be_asked, turn.to_come))
 
-    def _is_out(self, entry: ChainEntry) -> bool:
+    def _is_out(self, entry: ProviderHandle) -> bool:
         """Skip an entry that cannot be asked, or whose model has said no."""
         if error := entry.unavailable():
             level = logging.WARNING if entry.is_news(error) else logging.DEBUG
@@ -98,7 +98,7 @@ class Turns:
         return False
 
     def _skip(
-        self, entry: ChainEntry, error: ProviderError, level: int = logging.INFO
+        self, entry: ProviderHandle, error: ProviderError, level: int = logging.INFO
     ) -> None:
         tell(
             level,
@@ -113,16 +113,16 @@ class Turns:
         self._outcome.failed(error)
         self._outcome.skipped(entry, self._clock.monotonic(), error)
 
-    def _last_resort(self, resting: list[ChainEntry]) -> Iterator[Turn]:
+    def _last_resort(self, resting: list[ProviderHandle]) -> Iterator[Candidate]:
         for entry in resting:
             told = self.circuits[entry.name].told
             if not told and not self._deadline.is_over() and self._breaker.claim(entry):
-                yield Turn(entry, probe=True, to_come=())
+                yield Candidate(entry, probe=True, to_come=())
                 return
 
-    def _may_probe(self, entry: ChainEntry, state: State) -> bool:
+    def _may_probe(self, entry: ProviderHandle, state: State) -> bool:
         return state is State.HALF_OPEN and self._breaker.claim(entry)
 
-    def _can_be_asked(self, entry: ChainEntry) -> bool:
+    def _can_be_asked(self, entry: ProviderHandle) -> bool:
         state = self._breaker.state(self.circuits[entry.name])
         return state is not State.OPEN and entry.unavailable() is None

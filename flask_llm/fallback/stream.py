@@ -18,14 +18,14 @@ from ..errors import (
 )
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE, RetryPolicy, StreamLimits
-from ..resilience.stream_reader import Caller, Relay
-from ..resilience.thread_pool import LeftBehind
+from ..resilience.stream_reader import Caller, StreamReader
+from ..resilience.thread_pool import Abandoned
 from ..types import NOWHERE, Attempt, LLMResponse, Request
 from .call import Walk
 from .logs import tell, within_its_call
-from .result import Outcome
+from .result import CallResult
 from .road import MOST, Road, Sent
-from .selection import Turn
+from .selection import Candidate
 
 # What a provider's own limit gets more than ours, so that ours ends a stream.
 _GRACE_S = 0.5
@@ -44,9 +44,9 @@ class Opened:
         silent_since: When somebody began to wait for the next text.
     """
 
-    turn: Turn
+    turn: Candidate
     sent: Sent
-    texts: Relay[LLMResponse]
+    texts: StreamReader[LLMResponse]
     first: str
     stall: float
     silent_since: float | None = None
@@ -91,7 +91,7 @@ class StreamWalk(Walk[Opened]):
             most: Seconds to wait at most.
 
         Raises:
-            LeftBehind: There was no text in `most` seconds, and may still be.
+            Abandoned: There was no text in `most` seconds, and may still be.
             ProviderError: It has broken off, or was silent for too long.
         """
         if self._deadline.is_over() and not opened.texts.over:
@@ -102,7 +102,7 @@ class StreamWalk(Walk[Opened]):
         left = min(opened.silent_since + opened.stall - now, self._deadline.left())
         try:
             text = opened.texts.take(min(left, most))
-        except LeftBehind:
+        except Abandoned:
             if most < left or opened.texts.is_cut:
                 raise
             raise self._cut(opened) from None
@@ -158,7 +158,7 @@ class StreamWalk(Walk[Opened]):
             "latency_s": self._chain.clock.monotonic() - opened.sent.at,
         }
 
-    def _answer(self, turn: Turn, sent: Sent) -> Opened:
+    def _answer(self, turn: Candidate, sent: Sent) -> Opened:
         if self._caller.has_left():
             raise ClosedError
         entry, chain = turn.entry, self._chain
@@ -179,15 +179,17 @@ class StreamWalk(Walk[Opened]):
             finally:
                 self._forget(turn, sent)
 
-        lane = chain.lanes[entry.name]
-        texts, left = lane.open(source, limit, entry.timeout)
+        bulkhead = chain.bulkheads[entry.name]
+        texts, left = bulkhead.open(source, limit, entry.timeout)
         return Opened(turn, sent, texts, self._first(texts, sent, left), stall)
 
-    def _first(self, texts: Relay[LLMResponse], sent: Sent, seconds: float) -> str:
+    def _first(
+        self, texts: StreamReader[LLMResponse], sent: Sent, seconds: float
+    ) -> str:
         """Return the first text of a stream, or cut it."""
         try:
             text = self._awaited(texts, seconds)
-        except LeftBehind:
+        except Abandoned:
             if texts.is_cut:
                 raise ClosedError from None
             sent.settled = True
@@ -203,19 +205,19 @@ class StreamWalk(Walk[Opened]):
             raise error
         return text
 
-    def _awaited(self, texts: Relay[LLMResponse], seconds: float) -> str | None:
+    def _awaited(self, texts: StreamReader[LLMResponse], seconds: float) -> str | None:
         """Wait for a text, as long as somebody wants it."""
         for each in self._caller.glances(seconds):
-            with contextlib.suppress(LeftBehind):
+            with contextlib.suppress(Abandoned):
                 return texts.take(each)
         if self._caller.has_left():
             raise ClosedError
-        raise LeftBehind
+        raise Abandoned
 
     def _sleep(self, seconds: float) -> None:
         self._caller.sleep(seconds, self._chain.clock)
 
-    def _forget(self, turn: Turn, sent: Sent) -> None:
+    def _forget(self, turn: Candidate, sent: Sent) -> None:
         """Let others probe, in case nobody notes how a probe went; in its thread.
 
         Also if its answer is complete: who never reads to the end notes nothing.
@@ -234,7 +236,7 @@ class StreamWalk(Walk[Opened]):
         return TimedOutError(reason=f"stalled for {opened.stall:g} s")
 
 
-Conclude = Callable[[Outcome, str, LLMResponse | ProviderError | None], LLMResponse]
+Conclude = Callable[[CallResult, str, LLMResponse | ProviderError | None], LLMResponse]
 """Makes the response of a stream out of its walk, its text and how it ended."""
 
 
@@ -334,7 +336,7 @@ class LLMStream(Iterator[str]):
         text, self._next = self._next, None
         try:
             text = self._walk.take(opened, seconds) if text is None else text
-        except LeftBehind:
+        except Abandoned:
             return None
         except ProviderError as error:
             if not self._claimed():

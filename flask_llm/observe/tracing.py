@@ -18,7 +18,7 @@ from opentelemetry import context
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 
 from ..factory import LLMFactory
-from ..fallback.provider_handle import ChainEntry, provider_name, provider_of
+from ..fallback.provider_handle import ProviderHandle, provider_name, provider_of
 from ..providers.sdk import has_span
 from ..signals import (
     AttemptMade,
@@ -68,7 +68,7 @@ class Facts:
     remote: bool
 
     @classmethod
-    def of(cls, entry: ChainEntry) -> Self:
+    def of(cls, entry: ProviderHandle) -> Self:
         """Return the facts of an entry, which makes its provider if nobody has."""
         classes = type(provider_of(entry)).__mro__
         names = (vars(each).get("name") for each in classes)

@@ -2,6 +2,6 @@
 
 from ..config import parsers
 from ..resilience.clock import PerProcess
-from ..resilience.stream_reader import current_line
+from ..resilience.stream_reader import current_cancellation
 
-__all__ = ["PerProcess", "current_line", "parsers"]
+__all__ = ["PerProcess", "current_cancellation", "parsers"]

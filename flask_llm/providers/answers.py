@@ -71,7 +71,7 @@ def billed(usage: dict[str, int] | None) -> Iterator[None]:
         raise
 
 
-class Said(NamedTuple):
+class ParsedResponse(NamedTuple):
     """What a model has said, and how that ended.
 
     Attributes:

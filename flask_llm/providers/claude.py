@@ -17,7 +17,7 @@ from ..resilience.clock import PerProcess
 from ..schema import Schema
 from ..types import Image, LLMResponse, Request, counted
 from . import classify, internals
-from .answers import HELD, SHORT, Said, billed, words_or_tokens
+from .answers import HELD, SHORT, ParsedResponse, billed, words_or_tokens
 from .base import Retirement
 from .classify import MALFORMED
 from .messages import chat_messages
@@ -75,7 +75,7 @@ class Answer:
         details = getattr(usage, "output_tokens_details", None)
         self._has_thought |= bool(getattr(details, "thinking_tokens", None))
 
-    def said(self, text: str) -> Said:
+    def said(self, text: str) -> ParsedResponse:
         """Return the answer, now that it has come to its end.
 
         Args:
@@ -90,7 +90,7 @@ class Answer:
             if self.stop_reason not in _FINISHED:
                 incomplete = f"incomplete answer (stop reason: {self.stop_reason})"
                 raise BadAnswerError(reason=incomplete)
-        return Said(
+        return ParsedResponse(
             text=text,
             is_blank=self._is_blank,
             finish_reason=_FINISHED[self.stop_reason],
@@ -107,7 +107,7 @@ class Answer:
         return counted(taken, self._tokens.get(_GIVEN))
 
 
-def whole(message: Any) -> Said:
+def whole(message: Any) -> ParsedResponse:
     """Return an answer that came at once.
 
     Raises:
@@ -121,7 +121,7 @@ def whole(message: Any) -> Said:
     return answer.said("".join([answer.text(block) for block in content]))
 
 
-def follow(events: Any) -> Generator[str, None, Said]:
+def follow(events: Any) -> Generator[str, None, ParsedResponse]:
     """Yield the texts of the SDK's stream, and return what it told of the answer.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
 from ..types import LLMResponse, Request, counted
 from . import classify, internals
-from .answers import HELD, SHORT, Said, billed, words_or_tokens
+from .answers import HELD, SHORT, ParsedResponse, billed, words_or_tokens
 from .classify import MALFORMED, NO_END
 from .messages import chat_messages, image_url
 from .openai import message_of
@@ -32,7 +32,7 @@ _GARBLED = "broken characters of a stream pass unseen"
 _CONTENT = ("content-start", "content-delta")
 
 
-def answered(answer: Any) -> Said:
+def answered(answer: Any) -> ParsedResponse:
     """Return what an answer in one piece holds.
 
     Args:
@@ -49,7 +49,7 @@ def answered(answer: Any) -> Said:
     with billed(_usage(answer.usage)):
         finish = _finished(answer.finish_reason)
     text = "".join(part for part in _parts(content, "text") if part)
-    return Said(
+    return ParsedResponse(
         text=text,
         is_blank=not text.strip(),
         finish_reason=finish,
@@ -128,7 +128,7 @@ class Events:
                 raise _failure(event, _FAILED["ERROR"])
 
     @property
-    def said(self) -> Said:
+    def said(self) -> ParsedResponse:
         """What all events were together.
 
         Raises:
@@ -139,7 +139,7 @@ class Events:
         usage = _usage(getattr(self._end, "usage", None))
         with billed(usage):
             finish = _finished(self._end.finish_reason, self._end)
-        return Said(
+        return ParsedResponse(
             text="",
             is_blank=self._is_blank,
             finish_reason=finish,

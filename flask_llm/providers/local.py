@@ -12,8 +12,8 @@ from ..config.parsers import whole
 from ..errors import BadAnswerError, ContextLengthError, ProviderError, text_of
 from ..resilience.clock import SYSTEM
 from ..resilience.gevent import mailbox
-from ..resilience.stream_reader import current_line
-from ..resilience.thread_pool import Workers
+from ..resilience.stream_reader import current_cancellation
+from ..resilience.thread_pool import ThreadPool
 from ..types import LLMResponse, Request
 from . import classify
 from .answers import used_up
@@ -91,7 +91,7 @@ T = TypeVar("T")
 
 _END: Any = object()
 
-_workers = Workers(SYSTEM)
+_workers = ThreadPool(SYSTEM)
 
 
 class Called(Generic[T]):
@@ -122,7 +122,7 @@ class Called(Generic[T]):
             TimeoutError: It did for longer.
             Exception: What the function raised.
         """
-        line = current_line.get()
+        line = current_cancellation.get()
         if line is not None:
             line.attach(self._leave)
         _workers.start(self._run)

@@ -18,7 +18,7 @@ from ..errors import (
     UnavailableError,
     text_of,
 )
-from ..resilience.stream_reader import current_line
+from ..resilience.stream_reader import current_cancellation
 from ..types import LLMResponse, Message, Request, counted
 from . import classify, internals
 from .answers import billed, used_up
@@ -311,7 +311,7 @@ class Loading:
                     self._answered()
                     yield chunk
         except Exception as exc:
-            line = current_line.get()
+            line = current_cancellation.get()
             if line is None or not line.is_cut:
                 self._failed(exc, waits_for)
             # Whoever leaves says nothing of the model, but for who waited for it.

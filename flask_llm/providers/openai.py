@@ -16,7 +16,7 @@ from ..errors import (
 )
 from ..types import LLMResponse, Request, counted
 from . import classify, internals
-from .answers import SHORT, Said, billed
+from .answers import SHORT, ParsedResponse, billed
 from .base import Retirement
 from .classify import MALFORMED, NO_END, status_of
 from .messages import chat_messages, image_url
@@ -58,7 +58,7 @@ class AnsweredError(Exception):
         self.param = told.get("param")
 
 
-def completed(answer: Any) -> Said:
+def completed(answer: Any) -> ParsedResponse:
     """Return what an answer in one piece holds.
 
     Args:
@@ -73,7 +73,7 @@ def completed(answer: Any) -> Said:
     with billed(usage_of(answer)):
         finish = finished(choice.finish_reason, message.refusal)
     text = text_in(message)
-    return Said(
+    return ParsedResponse(
         text=text,
         is_blank=not text.strip(),
         finish_reason=finish,
@@ -228,7 +228,7 @@ class Chunks:
             raise TransientError(reason=MALFORMED)
 
     @property
-    def said(self) -> Said:
+    def said(self) -> ParsedResponse:
         """What all chunks were together.
 
         Raises:
@@ -238,7 +238,7 @@ class Chunks:
             raise BadAnswerError(reason=NO_END)
         with billed(self._usage):
             finish = finished(self._finish, self._refusal)
-        return Said(
+        return ParsedResponse(
             text="",
             is_blank=self._is_blank,
             finish_reason=finish,

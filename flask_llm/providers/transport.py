@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from ..resilience.stream_reader import Line, current_line
+from ..resilience.stream_reader import Cancellation, current_cancellation
 from . import internals
 from .internals import UNCUT
 
@@ -67,7 +67,7 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         request.extensions["begun"] = time.monotonic()
 
     def bound(response: Any) -> None:
-        if current_line.get() is not None:
+        if current_cancellation.get() is not None:
             response.stream = stream_of(response)
             return
         extensions = response.request.extensions
@@ -203,14 +203,14 @@ class _Connection:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._line: Line | None = None
+        self._line: Cancellation | None = None
         # Between looking whose it is and cutting it, it must not become another's.
         self._lock = threading.Lock()
         self.read = stream.read
         self.get_extra_info = stream.get_extra_info
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        line = current_line.get()
+        line = current_cancellation.get()
         with self._lock:
             self._line = line
         if line is not None:
@@ -229,7 +229,7 @@ class _Connection:
         self.leave()
         self._stream.close()
 
-    def _cut(self, line: Line) -> None:
+    def _cut(self, line: Cancellation) -> None:
         with self._lock:
             if self._line is line:
                 self.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
@@ -309,12 +309,12 @@ def _cuttable(pool: type[Any]) -> type[Any]:
     class Connection(pool.ConnectionCls):  # type: ignore[misc, name-defined]  # either one
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._line: Line | None = None
+            self._line: Cancellation | None = None
             # Between looking whose it is and cutting it, it must not become another's.
             self._lock = threading.Lock()
 
         def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-            line = current_line.get()
+            line = current_cancellation.get()
             with self._lock:
                 self._line = line
             if line is not None:
@@ -326,7 +326,7 @@ def _cuttable(pool: type[Any]) -> type[Any]:
             with self._lock:
                 self._line = None
 
-        def _cut(self, line: Line, sock: socket.socket) -> None:
+        def _cut(self, line: Cancellation, sock: socket.socket) -> None:
             with self._lock:
                 if self._line is line:
                     sock.shutdown(socket.SHUT_RDWR)

@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 from ..errors import BusyError, TimedOutError
 from .clock import Clock, PerProcess
-from .stream_reader import Relay
-from .thread_pool import LeftBehind, Workers
+from .stream_reader import StreamReader
+from .thread_pool import Abandoned, ThreadPool
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ _GRACE_PART = 0.05
 _LINGER_S = 1.0
 
 
-class Lane:
+class Bulkhead:
     """The calls to one provider.
 
     Args:
@@ -40,7 +40,7 @@ class Lane:
 
     changed: Callable[[], None] | None = None
 
-    def __init__(self, most: int | None, workers: Workers, clock: Clock) -> None:
+    def __init__(self, most: int | None, workers: ThreadPool, clock: Clock) -> None:
         self._most = most
         self._workers = workers
         self._clock = clock
@@ -87,7 +87,7 @@ class Lane:
         source: Callable[[float], Generator[str, None, T]],
         limit: float,
         patience: float,
-    ) -> tuple[Relay[T], float]:
+    ) -> tuple[StreamReader[T], float]:
         """Begin to read a stream, which holds its slot until it is over or cut.
 
         Args:
@@ -108,7 +108,7 @@ class Lane:
         left = max(0.0, end - self._clock.monotonic())
         way = (self._workers, self._clock, calls.end, calls.left)
         try:
-            return Relay(lambda: source(left), *way), left
+            return StreamReader(lambda: source(left), *way), left
         except RuntimeError:
             calls.end()
             raise BusyError(reason="busy (no more threads)") from None
@@ -138,7 +138,7 @@ class Lane:
         try:
             grace = min(_GRACE_S, limit * _GRACE_PART)
             return self._workers.call(run, limit + grace)
-        except LeftBehind:
+        except Abandoned:
             raise TimedOutError from None
         finally:  # whatever made the caller leave
             calls.left(call)

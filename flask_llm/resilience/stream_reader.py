@@ -19,10 +19,10 @@ from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 from .clock import Clock
-from .thread_pool import LeftBehind, Workers
+from .thread_pool import Abandoned, ThreadPool
 
 
-class Line:
+class Cancellation:
     """What one stream is read from.
 
     Attributes:
@@ -56,10 +56,14 @@ class Line:
                 self._hang_up()
 
 
-current_line: ContextVar[Line | None] = ContextVar("current_line", default=None)
+current_cancellation: ContextVar[Cancellation | None] = ContextVar(
+    "current_cancellation", default=None
+)
 """The line of the stream that is opened or read here; None outside of streams."""
 
-callers_line: ContextVar[Line | None] = ContextVar("callers_line", default=None)
+callers_cancellation: ContextVar[Cancellation | None] = ContextVar(
+    "callers_cancellation", default=None
+)
 """By which the caller of a stream that is asked for here can leave, also before its
 first text; None where only its own thread does."""
 
@@ -69,7 +73,7 @@ T = TypeVar("T")
 _MOST_AHEAD = 1000
 
 
-class Relay(Generic[T]):
+class StreamReader(Generic[T]):
     """A generator of texts that another thread runs.
 
     Args:
@@ -87,16 +91,16 @@ class Relay(Generic[T]):
     def __init__(
         self,
         source: Callable[[], Generator[str, None, T]],
-        workers: Workers,
+        workers: ThreadPool,
         clock: Clock,
         ended: Callable[[], None],
-        left: Callable[["Relay[T]"], None] | None = None,
+        left: Callable[["StreamReader[T]"], None] | None = None,
     ) -> None:
         self._source: Callable[[], Generator[str, None, T]] | None = source
         self._clock = clock
         self._ended = ended
         self._left = left
-        self._line = Line()
+        self._line = Cancellation()
         self._texts: deque[str] = deque()
         # Each is changed by one thread only, so that no lock guards them.
         self._given = self._taken = 0
@@ -110,7 +114,7 @@ class Relay(Generic[T]):
         self._ready, self._room = threading.Lock(), threading.Lock()
         self._ready.acquire()
         self._room.acquire()
-        if caller := callers_line.get():
+        if caller := callers_cancellation.get():
             caller.attach(self.cut)
         try:
             workers.start(self._run)
@@ -128,7 +132,7 @@ class Relay(Generic[T]):
             seconds: How long to wait for it.
 
         Raises:
-            LeftBehind: The time is up, and the generator goes on; or it was cut.
+            Abandoned: The time is up, and the generator goes on; or it was cut.
             BaseException: What the generator raised.
         """
         while not self.is_cut:
@@ -140,7 +144,7 @@ class Relay(Generic[T]):
                 return None
             if not self._clock.wait(self._ready, seconds):
                 break
-        raise LeftBehind
+        raise Abandoned
 
     def _next(self) -> str:
         text = self._texts.popleft()
@@ -175,8 +179,8 @@ class Relay(Generic[T]):
         _release(self._ready)
 
     def _run(self) -> None:
-        current_line.set(self._line)
-        callers_line.set(self._line)  # a stream within this one ends with it
+        current_cancellation.set(self._line)
+        callers_cancellation.set(self._line)  # a stream within this one ends with it
         source, self._source = self._source, None
         try:
             self._pump(source())  # type: ignore[misc]  # runs once
@@ -231,7 +235,7 @@ class Caller:
 
     def __init__(self, is_gone: Callable[[], bool] | None) -> None:
         self._is_gone = is_gone
-        self._line = callers_line.get()
+        self._line = callers_cancellation.get()
 
     @property
     def may_leave(self) -> bool:

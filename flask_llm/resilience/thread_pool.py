@@ -20,7 +20,7 @@ T = TypeVar("T")
 _IDLE_S = 30.0
 
 
-class LeftBehind(Exception):  # noqa: N818  # no error of anybody: the caller has left
+class Abandoned(Exception):  # noqa: N818  # no error of anybody: the caller has left
     """The call was not over in time; it goes on without its caller."""
 
 
@@ -50,7 +50,7 @@ class _Job(Generic[T]):
         return self._value  # type: ignore[no-any-return]  # what the function returned
 
 
-class Workers:
+class ThreadPool:
     """A pool of daemon threads, as many as there are calls at once.
 
     The daemons' calls cannot keep a process from ending. Each process has its own.
@@ -74,7 +74,7 @@ class Workers:
             seconds: How long to wait for it.
 
         Raises:
-            LeftBehind: The time is up. The function still runs.
+            Abandoned: The time is up. The function still runs.
             BaseException: Whatever the function raised.
         """
         job = _Job(function)
@@ -84,7 +84,7 @@ class Workers:
             job.run()
             job.done.release()
         if not self._clock.wait(job.done, seconds):
-            raise LeftBehind
+            raise Abandoned
         return job.result()
 
     def start(self, function: Callable[[], None]) -> None:

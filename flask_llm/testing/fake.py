@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..config.settings import ProviderSettings
 from ..providers.base import LLMProvider
 from ..resilience.clock import SYSTEM, Clock
-from ..resilience.stream_reader import current_line
+from ..resilience.stream_reader import current_cancellation
 from ..types import LLMResponse, Request
 
 _WORD = re.compile(r"\S+\s*|\s+")
@@ -201,7 +201,7 @@ class FakeProvider(LLMProvider):
 
     def _wait(self, seconds: float) -> None:
         """Wait; in a stream only until it is closed."""
-        line = current_line.get()
+        line = current_cancellation.get()
         if line is None:
             self._clock.sleep(seconds)
             return

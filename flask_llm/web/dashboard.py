@@ -119,7 +119,7 @@ def stop(status: int, text: str) -> NoReturn:
 
 _USUAL = "1h"
 
-# As `Origin.new` makes them: no other one is looked for in a database.
+# As `CallContext.new` makes them: no other one is looked for in a database.
 _CALL_ID = re.compile(r"[0-9a-f]{24}")
 
 _NOT_KNOWN = (

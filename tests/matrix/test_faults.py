@@ -483,7 +483,7 @@ def assert_left(server: FaultServer, chain: LLMFactory, primary: str) -> None:
 
 def abandoned(chain: LLMFactory, name: str, expected: int) -> int:
     """Return how many calls have been left behind; wait for the expected number."""
-    calls = chain._chain.lanes[name]._calls.get()
+    calls = chain._chain.bulkheads[name]._calls.get()
     for _ in range(3000):
         if len(calls.abandoned) == expected:
             break

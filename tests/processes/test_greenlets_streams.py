@@ -22,7 +22,7 @@ def factory(*providers):
     return LLMFactory(providers[0], providers[1:], config={})
 
 def idle(llm, name):
-    return llm._chain.lanes[name]._workers._idle.get()
+    return llm._chain.bulkheads[name]._workers._idle.get()
 """
 
 

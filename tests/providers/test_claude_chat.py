@@ -28,7 +28,7 @@ from flask_llm.errors import (
     UsedUpError,
 )
 from flask_llm.providers.claude import ClaudeProvider
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 from flask_llm.schema import Schema
 from flask_llm.types import Image, Request
 
@@ -403,10 +403,10 @@ class TestFaultyStreams:
     def test_cut_by_another_thread(self, server, provider, step):
         """The thread that waits wakes at once, and the API sees that it is left."""
         server.script(step, OK)
-        line, found = Line(), []
+        line, found = Cancellation(), []
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             found.append(drained(provider)[1])
 
         reader = threading.Thread(target=read)

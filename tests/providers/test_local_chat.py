@@ -18,7 +18,7 @@ from flask_llm.errors import (
 )
 from flask_llm.providers import llama_cpp as llama
 from flask_llm.providers.local import LocalProvider
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 from flask_llm.schema import Schema
 from flask_llm.types import Image, Request
 
@@ -211,10 +211,10 @@ class TestStream:
 
     def test_cutting_the_line_stops_it(self, provider):
         """A reader in another thread wakes at once, and the generation ends."""
-        line, begun, ends = Line(), threading.Event(), []
+        line, begun, ends = Cancellation(), threading.Event(), []
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             try:
                 for _ in provider.stream(STORY):
                     begun.set()

@@ -27,7 +27,7 @@ from flask_llm.errors import (
     UsedUpError,
 )
 from flask_llm.providers.ollama import OllamaProvider
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 from flask_llm.schema import Schema
 from flask_llm.types import Image, Request
 
@@ -427,10 +427,10 @@ class TestLeaving:
     def test_cut(self, server, step):
         """A reader that waits for bytes wakes at once when its line is cut."""
         server.script("ollama", step, faults.OK)
-        provider, line = made(server, load_timeout=60), Line()
+        provider, line = made(server, load_timeout=60), Cancellation()
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             broken(provider)
 
         reader = threading.Thread(target=read)
@@ -506,11 +506,11 @@ class TestLoading:
     def test_a_reader_that_leaves(self, server):
         """Hanging up says nothing of the model."""
         server.script("ollama", faults.OK, faults.stall_stream(1))
-        provider, line = made(server, timeout=20, load_timeout=60), Line()
+        provider, line = made(server, timeout=20, load_timeout=60), Cancellation()
         streamed(provider)
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             stream = provider.stream(ASKED)
             next(stream)
             threading.Timer(0.05, line.cut).start()
@@ -527,10 +527,10 @@ class TestLoading:
     def test_a_reader_that_waited_in_vain(self, server, later, after, left):
         """Who leaves after all the time for loading has waited for it in vain."""
         server.script("ollama", faults.hang)
-        provider, line = made(server, timeout=20, load_timeout=60), Line()
+        provider, line = made(server, timeout=20, load_timeout=60), Cancellation()
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             broken(provider, Request(PROMPT, timeout=100))
 
         reader = threading.Thread(target=read)

@@ -15,7 +15,7 @@ import wire
 from real_time import AT_ONCE_S
 
 from flask_llm.providers.transport import body_hooks, cuttable
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 
 MUST_RUN = "FLASK_LLM_CI" in os.environ
 PIECE = b"the first piece of an answer"
@@ -97,7 +97,7 @@ class Reader(threading.Thread):
         self.some = threading.Event()
 
     def run(self):
-        current_line.set(self.line)
+        current_cancellation.set(self.line)
         try:
             with self.client.stream("POST", self.url, json={}) as response:
                 for piece in response.iter_raw():
@@ -166,7 +166,7 @@ def connect(library):
 @contextmanager
 def reading(client, url):
     """Yield a thread that reads a stream."""
-    reader = Reader(client, url, Line())
+    reader = Reader(client, url, Cancellation())
     reader.start()
     yield reader
     assert reader.cut()
@@ -202,7 +202,7 @@ class TestCut:
 
     def test_before_the_request_is_sent(self, connect, server):
         """Nobody waits for the answer to a request that nobody wants any more."""
-        client, line = connect(server.certificate), Line()
+        client, line = connect(server.certificate), Cancellation()
         line.cut()
         reader = Reader(client, server.url, line)
         reader.start()
@@ -326,14 +326,14 @@ GREENLETS = """if True:
     from importlib import import_module
     import gevent
     from gevent.event import Event
-    from flask_llm.resilience.stream_reader import Line, current_line
+    from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
     from flask_llm.providers.transport import body_hooks, cuttable
 
     certificate, *urls = sys.argv[1:]
     context = ssl.create_default_context(cafile=certificate)
 
     def read(client, url, line, begun):
-        current_line.set(line)
+        current_cancellation.set(line)
         try:
             with client.stream("POST", url, json={}) as response:
                 for piece in response.iter_raw():
@@ -347,7 +347,7 @@ GREENLETS = """if True:
         client = import_module(library).Client(
             event_hooks=hooks, verify=context, timeout=60
         )
-        line, begun = Line(), Event()
+        line, begun = Cancellation(), Event()
         reader = gevent.spawn(read, cuttable(client), url, line, begun)
         assert begun.wait(30)
         gevent.sleep(0.05)  # until it waits for more

@@ -21,7 +21,7 @@ from flask_llm.errors import (
     TimedOutError,
     TransientError,
 )
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 from flask_llm.schema import Schema
 from flask_llm.types import Image, Request
 
@@ -316,10 +316,10 @@ class ChatContract:
         """Another thread can end the wait for the next byte, at once."""
         server.script(self.api, step)
         provider.warm_up(full=True)
-        line, ends = Line(), []
+        line, ends = Cancellation(), []
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             stream = provider.stream(Request(wire.PROMPT, timeout=60))
             ends.append(followed(stream)[1])
 

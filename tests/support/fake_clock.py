@@ -3,7 +3,7 @@
 import threading
 import time
 
-from flask_llm.resilience.stream_reader import current_line
+from flask_llm.resilience.stream_reader import current_cancellation
 
 _BEAT_S = 0.0002
 _MOST_S = 60.0  # real ones, after which a test hangs
@@ -47,7 +47,7 @@ class FakeClock:
         self.now += seconds
 
     def wait(self, signal, seconds: float, /) -> bool:
-        if current_line.get() is not None:
+        if current_cancellation.get() is not None:
             return self._wait_in_stream(signal, seconds)
         self._limit, self._is_up, self._signal = self.now + seconds, False, signal
         self._waiting.set()

@@ -23,7 +23,7 @@ from flask_llm.errors import (
     TransientError,
     UsedUpError,
 )
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 from flask_llm.schema import Schema
 from flask_llm.types import Image, Request
 
@@ -480,11 +480,11 @@ class GoogleChatContract:
     def test_cut(self, server, step):
         """Another thread can end a stream that waits for headers or for a text."""
         server.script(self.wire, step)
-        provider, line, ends = self.provider(server.url), Line(), []
+        provider, line, ends = self.provider(server.url), Cancellation(), []
         provider.warm_up(full=True)
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             ends.append(texts(provider.stream(Request("Hi", timeout=60))))
 
         thread = Thread(target=read)
@@ -502,12 +502,12 @@ class GoogleChatContract:
     def test_cut_before(self, server):
         """A stream that nobody wants any more ends as soon as it has a connection."""
         server.script(self.wire, faults.hang)
-        provider, line, ends = self.provider(server.url), Line(), []
+        provider, line, ends = self.provider(server.url), Cancellation(), []
         provider.warm_up(full=True)
         line.cut()
 
         def read():
-            current_line.set(line)
+            current_cancellation.set(line)
             ends.append(texts(provider.stream(Request("Hi", timeout=60))))
 
         thread = Thread(target=read)
@@ -519,10 +519,10 @@ class GoogleChatContract:
     def test_line_of_an_ended_stream(self):
         """The line of a stream that is over cuts no request on the same connection."""
         with FaultServer(keep_alive=True) as server:
-            provider, line = self.provider(server.url), Line()
+            provider, line = self.provider(server.url), Cancellation()
 
             def read():
-                current_line.set(line)
+                current_cancellation.set(line)
                 texts(provider.stream(Request("Hi")))
 
             thread = Thread(target=read)

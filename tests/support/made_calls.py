@@ -3,7 +3,7 @@
 from itertools import count
 
 from flask_llm.signals import GenerationFinished
-from flask_llm.types import Attempt, LLMResponse, Origin, Request
+from flask_llm.types import Attempt, CallContext, LLMResponse, Request
 
 _NUMBERS = count(1)
 
@@ -29,7 +29,7 @@ def finished(at, *attempts, latency=1.0, purpose="sort", **known):
     }
     if "first_token_s" in known:
         metadata["first_token_s"] = known["first_token_s"]
-    origin = Origin(f"{next(_NUMBERS):024x}", purpose, None, at - latency)
+    origin = CallContext(f"{next(_NUMBERS):024x}", purpose, None, at - latency)
     response = LLMResponse(
         success,
         "a fake answer" if success else "",

@@ -1,8 +1,8 @@
-"""Stands in for the slots of a lane."""
+"""Stands in for the slots of a bulkhead."""
 
 
 class Queue:
-    """The slots of a lane, for each of which one waits for so long on a clock."""
+    """The slots of a bulkhead, for each of which one waits for so long on a clock."""
 
     def __init__(self, clock, seconds):
         self._clock = clock

@@ -12,9 +12,9 @@ import pytest
 
 from flask_llm.resilience.clock import SystemClock
 from flask_llm.resilience.storage import sqlite
-from flask_llm.resilience.storage.base import MemoryStore
-from flask_llm.resilience.storage.replicated import SharedStore
-from flask_llm.resilience.storage.sqlite import SqliteStore
+from flask_llm.resilience.storage.base import MemoryStorage
+from flask_llm.resilience.storage.replicated import ReplicatedStorage
+from flask_llm.resilience.storage.sqlite import SqliteStorage
 
 _IN_CI = bool(os.environ.get("FLASK_LLM_CI"))  # now: a fixture cleans it away
 _PATIENT = "socket_timeout=60"  # this suite is not about time
@@ -98,7 +98,7 @@ def open_store(request, tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite, "_BUSY", 60.0)
     how, _, which = request.param.rpartition(" ")
     if which == "memory":
-        store = MemoryStore(SkewedClock())
+        store = MemoryStorage(SkewedClock())
 
         def opened(ahead=0.0):
             store._clock.ahead = ahead
@@ -107,12 +107,12 @@ def open_store(request, tmp_path, monkeypatch):
         yield opened
         return
     if which == "sqlite":
-        make = partial(SqliteStore, tmp_path / "llm.db")
+        make = partial(SqliteStorage, tmp_path / "llm.db")
     else:
-        from flask_llm.resilience.storage.redis import RedisStore
+        from flask_llm.resilience.storage.redis import RedisStorage
 
         server = request.getfixturevalue("redis_server")
-        make = partial(RedisStore, f"{server.url}?{_PATIENT}")
+        make = partial(RedisStorage, f"{server.url}?{_PATIENT}")
 
     shared = []
 
@@ -121,7 +121,7 @@ def open_store(request, tmp_path, monkeypatch):
         store = make(clock)
         if how:
             # Patient: this suite is about what is stored, on a machine that is busy.
-            store = SharedStore(store, which, clock, patience=60.0)
+            store = ReplicatedStorage(store, which, clock, patience=60.0)
             shared.append(store)
         return store
 

@@ -18,7 +18,7 @@ from wired import WIRES, loaded, settings
 
 from flask_llm import FlaskLLM, LLMFactory, LLMProvider, LLMResponse
 from flask_llm.errors import StreamInterrupted, TransientError
-from flask_llm.resilience.stream_reader import callers_line
+from flask_llm.resilience.stream_reader import callers_cancellation
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
@@ -712,7 +712,7 @@ class TestWithoutThreads:
         def refuse(self, function):
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr("flask_llm.resilience.thread_pool.Workers.start", refuse)
+        monkeypatch.setattr("flask_llm.resilience.thread_pool.ThreadPool.start", refuse)
 
     def test_a_call_is_answered(self, fake):
         """In the loop's own thread: better late than never."""
@@ -740,7 +740,7 @@ class TestWithoutThreads:
 
         async def main():
             await llm.stream_content_async("Hi")
-            return callers_line.get()
+            return callers_cancellation.get()
 
         llm = chain(fake)
         assert asyncio.run(main()) is None

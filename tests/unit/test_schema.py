@@ -28,7 +28,7 @@ class Color(enum.Enum):
     BLUE = "blue"
 
 
-class Line(BaseModel):
+class Cancellation(BaseModel):
     item: str
     count: int = 1
     note: str | None = None
@@ -41,7 +41,7 @@ class Tree(BaseModel):
 
 class Invoice(BaseModel):
     number: str
-    lines: list[Line]
+    lines: list[Cancellation]
     total: decimal.Decimal
     when: dt.datetime
     color: Color = Color.RED
@@ -135,7 +135,7 @@ def test_of_several_objects_none_is_taken():
 def test_of_duplicate_keys_the_last_wins():
     """For a model and for a dict alike."""
     assert Schema(PAIR).read('{"a": "x", "a": 2}') == {"a": 2}
-    assert Schema(Line).read('{"item": "x", "item": "y"}').item == "y"
+    assert Schema(Cancellation).read('{"item": "x", "item": "y"}').item == "y"
 
 
 NO_JSON = ["", "no", "{", "[1, 2", '{"a": NaN}', '{"a": -Infinity}', '{"a": 1e999}']
@@ -283,9 +283,9 @@ def test_formats_of_a_dict_are_checked(name, right, wrong):
             '{"c": {"a": 1, "b": "z"}}',
             'c.b: does not keep enum ["x", "y"]',
         ),
-        (Line, "{}", "item: Field required"),
-        (Line, '{"item": 1}', "item: Input should be a valid string"),
-        (Line, "[]", "the whole: Input should be an object"),
+        (Cancellation, "{}", "item: Field required"),
+        (Cancellation, '{"item": 1}', "item: Input should be a valid string"),
+        (Cancellation, "[]", "the whole: Input should be an object"),
     ],
 )
 def test_wrong_json_is_told_with_its_path(schema, answer, detail):
@@ -368,7 +368,7 @@ def test_null_for_what_may_be_left_out_is_left_out():
     answer = MINIMAL | nulls | {"lines": [line], "tree": tree, "either": None}
     invoice = Schema(Invoice).read(json.dumps(answer))
     assert invoice.aliased == 3
-    assert invoice.lines == [Line(item="ink")]
+    assert invoice.lines == [Cancellation(item="ink")]
     assert invoice.tree.branches == [Tree(name="y")]
     assert Schema(PAIR).read('{"a": 1, "b": null}') == {"a": 1}
 
@@ -384,7 +384,7 @@ def test_null_stays_where_the_schema_knows_it():
     ("schema", "answer"),
     [
         (PAIR, '{"a": null}'),
-        (Line, '{"item": null}'),
+        (Cancellation, '{"item": null}'),
         (Invoice, '{"counts": {"x": null}}'),
     ],
 )
@@ -418,7 +418,7 @@ def test_nulls_in_a_union_that_refers_to_itself():
     [
         (3, "must be a pydantic model class"),
         (True, "must be a pydantic model class"),
-        (Line(item="x"), "must be a pydantic model class"),
+        (Cancellation(item="x"), "must be a pydantic model class"),
         (pydantic.dataclasses.dataclass(type("D", (), {})), "must be a pydantic model"),
         ({"type": "text"}, "is no valid JSON schema: type: 'text'"),
         ({"properties": {"a": {"pattern": "("}}}, "properties.a.pattern"),

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ...config.parsers import installed
 from ...config.settings import LLMConfig
 from ...errors import ConfigurationError, text_of
-from ...fallback.provider_handle import ChainEntry, provider_of
+from ...fallback.provider_handle import ProviderHandle, provider_of
 from ...providers import internals
 from .checks import Finding, Subject, guarded
 
@@ -189,7 +189,7 @@ def _endless(config: LLMConfig, limit: float | None) -> str:
     )
 
 
-def _address(entry: ChainEntry) -> Iterator[Finding]:
+def _address(entry: ProviderHandle) -> Iterator[Finding]:
     settings = entry.settings
     if settings is None or not settings.api_key:
         return
@@ -295,7 +295,7 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def _ended(entry: ChainEntry) -> Iterator[Finding]:
+def _ended(entry: ProviderHandle) -> Iterator[Finding]:
     if sentence := getattr(provider_of(entry), "ended", ""):
         yield Finding("warning", "versions", entry.name, str(sentence))
 

@@ -15,7 +15,7 @@ from ...config.prices import TokenPrice
 from ...config.settings import Observing
 from ...errors import MARK, redact, text_of
 from ...factory import LLMFactory
-from ...fallback.provider_handle import ChainEntry, provider_name
+from ...fallback.provider_handle import ProviderHandle, provider_name
 from ...providers.base import LLMProvider
 from ...providers.registry import PluginError
 
@@ -103,17 +103,17 @@ class Subject:
     error: BaseException | None = None
 
     @property
-    def entries(self) -> list[ChainEntry]:
+    def entries(self) -> list[ProviderHandle]:
         """The links of the chain."""
         return list(self.factory.entries) if self.factory else []
 
     @property
-    def spare(self) -> list[ChainEntry]:
+    def spare(self) -> list[ProviderHandle]:
         """The endpoints of LLM_PROVIDERS outside of the chain."""
         return list(self.factory.spare) if self.factory else []
 
     @property
-    def able(self) -> list[ChainEntry]:
+    def able(self) -> list[ProviderHandle]:
         """The links of the chain that could be asked."""
         return [entry for entry in self.entries if entry.unavailable() is None]
 

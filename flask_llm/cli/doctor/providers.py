@@ -13,7 +13,12 @@ from ...errors import BadAnswerError
 from ...factory import LLMFactory
 from ...fallback.pricing import Prices
 from ...fallback.probe import outcome
-from ...fallback.provider_handle import ChainEntry, model_of, provider_name, provider_of
+from ...fallback.provider_handle import (
+    ProviderHandle,
+    model_of,
+    provider_name,
+    provider_of,
+)
 from ...providers.base import BrokenProvider, LLMProvider, Retirement
 from ...providers.registry import PluginError
 from ...types import LLMResponse
@@ -58,7 +63,7 @@ def others(subject: Subject) -> Iterator[Finding]:
         yield from guarded(name, partial(_other, subject, name, found))
 
 
-def _state(entry: ChainEntry) -> Finding:
+def _state(entry: ProviderHandle) -> Finding:
     error = entry.unavailable()
     if error is not None:
         broken = isinstance(provider_of(entry), BrokenProvider)
@@ -71,7 +76,7 @@ def _state(entry: ChainEntry) -> Finding:
     return Finding("ok", "chain", entry.name, "available")
 
 
-def _spare(entry: ChainEntry) -> Iterator[Finding]:
+def _spare(entry: ProviderHandle) -> Iterator[Finding]:
     """Tell what an endpoint outside of the chain lacks."""
     found = _state(entry)
     if found.level != "ok":
@@ -131,7 +136,7 @@ def models(subject: Subject) -> Iterator[Finding]:
         yield from guarded(entry.name, partial(_model, entry, subject.today))
 
 
-def _model(entry: ChainEntry, today: date) -> Iterator[Finding]:
+def _model(entry: ProviderHandle, today: date) -> Iterator[Finding]:
     provider, model = provider_of(entry), model_of(entry)
     if provider is None or not model:
         return
@@ -162,7 +167,7 @@ def _judged(model: str, end: Retirement, today: date) -> tuple[Level, str]:
 
 
 def _advice(
-    entry: ChainEntry, provider: LLMProvider, model: str, end: Retirement
+    entry: ProviderHandle, provider: LLMProvider, model: str, end: Retirement
 ) -> str:
     """Return which model to use instead, and where to write it."""
     name, settings = provider_name(entry), entry.settings
@@ -212,7 +217,7 @@ def unused_prices(subject: Subject) -> Iterator[Finding]:
             yield Finding("note", _AREA, KEY, message, advice)
 
 
-def _is_for(name: str, entry: ChainEntry) -> bool:
+def _is_for(name: str, entry: ProviderHandle) -> bool:
     """Return whether a price counts for a link, or for a version of its model."""
     provider, model = provider_name(entry), entry.model_name
     if name in {entry.name, provider}:
@@ -232,7 +237,7 @@ def live(subject: Subject) -> Iterator[Finding]:
         yield from guarded(entry.name, partial(_call, subject.factory, entry))
 
 
-def _call(factory: LLMFactory, entry: ChainEntry) -> Iterator[Finding]:
+def _call(factory: LLMFactory, entry: ProviderHandle) -> Iterator[Finding]:
     response = factory.test(entry.name)
     level = "ok" if response.success else _severity(response)
     yield Finding(level, "live", entry.name, outcome(response))

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from ...factory import LLMFactory
-from ...fallback.provider_handle import ChainEntry
+from ...fallback.provider_handle import ProviderHandle
 from ...resilience.clock import PerProcess
 from ...signals import (
     AttemptMade,
@@ -62,7 +62,7 @@ class Who(NamedTuple):
     entry: str
 
     @classmethod
-    def of(cls, entry: ChainEntry) -> Self:
+    def of(cls, entry: ProviderHandle) -> Self:
         """Return who is behind a chain entry, which has been asked already."""
         facts = Facts.of(entry)
         model = entry.model_name or ""

@@ -21,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ...factory import LLMFactory
-from ...resilience.bulkhead import Lane
+from ...resilience.bulkhead import Bulkhead
 from ...resilience.clock import PerProcess
 from . import definitions
 from .definitions import STATES, Family
@@ -140,19 +140,19 @@ class UnderWay:
 
     def __init__(self, gauge: Callable[[], Gauge]) -> None:
         self._gauge = cache(gauge)
-        self._lanes: list[ref[Lane]] = []
+        self._lanes: list[ref[Bulkhead]] = []
 
-    def add(self, lane: Lane) -> None:
+    def add(self, bulkhead: Bulkhead) -> None:
         """Count an app's requests too; after a fork it may be known already."""
-        kept = [each for each in self._lanes if each() not in {None, lane}]
-        self._lanes = [*kept, ref(lane)]
+        kept = [each for each in self._lanes if each() not in {None, bulkhead}]
+        self._lanes = [*kept, ref(bulkhead)]
         if MULTIPROCESS:
-            lane.changed = self._note
+            bulkhead.changed = self._note
 
     def number(self) -> int:
         """Return how many."""
-        lanes = (each() for each in self._lanes)
-        return sum(lane.under_way for lane in lanes if lane is not None)
+        bulkheads = (each() for each in self._lanes)
+        return sum(bulkhead.under_way for bulkhead in bulkheads if bulkhead is not None)
 
     def _note(self) -> None:
         try:
@@ -188,10 +188,10 @@ class Live(Collector):
     def add(self, factory: LLMFactory) -> None:
         """Look at an app's factory too."""
         self._factories.add(factory)
-        for name, lane in factory.lanes.items():
+        for name, bulkhead in factory.bulkheads.items():
             if name not in self._under_way:
                 self._under_way[name] = UnderWay(partial(self._in_flight.labels, name))
-            self._under_way[name].add(lane)
+            self._under_way[name].add(bulkhead)
 
     def rests_until(self, provider: str, until: float) -> None:
         """Note when a provider's rest ends, for the worker that answers for all."""

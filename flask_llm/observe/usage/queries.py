@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from ...config.parsers import is_folder
 from ...resilience.clock import SYSTEM, Clock, PerProcess
-from ...resilience.thread_pool import LeftBehind, Workers
+from ...resilience.thread_pool import Abandoned, ThreadPool
 from ...signals import CircuitChanged
 from ...types import Attempt
 from .. import aggregates
@@ -70,7 +70,7 @@ class Asker:
         self._limit_s = patience_s + _SPARE_S
         self._clock = clock
         self._link = Link(place, writes=False, patience_s=patience_s)
-        self._workers = Workers(SYSTEM)
+        self._workers = ThreadPool(SYSTEM)
         self._lock = threading.Lock()
         self._error: str | None = None
         self._rests_until = 0.0
@@ -111,7 +111,7 @@ class Asker:
             return self._workers.call(lambda: self._link.run(question), self._limit_s)
         except NoLogYet:
             return empty
-        except LeftBehind:
+        except Abandoned:
             raise TimeoutError(f"no answer within {self._limit_s:g} s") from None
 
 

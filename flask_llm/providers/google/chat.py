@@ -232,7 +232,7 @@ _JSON = {"response_mime_type": "application/json"}
 _JSON_KEY = "response_mime_type.application/json"
 
 
-class Said(NamedTuple):
+class ParsedResponse(NamedTuple):
     """What an answer says, or a chunk of one.
 
     Attributes:
@@ -251,13 +251,13 @@ class Said(NamedTuple):
     request_id: str | None = None
     thoughts: int = 0
 
-    def after(self, earlier: "Said") -> "Said":
+    def after(self, earlier: "ParsedResponse") -> "ParsedResponse":
         """Return what both say of the answer, but for the text.
 
         Args:
             earlier: What the chunks before have said.
         """
-        return Said(
+        return ParsedResponse(
             finish=self.finish or earlier.finish,
             model=self.model or earlier.model,
             usage=self.usage or earlier.usage,
@@ -330,7 +330,7 @@ class GoogleProvider(ChatProvider):
         """Return a JSON schema as the API takes it; None if that cannot be."""
 
     @abstractmethod
-    def _said(self, answer: Any) -> Said:
+    def _said(self, answer: Any) -> ParsedResponse:
         """Return what an answer, or a chunk of one, says.
 
         Raises:
@@ -346,7 +346,7 @@ class GoogleProvider(ChatProvider):
         return self._response(said, said.text, spoke=bool(said.text.strip()))
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
-        known, spoke = Said(), False
+        known, spoke = ParsedResponse(), False
         for event in events:
             said = self._said(event)
             if said.finish:
@@ -360,7 +360,9 @@ class GoogleProvider(ChatProvider):
             raise BadAnswerError(reason="stream without an end")
         return self._response(known, spoke=spoke)
 
-    def _response(self, said: Said, text: str = "", *, spoke: bool) -> LLMResponse:
+    def _response(
+        self, said: ParsedResponse, text: str = "", *, spoke: bool
+    ) -> LLMResponse:
         """Return a complete answer.
 
         Args:
@@ -384,11 +386,11 @@ class GoogleProvider(ChatProvider):
             },
         )
 
-    def _thought(self, said: Said) -> bool:
+    def _thought(self, said: ParsedResponse) -> bool:
         """Return whether the model has thought."""
         return bool(said.thoughts)
 
-    def _remedy(self, said: Said) -> str:  # noqa: ARG002  # a subclass's
+    def _remedy(self, said: ParsedResponse) -> str:  # noqa: ARG002  # a subclass's
         """Return the setting that would lessen thinking, if one would."""
         return ""
 

@@ -13,7 +13,7 @@ Change = Callable[[Circuit], Circuit]
 """Makes the new circuit out of the stored one. Pure: it may be called again."""
 
 
-class Store(ABC):
+class Storage(ABC):
     """Keeps one `Circuit` under each key. Used by many threads at once.
 
     A key that is not there is a closed circuit, and a closed circuit is not kept.
@@ -72,7 +72,7 @@ def unless_stale(circuit: Circuit, now: float) -> Circuit:
     return CLOSED if circuit.stale_at() <= now else circuit
 
 
-class MemoryStore(Store):
+class MemoryStorage(Storage):
     """Circuits in a dict. A forked process goes on with a copy of its own.
 
     Args:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..circuit_breaker import CLOSED, Circuit
 from ..clock import SYSTEM, Clock, PerProcess
-from .base import Change, Store, unless_stale
+from .base import Change, Storage, unless_stale
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -16,7 +16,7 @@ _TRIES = 100
 _LONGEST_KEPT = 7 * 86_400
 
 
-class RedisStore(Store):
+class RedisStorage(Storage):
     """Circuits in Redis, one text under each key; Redis forgets the stale ones.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from ...errors import redact, text_of
 from ..circuit_breaker import Circuit
 from ..clock import SYSTEM, Clock, PerProcess
-from .base import Change, MemoryStore, Store
+from .base import Change, MemoryStorage, Storage
 
 log = logging.getLogger("flask_llm")
 
@@ -248,7 +248,7 @@ _PROBE = "(probe)"
 _FIRST_ANSWER = 1.0
 
 
-class SharedStore(Store):
+class ReplicatedStorage(Storage):
     """Answers from memory, and keeps that in step with a store that others see too.
 
     One thread of each process talks to the remote store. A prompt waits for it only
@@ -268,7 +268,7 @@ class SharedStore(Store):
 
     def __init__(
         self,
-        remote: Store,
+        remote: Storage,
         name: str,
         clock: Clock = SYSTEM,
         *,
@@ -283,7 +283,7 @@ class SharedStore(Store):
         self._fresh_for = fresh_for
         # With its memory: a child that inherited counts would write them a second time.
         self._links = PerProcess(
-            lambda: _Link(MemoryStore(clock), Health(name, clock, pauses, secrets))
+            lambda: _Link(MemoryStorage(clock), Health(name, clock, pauses, secrets))
         )
 
     def read(self, keys: Sequence[str]) -> list[Circuit]:
@@ -415,7 +415,7 @@ class SharedStore(Store):
 class _Link:
     """What belongs to one process: its memory, its thread, and what it knows."""
 
-    def __init__(self, memory: MemoryStore, health: Health) -> None:
+    def __init__(self, memory: MemoryStorage, health: Health) -> None:
         self.memory = memory
         self.health = health
         self.worker = Worker()

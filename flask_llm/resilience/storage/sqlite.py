@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from ..circuit_breaker import CLOSED, Circuit
 from ..clock import SYSTEM, Clock, PerProcess
-from .base import Change, Store, unless_stale
+from .base import Change, Storage, unless_stale
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ _SWEEP = 600.0
 _FORK = 0.05
 
 
-class SqliteStore(Store):
+class SqliteStorage(Storage):
     """Circuits in an SQLite file, which is made if it is missing.
 
     Args:

@@ -10,7 +10,7 @@ import pytest
 from real_time import AT_ONCE_S
 
 from flask_llm.config.state_url import store_of
-from flask_llm.resilience.storage.replicated import SharedStore
+from flask_llm.resilience.storage.replicated import ReplicatedStorage
 
 pytestmark = pytest.mark.slow
 
@@ -20,10 +20,10 @@ HEAD = """if True:
     from dataclasses import replace
     from flask_llm.resilience.circuit_breaker import Circuit
     from flask_llm.resilience.storage import replicated, sqlite
-    from flask_llm.resilience.storage.replicated import SharedStore
+    from flask_llm.resilience.storage.replicated import ReplicatedStorage
     from flask_llm.config.state_url import store_of
     sqlite._BUSY = replicated._LAST_CHANCE = 60.0
-    store = SharedStore(store_of(sys.argv[1])._remote, "patient", patience=60.0)
+    store = ReplicatedStorage(store_of(sys.argv[1])._remote, "patient", patience=60.0)
     def more(circuit):
         return replace(circuit, failures=circuit.failures + 1, since=time.time())
     def rests(circuit):
@@ -43,7 +43,7 @@ def more(circuit):
 
 def test_another_process_sees_a_cooldown_within_a_second(url):
     """One process opens a circuit; the other one had just found it closed."""
-    mine = SharedStore(store_of(url)._remote, "patient", patience=60.0)
+    mine = ReplicatedStorage(store_of(url)._remote, "patient", patience=60.0)
     with start(
         url,
         """

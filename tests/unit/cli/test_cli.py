@@ -13,7 +13,7 @@ from wire import closed_port, python
 from flask_llm import FlaskLLM, LLMFactory, LLMResponse
 from flask_llm.errors import QuotaError
 from flask_llm.resilience.circuit_breaker import CLOSED
-from flask_llm.resilience.storage.sqlite import SqliteStore
+from flask_llm.resilience.storage.sqlite import SqliteStorage
 from flask_llm.testing import FakeProvider
 
 ANSWER = LLMResponse(
@@ -336,7 +336,7 @@ def resting(url):
 
 def test_reset_reaches_the_server_through_the_shared_store(tmp_path):
     """The command is a process of its own; its server asks the provider again."""
-    store = SqliteStore(tmp_path / "llm.db")
+    store = SqliteStorage(tmp_path / "llm.db")
     shared = resting(f"sqlite:///{tmp_path}/llm.db")
     key = LLMFactory(config=shared).entries[0].circuit_key
     wait_for(lambda: store.read([key])[0].until)

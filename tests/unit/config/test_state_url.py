@@ -7,8 +7,8 @@ import pytest
 
 from flask_llm.config import state_url as urls
 from flask_llm.config.state_url import state_url, store_of
-from flask_llm.resilience.storage.base import MemoryStore
-from flask_llm.resilience.storage.replicated import SharedStore
+from flask_llm.resilience.storage.base import MemoryStorage
+from flask_llm.resilience.storage.replicated import ReplicatedStorage
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_the_store_is_the_one_that_is_named(tmp_path, monkeypatch):
     )
     monkeypatch.chdir("later")
 
-    assert type(store_of("memory://")) is MemoryStore
-    assert type(relative) is type(absolute) is SharedStore
+    assert type(store_of("memory://")) is MemoryStorage
+    assert type(relative) is type(absolute) is ReplicatedStorage
     assert relative._remote._path == absolute._remote._path == tmp_path / "llm.db"
     assert list(tmp_path.iterdir()) == [tmp_path / "later"]
 

@@ -241,7 +241,7 @@ def queued(clock, seconds, *script):
     slow.max_concurrency = 1
     config = {"LLM_DEADLINE": 8, "LLM_RETRY_PRESET": "web"}
     factory = LLMFactory(slow, [], config=config, clock=clock)
-    factory._chain.lanes["claude"]._calls.get()._slots = Queue(clock, seconds)
+    factory._chain.bulkheads["claude"]._calls.get()._slots = Queue(clock, seconds)
     return factory
 
 

@@ -14,7 +14,7 @@ from flask_llm.errors import (
     TransientError,
     UnreachableError,
 )
-from flask_llm.fallback.provider_handle import ChainEntry
+from flask_llm.fallback.provider_handle import ProviderHandle
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
 
@@ -35,7 +35,7 @@ def raising(error):
 
 
 def entry_of(*script, settings=SETTINGS):
-    return ChainEntry("fake:big", lambda: FakeProvider(*script), settings)
+    return ProviderHandle("fake:big", lambda: FakeProvider(*script), settings)
 
 
 def failure(*script, secrets=()):
@@ -47,7 +47,7 @@ def failure(*script, secrets=()):
 def test_the_request_reaches_the_provider_as_documented():
     """Prompt, temperature and max_tokens go by their documented names."""
     fake = FakeProvider()
-    ChainEntry.of(fake).ask(Request("hello", 0.5, 7))
+    ProviderHandle.of(fake).ask(Request("hello", 0.5, 7))
 
     assert fake.calls == [Request("hello", 0.5, 7)]
 
@@ -95,7 +95,7 @@ def test_another_shape_is_a_bad_answer(returned, reason):
     fake.generate_content = lambda *args, **kwargs: returned
 
     with pytest.raises(ProviderError, match=reason):
-        ChainEntry.of(fake).ask(Request("hello"))
+        ProviderHandle.of(fake).ask(Request("hello"))
 
 
 def test_errors_leave_as_copies_under_the_entry_s_name():
@@ -126,7 +126,7 @@ def test_advice_names_the_key_to_look_at(step, advice):
 def test_an_object_handed_in_has_no_settings_to_advise_on():
     """Without configuration there is no key to name."""
     with pytest.raises(AuthError) as caught:
-        ChainEntry.of(FakeProvider(AuthError())).ask(Request("hello"))
+        ProviderHandle.of(FakeProvider(AuthError())).ask(Request("hello"))
     assert caught.value.advice == ""
 
 
@@ -148,7 +148,7 @@ def test_a_failing_explain_hook_does_no_harm():
     fake.explain = lambda exc: 1 / 0
 
     with pytest.raises(ProviderError) as caught:
-        ChainEntry.of(fake).ask(Request("hello"))
+        ProviderHandle.of(fake).ask(Request("hello"))
     assert caught.value.kind == "transient"
 
 
@@ -200,7 +200,7 @@ def test_the_key_of_an_object_handed_in_is_a_secret_too():
     fake = FakeProvider()
     fake.api_key = "sk-12345678"
 
-    assert ChainEntry.of(fake).secrets == ("sk-12345678",)
+    assert ProviderHandle.of(fake).secrets == ("sk-12345678",)
 
 
 def test_what_unavailable_reason_says_is_made_presentable():
@@ -209,9 +209,9 @@ def test_what_unavailable_reason_says_is_made_presentable():
     fake.api_key = "sk-12345678"
     fake.unavailable_reason = lambda: "no rights\nfor sk-12345678"
 
-    assert ChainEntry.of(fake).unavailable().summary == "no rights for [redacted]"
+    assert ProviderHandle.of(fake).unavailable().summary == "no rights for [redacted]"
     fake.unavailable_reason = lambda: 7
-    assert ChainEntry.of(fake).unavailable().summary == "7"
+    assert ProviderHandle.of(fake).unavailable().summary == "7"
 
 
 @pytest.mark.parametrize(
@@ -264,9 +264,9 @@ def test_unavailable_says_what_is_missing():
     no_key = ProviderSettings("fake", "fake", api_key_name="FAKE_API_KEY")
     off = FakeProvider(available=False)
 
-    assert ChainEntry.of(FakeProvider()).unavailable() is None
-    assert ChainEntry.of(off).unavailable().summary == "not available"
-    entry = ChainEntry("fake", lambda: off, no_key)
+    assert ProviderHandle.of(FakeProvider()).unavailable() is None
+    assert ProviderHandle.of(off).unavailable().summary == "not available"
+    entry = ProviderHandle("fake", lambda: off, no_key)
     assert entry.unavailable().summary == "no API key (set FAKE_API_KEY)"
 
 
@@ -276,7 +276,7 @@ def test_a_provider_that_cannot_be_made_is_unavailable():
     def make():
         raise RuntimeError("key sk-12345678 refused")
 
-    entry = ChainEntry("fake", make, SETTINGS)
+    entry = ProviderHandle("fake", make, SETTINGS)
 
     assert entry.unavailable().summary == (
         "cannot be set up: RuntimeError: key [redacted] refused"
@@ -301,7 +301,7 @@ def test_who_ends_the_caller_is_not_held_up(error):
     fake.is_available = raising(error)
 
     with pytest.raises(type(error)):
-        ChainEntry.of(fake).unavailable()
+        ProviderHandle.of(fake).unavailable()
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_a_key_in_the_error_of_is_available_is_taken_out():
         raise TypeError(f"bad {provider.api_key}")
 
     provider.is_available = fail
-    reason = ChainEntry.of(provider).unavailable().reason
+    reason = ProviderHandle.of(provider).unavailable().reason
 
     assert "TypeError" in reason
     assert "secret" not in reason
@@ -376,7 +376,7 @@ def test_a_provider_must_allow_one_call_at_least(most):
     provider = FakeProvider()
     provider.max_concurrency = most
     with pytest.raises(TypeError, match=r"FakeProvider\.max_concurrency"):
-        ChainEntry.of(provider)
+        ProviderHandle.of(provider)
 
 
 def test_a_password_of_the_address_is_taken_out_of_any_text():
@@ -409,7 +409,7 @@ def test_the_longest_attempt_is_a_number_whatever_a_stranger_says(odd, seconds):
     fake = FakeProvider()
     fake.longest_attempt = odd
 
-    assert ChainEntry.of(fake).longest_attempt == seconds
+    assert ProviderHandle.of(fake).longest_attempt == seconds
 
 
 def streamed(*script, settings=SETTINGS, request=None, secrets=()):
@@ -484,7 +484,7 @@ def test_closing_a_stream_closes_the_providers():
             finally:
                 closed.append(1)
 
-    stream = ChainEntry.of(Closing()).stream(Request("hello"))
+    stream = ProviderHandle.of(Closing()).stream(Request("hello"))
     next(stream)
     stream.close()
 
@@ -507,7 +507,7 @@ class Rough(LLMProvider):
 @pytest.mark.parametrize("made", [FakeProvider, Rough])
 def test_who_streams_piece_by_piece_is_known(made):
     """Only for them a first text can be late before the whole is."""
-    assert ChainEntry.of(made()).streams is (made is FakeProvider)
+    assert ProviderHandle.of(made()).streams is (made is FakeProvider)
 
 
 def test_an_answer_behind_a_stop_text_is_cut():
@@ -551,7 +551,7 @@ class Halves(LLMProvider):
 
 def test_an_answer_can_be_encoded():
     """Half a character of a model does not break the view that returns its answer."""
-    response = ChainEntry.of(Halves()).ask(Request("hello"))
+    response = ProviderHandle.of(Halves()).ask(Request("hello"))
 
     assert response.content == "a😀\ufffd"
     assert "finish_reason" not in response.metadata
@@ -559,7 +559,7 @@ def test_an_answer_can_be_encoded():
 
 def test_a_stream_can_be_encoded():
     """A character that a gateway has cut in two comes whole."""
-    assert list(ChainEntry.of(Halves()).stream(Request("hello"))) == [
+    assert list(ProviderHandle.of(Halves()).stream(Request("hello"))) == [
         "a",
         "😀",
         "\ufffd",
@@ -597,11 +597,11 @@ class Returning(Rough):
 @pytest.mark.parametrize("end", [False, True, 0, "", "one", [], {}], ids=repr)
 def test_a_stream_that_returns_anything_else_is_no_success(end):
     """Only None is nothing: all else may mean that it failed."""
-    entry = ChainEntry.of(Returning(end))
+    entry = ProviderHandle.of(Returning(end))
     with pytest.raises(BadAnswerError, match=f"returned {type(end).__name__} instead"):
         list(entry.stream(Request("hello")))
 
 
 def test_a_stream_that_returns_nothing_is_an_answer():
     """A generator without a `return` has come to its end."""
-    assert list(ChainEntry.of(Returning(None)).stream(Request("hello"))) == ["one"]
+    assert list(ProviderHandle.of(Returning(None)).stream(Request("hello"))) == ["one"]

@@ -22,7 +22,7 @@ from flask_llm.errors import (
     TransientError,
 )
 from flask_llm.resilience.clock import SystemClock
-from flask_llm.resilience.stream_reader import _MOST_AHEAD, current_line
+from flask_llm.resilience.stream_reader import _MOST_AHEAD, current_cancellation
 from flask_llm.testing import Delay, FakeProvider
 
 BROKEN = TransientError("the line is dead", reason="connection error")
@@ -586,7 +586,7 @@ class InterruptingClock(SystemClock):
     def interrupt(self, *texts):
         """Play texts, then interrupt who waits for more, and wait to be closed."""
         closed = threading.Event()
-        current_line.get().attach(closed.set)
+        current_cancellation.get().attach(closed.set)
         yield from texts
         self.due.set()
         assert closed.wait(A_MINUTE)

@@ -8,7 +8,7 @@ from real_time import AT_ONCE_S
 from wire import python
 
 from flask_llm.providers.local import Called
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 
 SOON = 30.0  # seconds within which a thread that may go on has gone on
 
@@ -114,7 +114,7 @@ def on(line, read):
     """Read in a thread whose stream has a line; return the thread."""
 
     def run():
-        current_line.set(line)
+        current_cancellation.set(line)
         read()
 
     thread = threading.Thread(target=run)
@@ -124,7 +124,7 @@ def on(line, read):
 
 def test_cutting_the_line_wakes_the_reader():
     """A reader that waits ends at once, and the function is told to stop."""
-    line, first, seen = Line(), threading.Event(), []
+    line, first, seen = Cancellation(), threading.Event(), []
 
     def pause(take):
         take("first")
@@ -145,7 +145,7 @@ def test_cutting_the_line_wakes_the_reader():
 
 def test_a_line_that_is_cut_already():
     """Whoever comes too late stops the function at its first call."""
-    line, endless, seen = Line(), Endless(), []
+    line, endless, seen = Cancellation(), Endless(), []
     line.cut()
     reader = on(line, lambda: seen.extend(Called(endless).items(SOON)))
     reader.join(SOON)

@@ -8,16 +8,16 @@ from real_time import AT_ONCE_S
 from slot_queue import Queue
 
 from flask_llm.errors import BusyError, TimedOutError
-from flask_llm.resilience.bulkhead import Lane
+from flask_llm.resilience.bulkhead import Bulkhead
 from flask_llm.resilience.clock import SYSTEM
 from flask_llm.resilience.stream_reader import _MOST_AHEAD
-from flask_llm.resilience.thread_pool import Workers
+from flask_llm.resilience.thread_pool import ThreadPool
 
 A_MINUTE = 60
 
 
-def lane(most=None, clock=SYSTEM):
-    return Lane(most, Workers(clock), clock)
+def bulkhead(most=None, clock=SYSTEM):
+    return Bulkhead(most, ThreadPool(clock), clock)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def end():
 @pytest.mark.parametrize("most", [None, 1])
 def test_a_call_goes_through(most, limit):
     """Again and again: slots come back, also from calls that fail."""
-    each = lane(most)
+    each = bulkhead(most)
     for _ in range(3):
         assert each.call(lambda _: 42, limit, 0) == 42
         with pytest.raises(ZeroDivisionError):
@@ -42,7 +42,8 @@ def test_a_call_goes_through(most, limit):
 def test_without_a_limit_the_call_stays_in_its_thread():
     """Who asks for no deadline pays for none."""
     assert (
-        lane().call(lambda _: threading.get_ident(), None, 0) == threading.get_ident()
+        bulkhead().call(lambda _: threading.get_ident(), None, 0)
+        == threading.get_ident()
     )
 
 
@@ -51,7 +52,7 @@ def test_without_a_limit_the_call_stays_in_its_thread():
 )
 def test_a_full_lane_is_waited_for_and_then_left(end, limit, patience):
     """Beyond its limit a provider is not asked; the caller moves on in time."""
-    each = lane(1)
+    each = bulkhead(1)
     inside = threading.Event()
 
     def occupy(_):
@@ -71,7 +72,7 @@ def test_a_full_lane_is_waited_for_and_then_left(end, limit, patience):
 
 def test_a_call_that_waits_gets_the_free_slot(end):
     """Waiting is worth while."""
-    each = lane(1)
+    each = bulkhead(1)
     first = threading.Thread(target=each.call, args=(lambda _: end.wait(), None, 0))
     first.start()
     threading.Timer(0.05, end.set).start()
@@ -84,13 +85,13 @@ def test_a_call_without_an_end_is_left(end):
     """The caller is told that the provider was silent."""
     started = time.monotonic()
     with pytest.raises(TimedOutError):
-        lane().call(lambda _: end.wait(), 0.05, 0)
+        bulkhead().call(lambda _: end.wait(), 0.05, 0)
     assert time.monotonic() - started < AT_ONCE_S
 
 
 def test_abandoned_calls_are_bounded(end):
     """Eight threads may hang; after that the provider is busy until one has ended."""
-    each = lane()
+    each = bulkhead()
     for _ in range(8):
         with pytest.raises(TimedOutError):
             each.call(lambda _: end.wait(), 0, 0)
@@ -104,7 +105,7 @@ def test_abandoned_calls_are_bounded(end):
 
 def test_an_abandoned_call_keeps_its_slot(end):
     """The provider still works for it."""
-    each = lane(1)
+    each = bulkhead(1)
     with pytest.raises(TimedOutError):
         each.call(lambda _: end.wait(), 0, 0)
     with pytest.raises(BusyError, match="1 abandoned"):
@@ -113,7 +114,7 @@ def test_an_abandoned_call_keeps_its_slot(end):
 
 def test_the_time_for_a_slot_is_taken_off_the_calls(clock):
     """A call is told what is left for it, not what there was."""
-    each = lane(1, clock)
+    each = bulkhead(1, clock)
     each._calls.get()._slots = Queue(clock, 0.5)
 
     assert each.call(lambda left: left, 2, 2) == 1.5
@@ -121,7 +122,7 @@ def test_the_time_for_a_slot_is_taken_off_the_calls(clock):
 
 def test_a_caller_that_is_ended_leaves_a_slot_behind_until_the_call_is_over(end):
     """However a caller goes, its call counts until it has ended."""
-    each = lane(1)
+    each = bulkhead(1)
 
     class Interrupted:
         def wait(self, signal, seconds):
@@ -146,10 +147,10 @@ def played(*texts):
 
 def test_a_stream_goes_through():
     """Again and again: slots come back when it is over."""
-    each = lane(1)
+    each = bulkhead(1)
     for _ in range(3):
-        relay, left = each.open(lambda _: played("a"), A_MINUTE, A_MINUTE)
-        assert [relay.take(A_MINUTE), relay.take(A_MINUTE), relay.result] == [
+        reader, left = each.open(lambda _: played("a"), A_MINUTE, A_MINUTE)
+        assert [reader.take(A_MINUTE), reader.take(A_MINUTE), reader.result] == [
             "a",
             None,
             42,
@@ -159,24 +160,24 @@ def test_a_stream_goes_through():
 
 def test_a_stream_holds_its_slot():
     """Until it is over, or cut."""
-    each = lane(1)
+    each = bulkhead(1)
     page = "x" * _MOST_AHEAD  # too long to be read ahead of
-    relay, _ = each.open(lambda _: played(*[page] * 4), A_MINUTE, 0)
-    relay.take(A_MINUTE)
+    reader, _ = each.open(lambda _: played(*[page] * 4), A_MINUTE, 0)
+    reader.take(A_MINUTE)
     for ask in (
         lambda: each.open(played, A_MINUTE, 0.02),
         lambda: each.call(int, A_MINUTE, 0.02),
     ):
         with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
             ask()
-    relay.cut()
+    reader.cut()
 
     assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
 
 
 def test_a_stream_is_told_what_is_left_of_its_time(clock):
     """Waiting for a slot is taken off."""
-    each = lane(1, clock)
+    each = bulkhead(1, clock)
     each._calls.get()._slots = Queue(clock, 0.5)
     told = []
 
@@ -184,8 +185,8 @@ def test_a_stream_is_told_what_is_left_of_its_time(clock):
         told.append(seconds)
         yield "a"
 
-    relay, left = each.open(play, 2, 2)
-    relay.take(A_MINUTE)
+    reader, left = each.open(play, 2, 2)
+    reader.take(A_MINUTE)
 
     assert told == [left] == [1.5]
 
@@ -196,14 +197,14 @@ def test_a_stream_without_a_thread_is_refused(monkeypatch):
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
-    each = lane(1)
+    each = bulkhead(1)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         for _ in range(2):
             with pytest.raises(BusyError, match="no more threads"):
                 each.open(lambda _: played("a"), A_MINUTE, 0)
-    relay, _ = each.open(lambda _: played("a"), A_MINUTE, 0)
-    assert relay.take(A_MINUTE) == "a"
+    reader, _ = each.open(lambda _: played("a"), A_MINUTE, 0)
+    assert reader.take(A_MINUTE) == "a"
 
 
 def hung(each, end):
@@ -215,10 +216,10 @@ def hung(each, end):
         end.wait()
         yield "late"
 
-    relay, _ = each.open(play, A_MINUTE, 0)
+    reader, _ = each.open(play, A_MINUTE, 0)
     assert inside.wait(A_MINUTE)
-    relay.cut()
-    return relay
+    reader.cut()
+    return reader
 
 
 def until(true):
@@ -232,14 +233,14 @@ def until(true):
 @pytest.mark.parametrize("ask", ["call", "open"])
 def test_streams_that_were_cut_and_do_not_end_are_bounded(end, ask, clock):
     """After a second they count as abandoned, and no longer when they are over."""
-    each = lane(clock=clock)
+    each = bulkhead(clock=clock)
 
     def go():
         if ask == "call":
             return each.call(lambda _: 42, A_MINUTE, 0)
-        relay, _ = each.open(lambda _: played(), A_MINUTE, 0)
-        relay.take(A_MINUTE)
-        return relay.result
+        reader, _ = each.open(lambda _: played(), A_MINUTE, 0)
+        reader.take(A_MINUTE)
+        return reader.result
 
     streams = [hung(each, end) for _ in range(8)]
     assert go() == 42
@@ -259,13 +260,13 @@ def test_streams_that_were_cut_and_do_not_end_are_bounded(end, ask, clock):
 
 def test_streams_that_end_when_they_are_cut_are_not_counted(clock):
     """However many clients leave: most connections can be cut."""
-    each = lane(clock=clock)
+    each = bulkhead(clock=clock)
     page = "x" * _MOST_AHEAD
     for _ in range(20):
-        relay, _ = each.open(lambda _: played(page, page), A_MINUTE, 0)
-        relay.take(A_MINUTE)
-        relay.cut()
-        until(lambda relay=relay: relay.over)
+        reader, _ = each.open(lambda _: played(page, page), A_MINUTE, 0)
+        reader.take(A_MINUTE)
+        reader.cut()
+        until(lambda reader=reader: reader.over)
     clock.now += 60
 
     assert each.call(lambda _: 42, A_MINUTE, 0) == 42
@@ -273,23 +274,23 @@ def test_streams_that_end_when_they_are_cut_are_not_counted(clock):
 
 
 def test_a_cut_stream_that_ends_at_once_blocks_nobody():
-    """In a lane for one, too: the next call waits for its slot, which comes."""
-    each = lane(1)
+    """In a bulkhead for one, too: the next call waits for its slot, which comes."""
+    each = bulkhead(1)
     page = "x" * _MOST_AHEAD
     for _ in range(20):
-        relay, _ = each.open(lambda _: played(page, page), A_MINUTE, A_MINUTE)
-        relay.take(A_MINUTE)
-        relay.cut()
+        reader, _ = each.open(lambda _: played(page, page), A_MINUTE, A_MINUTE)
+        reader.take(A_MINUTE)
+        reader.cut()
 
     assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
 
 
 def test_a_stream_that_is_over_leaves_nothing_to_count():
     """Closing it afterwards, as a `with` block does."""
-    each = lane()
-    relay, _ = each.open(lambda _: played("a"), A_MINUTE, 0)
-    until(lambda: relay.over)
-    relay.cut()
+    each = bulkhead()
+    reader, _ = each.open(lambda _: played("a"), A_MINUTE, 0)
+    until(lambda: reader.over)
+    reader.cut()
 
     assert not each._calls.get().abandoned
 
@@ -298,7 +299,7 @@ def test_a_stream_that_is_over_leaves_nothing_to_count():
 @pytest.mark.parametrize("limit", [None, 5])
 def test_what_is_under_way_is_counted(most, limit):
     """While it lasts, whether or not there is a limit, and also if it fails."""
-    each, seen = lane(most), []
+    each, seen = bulkhead(most), []
     each.changed = lambda: seen.append(each.under_way)
 
     assert each.call(lambda _: each.under_way, limit, 0) == 1
@@ -310,7 +311,7 @@ def test_what_is_under_way_is_counted(most, limit):
 
 def test_a_refused_call_is_not_under_way(end):
     """It has no slot."""
-    each = lane(1)
+    each = bulkhead(1)
     inside = threading.Event()
     thread = threading.Thread(
         target=each.call, args=(lambda _: inside.set() or end.wait(), None, 0)

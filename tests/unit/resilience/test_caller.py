@@ -5,16 +5,20 @@ from itertools import islice
 
 import pytest
 
-from flask_llm.resilience.stream_reader import Caller, Line, callers_line
+from flask_llm.resilience.stream_reader import (
+    Caller,
+    Cancellation,
+    callers_cancellation,
+)
 
 
 @pytest.fixture
 def line():
     """The line by which the caller of this test may leave."""
-    line = Line()
-    token = callers_line.set(line)
+    line = Cancellation()
+    token = callers_cancellation.set(line)
     yield line
-    callers_line.reset(token)
+    callers_cancellation.reset(token)
 
 
 def test_who_cannot_leave_is_not_looked_for():
@@ -54,7 +58,7 @@ def test_glances_end_when_the_caller_has_left():
 def test_a_line_that_is_cut_is_a_caller_that_has_left(line):
     """The cancelled task's way; the line is that of whoever makes the caller."""
     caller = Caller(None)
-    callers_line.set(None)
+    callers_cancellation.set(None)
     assert (caller.may_leave, caller.has_left()) == (True, False)
     line.cut()
 

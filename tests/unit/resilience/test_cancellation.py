@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from flask_llm.resilience.stream_reader import Line, current_line
+from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 
 
 def test_cutting_hangs_up():
     """Once a connection is there, it is ended at once."""
-    line, ended = Line(), []
+    line, ended = Cancellation(), []
     line.attach(lambda: ended.append(1))
     assert (line.is_cut, ended) == (False, [])
     line.cut()
@@ -21,7 +21,7 @@ def test_cutting_hangs_up():
 
 def test_a_connection_that_comes_too_late_is_hung_up():
     """A stream may be closed while its provider is still being connected to."""
-    line, ended = Line(), []
+    line, ended = Cancellation(), []
     line.cut()
     line.attach(lambda: ended.append(1))
 
@@ -30,7 +30,7 @@ def test_a_connection_that_comes_too_late_is_hung_up():
 
 def test_the_last_connection_counts():
     """A redirect or a second try replaces the one before."""
-    line, ended = Line(), []
+    line, ended = Cancellation(), []
     line.attach(lambda: ended.append("first"))
     line.attach(lambda: ended.append("second"))
     line.cut()
@@ -40,7 +40,7 @@ def test_the_last_connection_counts():
 
 def test_an_ended_connection_is_no_error():
     """Shutting down what is closed already may fail."""
-    line = Line()
+    line = Cancellation()
     line.attach(lambda: 1 / 0)
     line.cut()
     line.cut()
@@ -54,7 +54,7 @@ def test_who_ends_the_caller_is_heard():
     def hang_up():
         raise KeyboardInterrupt
 
-    line = Line()
+    line = Cancellation()
     line.attach(hang_up)
     with pytest.raises(KeyboardInterrupt):
         line.cut()
@@ -62,17 +62,17 @@ def test_who_ends_the_caller_is_heard():
 
 def test_there_is_no_line_outside_of_streams():
     """So that a plain call attaches nothing."""
-    assert contextvars.Context().run(current_line.get) is None
+    assert contextvars.Context().run(current_cancellation.get) is None
 
 
 def test_a_forked_child_does_not_end_its_parent_s_connection():
     """It shares the socket, but the stream is the parent's; its own it can cut."""
     code = """if True:
         import os, socket
-        from flask_llm.resilience.stream_reader import Line
+        from flask_llm.resilience.stream_reader import Cancellation
 
         def connected():
-            line, (mine, other) = Line(), socket.socketpair()
+            line, (mine, other) = Cancellation(), socket.socketpair()
             line.attach(lambda: mine.shutdown(socket.SHUT_RDWR))
             return line, mine, other
 

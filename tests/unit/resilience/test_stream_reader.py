@@ -14,15 +14,15 @@ from real_time import AT_ONCE_S
 from flask_llm.resilience.clock import SYSTEM
 from flask_llm.resilience.stream_reader import (
     _MOST_AHEAD,
-    Line,
-    Relay,
-    callers_line,
-    current_line,
+    Cancellation,
+    StreamReader,
+    callers_cancellation,
+    current_cancellation,
 )
-from flask_llm.resilience.thread_pool import LeftBehind, Workers
+from flask_llm.resilience.thread_pool import Abandoned, ThreadPool
 
 A_MINUTE = 60
-WORKERS = Workers(SYSTEM)
+WORKERS = ThreadPool(SYSTEM)
 current = contextvars.ContextVar("current", default="nobody")
 
 
@@ -43,8 +43,8 @@ def ended():
     return Ended()
 
 
-def relay(source, ended, workers=WORKERS):
-    return Relay(source, workers, SYSTEM, ended)
+def reader(source, ended, workers=WORKERS):
+    return StreamReader(source, workers, SYSTEM, ended)
 
 
 def texts(*pieces, result=None):
@@ -54,7 +54,7 @@ def texts(*pieces, result=None):
 
 def test_texts_come_in_order_and_then_the_result(ended):
     """The thread in between is not seen."""
-    each = relay(lambda: texts("a", "b", result=42), ended)
+    each = reader(lambda: texts("a", "b", result=42), ended)
 
     assert [each.take(A_MINUTE), each.take(A_MINUTE), each.take(A_MINUTE)] == [
         "a",
@@ -72,7 +72,7 @@ def test_an_error_comes_after_the_texts_before_it(ended, error):
         yield "a"
         raise error
 
-    each = relay(fail, ended)
+    each = reader(fail, ended)
     assert each.take(A_MINUTE) == "a"
     with pytest.raises(error):
         each.take(A_MINUTE)
@@ -81,7 +81,7 @@ def test_an_error_comes_after_the_texts_before_it(ended, error):
 
 def test_a_source_that_cannot_be_made_is_an_error(ended):
     """Raised where the first text would have been."""
-    each = relay(lambda: 1 / 0, ended)
+    each = reader(lambda: 1 / 0, ended)
     with pytest.raises(ZeroDivisionError):
         each.take(A_MINUTE)
     assert ended.times == 1
@@ -95,8 +95,8 @@ def test_its_reader_leaves_in_time_and_may_come_back(ended):
         assert go.wait(A_MINUTE)
         yield "a"
 
-    each = relay(slow, ended)
-    with pytest.raises(LeftBehind):
+    each = reader(slow, ended)
+    with pytest.raises(Abandoned):
         each.take(0.02)
     go.set()
 
@@ -112,15 +112,15 @@ def test_the_context_is_the_callers(ended):
         current.set("the thread")
         yield current.get()
 
-    each = relay(see, ended)
+    each = reader(see, ended)
     assert [each.take(A_MINUTE), each.take(A_MINUTE)] == ["the caller", "the thread"]
     assert current.get() == "the caller"
-    assert current_line.get() is None
+    assert current_cancellation.get() is None
 
 
 def test_the_end_is_seen_after_all_texts(ended):
     """Also where the thread is over before anybody looks."""
-    each = relay(lambda: texts("a", "b", "c", result=42), ended)
+    each = reader(lambda: texts("a", "b", "c", result=42), ended)
     assert ended.event.wait(A_MINUTE)
 
     assert [each.take(A_MINUTE) for _ in range(5)] == ["a", "b", "c", None, None]
@@ -143,7 +143,7 @@ def test_a_text_that_comes_with_the_end_is_seen(ended):
         assert go.wait(A_MINUTE)
         yield "a"
 
-    each = relay(wait, ended)
+    each = reader(wait, ended)
     each._texts = Slow()
     assert [each.take(A_MINUTE), each.take(A_MINUTE)] == ["a", None]
 
@@ -155,7 +155,7 @@ def test_an_error_is_seen_after_all_texts(ended):
         yield from "abc"
         raise ZeroDivisionError
 
-    each = relay(fail, ended)
+    each = reader(fail, ended)
     assert ended.event.wait(A_MINUTE)
 
     assert [each.take(A_MINUTE) for _ in range(3)] == ["a", "b", "c"]
@@ -176,7 +176,7 @@ def test_little_is_read_ahead(ended, size):
             made += size
             yield "x" * size
 
-    each = relay(count, ended)
+    each = reader(count, ended)
     for _ in range(30):
         asked += size  # before the thread can know of it
         each.take(A_MINUTE)
@@ -201,7 +201,7 @@ def test_room_that_was_not_needed_is_none_later(ended):
             made.append(number)
             yield "x" * _MOST_AHEAD
 
-    each = relay(count, ended)
+    each = reader(count, ended)
     each.take(A_MINUTE)
     go.set()
     begin = time.monotonic()
@@ -224,12 +224,12 @@ def test_texts_taken_without_waiting_leave_no_signal(ended, taken):
         assert go.wait(A_MINUTE)
         yield "z"
 
-    each = relay(pause, ended)
+    each = reader(pause, ended)
     assert handed.wait(A_MINUTE)
     assert "".join(each.take(0) for _ in range(taken)) == "abc"[:taken]
     for seconds in (0.1, 0.05):
         begin = time.monotonic()
-        with pytest.raises(LeftBehind):
+        with pytest.raises(Abandoned):
             each.take(seconds)
         assert time.monotonic() - begin > 0.9 * seconds
     go.set()
@@ -250,7 +250,7 @@ def test_cutting_closes_the_generator(ended, read):
         finally:
             closed.set()
 
-    each = relay(endless, ended)
+    each = reader(endless, ended)
     for _ in range(read):
         each.take(A_MINUTE)
     assert begun.wait(A_MINUTE)
@@ -261,7 +261,7 @@ def test_cutting_closes_the_generator(ended, read):
 
     assert closed.wait(A_MINUTE)
     assert ended.event.wait(A_MINUTE)
-    with pytest.raises(LeftBehind):
+    with pytest.raises(Abandoned):
         each.take(A_MINUTE)
     assert (each.is_cut, ended.times) == (True, 1)
 
@@ -271,17 +271,17 @@ def test_cutting_hangs_up_the_connection(ended):
     hung_up = threading.Event()
 
     def wait():
-        current_line.get().attach(hung_up.set)
+        current_cancellation.get().attach(hung_up.set)
         yield "a"
         assert hung_up.wait(A_MINUTE)
         raise OSError("connection is gone")
 
-    each = relay(wait, ended)
+    each = reader(wait, ended)
     assert each.take(A_MINUTE) == "a"
     each.cut()
 
     assert ended.event.wait(A_MINUTE)
-    with pytest.raises(LeftBehind):
+    with pytest.raises(Abandoned):
         each.take(A_MINUTE)
 
 
@@ -289,7 +289,7 @@ def test_a_cut_is_never_taken_for_the_end(ended):
     """Not even where the thread is over just after its reader saw no cut."""
     reader = threading.current_thread()
 
-    class CutNow(Relay):
+    class CutNow(StreamReader):
         @property
         def is_cut(self):
             seen = super().is_cut
@@ -301,12 +301,12 @@ def test_a_cut_is_never_taken_for_the_end(ended):
 
     def wait():
         gone = threading.Event()
-        current_line.get().attach(gone.set)
+        current_cancellation.get().attach(gone.set)
         assert gone.wait(A_MINUTE)
         yield from ()
 
     each = CutNow(wait, WORKERS, SYSTEM, ended)
-    with pytest.raises(LeftBehind):
+    with pytest.raises(Abandoned):
         each.take(A_MINUTE)
 
 
@@ -315,13 +315,13 @@ def test_a_cut_connection_leaves_no_cycles(ended):
 
     def wait():
         gone = threading.Event()
-        current_line.get().attach(gone.set)
+        current_cancellation.get().attach(gone.set)
         yield "a"
         assert gone.wait(A_MINUTE)
         raise OSError("connection is gone")
 
     def cut():
-        each = relay(wait, ended)
+        each = reader(wait, ended)
         each.take(A_MINUTE)
         each.cut()
         assert ended.event.wait(A_MINUTE)
@@ -339,11 +339,11 @@ def test_cutting_wakes_who_waits(ended):
         end.wait(A_MINUTE)
         yield "a"
 
-    each = relay(hang, ended)
+    each = reader(hang, ended)
     threading.Timer(0.05, each.cut).start()
     started = time.monotonic()
     for _ in range(2):
-        with pytest.raises(LeftBehind):
+        with pytest.raises(Abandoned):
             each.take(A_MINUTE)
     assert time.monotonic() - started < AT_ONCE_S
     end.set()
@@ -362,7 +362,7 @@ def test_a_relay_that_is_cut_before_it_runs_asks_nobody(ended):
             self.run = function
 
     late = Late()
-    each = relay(ask, ended, late)
+    each = reader(ask, ended, late)
     each.cut()
     contextvars.copy_context().run(late.run)
 
@@ -388,7 +388,7 @@ def test_a_caller_ended_while_the_thread_starts_leaves_nothing_behind(ended):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        relay(endless, ended, Interrupted())
+        reader(endless, ended, Interrupted())
     assert closed.wait(A_MINUTE)
     assert ended.event.wait(A_MINUTE)
 
@@ -405,11 +405,11 @@ def test_a_stream_within_a_stream_ends_with_it(ended):
             closed.set()
 
     def outer():
-        each = relay(inner, lambda: None)
+        each = reader(inner, lambda: None)
         while True:
             yield each.take(A_MINUTE)
 
-    each = relay(outer, ended)
+    each = reader(outer, ended)
     each.take(A_MINUTE)
     each.cut()
 
@@ -419,12 +419,12 @@ def test_a_stream_within_a_stream_ends_with_it(ended):
 
 def test_the_caller_of_a_stream_can_leave(ended):
     """A task that is cancelled cuts what its thread waits for."""
-    line = Line()
-    token = callers_line.set(line)
+    line = Cancellation()
+    token = callers_cancellation.set(line)
     try:
-        each = relay(lambda: texts("a", "b", "c"), ended)
+        each = reader(lambda: texts("a", "b", "c"), ended)
     finally:
-        callers_line.reset(token)
+        callers_cancellation.reset(token)
     line.cut()
 
     assert each.is_cut
@@ -434,7 +434,7 @@ def test_the_caller_of_a_stream_can_leave(ended):
 def test_many_at_once():
     """Each has its own thread, and its own texts."""
     relays = [
-        relay(lambda n=n: texts(*(f"{n}.{i}" for i in range(50))), lambda: None)
+        reader(lambda n=n: texts(*(f"{n}.{i}" for i in range(50))), lambda: None)
         for n in range(50)
     ]
     for i in range(50):
@@ -468,7 +468,7 @@ def read(each):
     try:
         while (text := each.take(A_MINUTE)) is not None:
             got.append(text)
-    except LeftBehind:
+    except Abandoned:
         assert each.is_cut, "a signal was lost"
         return got, False
     return got, True
@@ -481,7 +481,7 @@ def test_streams_in_haste(hasty, seed):
     ends = set()
     for number in range(150):
         ended, whole = Ended(), drawn(chance)
-        each = relay(lambda whole=whole: texts(*whole, result=42), ended)
+        each = reader(lambda whole=whole: texts(*whole, result=42), ended)
         cutter = threading.Timer(chance.random() * 0.002, each.cut)
         if number % 2:
             cutter.start()

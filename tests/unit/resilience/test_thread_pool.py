@@ -9,7 +9,7 @@ import pytest
 from real_time import AT_ONCE_S
 
 from flask_llm.resilience.clock import SYSTEM
-from flask_llm.resilience.thread_pool import LeftBehind, Workers
+from flask_llm.resilience.thread_pool import Abandoned, ThreadPool
 
 A_MINUTE = 60
 current = contextvars.ContextVar("current", default="nobody")
@@ -17,7 +17,7 @@ current = contextvars.ContextVar("current", default="nobody")
 
 @pytest.fixture
 def workers():
-    return Workers(SYSTEM)
+    return ThreadPool(SYSTEM)
 
 
 def test_a_call_returns_what_its_function_returns(workers):
@@ -37,7 +37,7 @@ def test_a_caller_leaves_in_time(workers):
     """What never ends costs no more than the limit."""
     end = threading.Event()
     started = time.monotonic()
-    with pytest.raises(LeftBehind):
+    with pytest.raises(Abandoned):
         workers.call(end.wait, 0.05)
     took = time.monotonic() - started
     assert took >= 0.05

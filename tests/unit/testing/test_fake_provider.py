@@ -155,13 +155,13 @@ def test_a_closed_stream_waits_no_longer():
     factory = LLMFactory(fake, [], config={"LLM_MAX_RETRIES": 1})
     threads = threading.active_count()
     factory.stream_content("x").close()
-    lane = factory._chain.lanes["fake"]
+    bulkhead = factory._chain.bulkheads["fake"]
     for _ in range(3000):
-        if lane._workers._idle.get():
+        if bulkhead._workers._idle.get():
             break
         time.sleep(0.01)
 
-    assert lane._workers._idle.get()
+    assert bulkhead._workers._idle.get()
     assert threading.active_count() <= threads + 1
 
 

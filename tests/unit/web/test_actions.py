@@ -9,7 +9,7 @@ from flask import Flask
 
 from flask_llm import FlaskLLM, signals
 from flask_llm.errors import QuotaError, TransientError
-from flask_llm.resilience.storage.sqlite import SqliteStore
+from flask_llm.resilience.storage.sqlite import SqliteStorage
 from flask_llm.testing import FakeProvider
 
 RESTS = QuotaError(retry_after=600, status=429)
@@ -164,7 +164,7 @@ def test_a_reset_reaches_the_shared_store(tmp_path):
     app = make_app(RESTS, "back", LLM_STATE_URL=f"sqlite:///{file}")
     app.llm.generate_content("hello")
     (entry, _) = app.llm.entries
-    store = SqliteStore(file)
+    store = SqliteStorage(file)
     until = time.monotonic() + 30.0
     while not store.read([entry.circuit_key])[0].until:  # written by a thread
         assert state(app) == "open"  # has a store tried again that was late

@@ -6,7 +6,7 @@ from made_reports import WELL, card, made
 from standings import chain, resting, standing
 
 from flask_llm.signals import GenerationFinished
-from flask_llm.types import LLMResponse, Origin, Request
+from flask_llm.types import CallContext, LLMResponse, Request
 
 GEMINI, CLAUDE = attempt("gemini"), attempt("claude")
 BROKEN = (attempt("gemini", "transient", status=503), attempt("claude", "transient"))
@@ -27,7 +27,7 @@ def happened(memory, number, at, *attempts, **known):
 def refused(memory, number, at, kind="invalid_request"):
     """Let prompts be refused before a provider was asked."""
     for after in range(number):
-        origin = Origin(f"{number:023x}{after:x}", "", None, at - after)
+        origin = CallContext(f"{number:023x}{after:x}", "", None, at - after)
         metadata = {"latency_s": 0.0, "attempts": [], "error_kind": kind}
         response = LLMResponse(False, "", "gemini", "refused", metadata)
         request = Request("a question", origin=origin)

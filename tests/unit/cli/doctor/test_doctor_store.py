@@ -11,7 +11,7 @@ from wire import closed_port
 
 from flask_llm.config.state_url import store_of
 from flask_llm.resilience.circuit_breaker import Circuit
-from flask_llm.resilience.storage.base import Store
+from flask_llm.resilience.storage.base import Storage
 
 
 def seen(look, url):
@@ -102,7 +102,7 @@ def test_a_silent_redis_is_an_error_after_two_seconds(look, redis_server, monkey
     assert time.monotonic() - started < AT_ONCE_S
 
 
-class Forgetful(Store):
+class Forgetful(Storage):
     """A store that takes everything and keeps nothing."""
 
     def read(self, keys):

@@ -17,9 +17,9 @@ from real_time import AT_ONCE_S
 
 from flask_llm.resilience.circuit_breaker import CLOSED, Circuit
 from flask_llm.resilience.clock import SYSTEM, SystemClock
-from flask_llm.resilience.storage.base import MemoryStore
-from flask_llm.resilience.storage.replicated import Job, SharedStore
-from flask_llm.resilience.storage.sqlite import SqliteStore
+from flask_llm.resilience.storage.base import MemoryStorage
+from flask_llm.resilience.storage.replicated import Job, ReplicatedStorage
+from flask_llm.resilience.storage.sqlite import SqliteStorage
 
 OPEN = Circuit(5, 900.0, 1100.0, reason="overloaded", openings=1)
 
@@ -48,7 +48,7 @@ class Clock:
         return False
 
 
-class Remote(MemoryStore):
+class Remote(MemoryStorage):
     """A store elsewhere, which can fail, be slow, or not come back at all."""
 
     def __init__(self, clock):
@@ -90,7 +90,7 @@ def remote(clock):
 @pytest.fixture
 def store(remote, clock, caplog):
     caplog.set_level(logging.INFO, "flask_llm")
-    store = SharedStore(remote, "redis", clock)
+    store = ReplicatedStorage(remote, "redis", clock)
     yield store
     # What a stuck worker says when it is let go belongs to this test's log.
     remote.open.set()
@@ -140,7 +140,7 @@ def test_memory_answers_while_it_is_fresh(connected, remote, clock):
 
 def test_what_others_wrote_is_seen_after_half_a_second(connected, remote, clock):
     """Memory that is older asks first, and one question serves all keys."""
-    MemoryStore.update(remote, "claude", lambda _: OPEN)
+    MemoryStorage.update(remote, "claude", lambda _: OPEN)
     clock.now += 0.51
 
     assert connected.read(["claude", "gemini"]) == [OPEN, CLOSED]
@@ -150,7 +150,7 @@ def test_what_others_wrote_is_seen_after_half_a_second(connected, remote, clock)
 
 def test_a_new_key_is_asked_for_at_once(connected, remote):
     """That other keys are fresh says nothing of this one."""
-    MemoryStore.update(remote, "local", lambda _: OPEN)
+    MemoryStorage.update(remote, "local", lambda _: OPEN)
 
     assert connected.read(["claude", "local"]) == [CLOSED, OPEN]
 
@@ -187,7 +187,7 @@ def test_an_update_does_not_wait(connected, remote, clock):
 
 def test_the_sum_of_all_processes_replaces_the_own_count(connected, remote):
     """Three failures elsewhere and one here are four."""
-    MemoryStore.update(remote, "claude", lambda _: Circuit(3, 900.0))
+    MemoryStorage.update(remote, "claude", lambda _: Circuit(3, 900.0))
 
     assert connected.update("claude", failed_once_more).failures == 1
     settle(connected)
@@ -210,7 +210,7 @@ def test_an_older_answer_replaces_no_newer_change(connected, remote):
 
 def test_the_remote_store_decides(connected, remote):
     """Where one process may win, the change runs there and nowhere else."""
-    MemoryStore.update(remote, "claude", lambda _: OPEN)
+    MemoryStorage.update(remote, "claude", lambda _: OPEN)
     seen = []
 
     def claims(circuit):
@@ -235,7 +235,7 @@ def test_what_must_reach_all_does_before_it_returns(connected, remote):
     assert connected.settle("claude", lambda _: CLOSED) == CLOSED
 
     assert remote.calls == ["update claude"]
-    assert MemoryStore.read(remote, ["claude"]) == [CLOSED]
+    assert MemoryStorage.read(remote, ["claude"]) == [CLOSED]
     assert connected.read(["claude"]) == [CLOSED]
 
 
@@ -386,7 +386,7 @@ def test_a_store_that_comes_back_learns_what_it_missed(
     connected.update("gemini", lambda _: OPEN)
     settle(connected)
     remote.fault = None
-    MemoryStore.update(remote, "gemini", lambda _: longer)
+    MemoryStorage.update(remote, "gemini", lambda _: longer)
     clock.now += 1.0
     connected.update("local", failed_once_more)
     settle(connected)
@@ -470,7 +470,7 @@ def test_a_decision_that_comes_late_is_taken_here(connected, remote, clock):
         won[:] = [not circuit.probe_until]
         return replace(circuit, probe_until=1030.0)
 
-    MemoryStore.update(remote, "claude", lambda _: replace(OPEN, probe_until=1020.0))
+    MemoryStorage.update(remote, "claude", lambda _: replace(OPEN, probe_until=1020.0))
     connected._links.get().memory.update("claude", lambda _: OPEN)
     hang(remote, clock)
     assert connected.decide("claude", claims).probe_until == 1030.0
@@ -479,7 +479,7 @@ def test_a_decision_that_comes_late_is_taken_here(connected, remote, clock):
     remote.open.set()
     settle(connected)
     assert won == [True]
-    assert MemoryStore.read(remote, ["claude"])[0].probe_until == 1020.0
+    assert MemoryStorage.read(remote, ["claude"])[0].probe_until == 1020.0
 
 
 def test_a_process_without_threads_still_answers(store, monkeypatch, caplog):
@@ -498,7 +498,7 @@ def test_a_process_without_threads_still_answers(store, monkeypatch, caplog):
 def test_the_thread_ends_with_its_store(remote, clock):
     """A test suite that makes many apps does not gather threads."""
     before = set(threading.enumerate())
-    store = SharedStore(remote, "redis", clock)
+    store = ReplicatedStorage(remote, "redis", clock)
     store.read(["claude"])
     (thread,) = set(threading.enumerate()) - before
     del store
@@ -516,10 +516,10 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
         from pathlib import Path
         from flask_llm.resilience.circuit_breaker import Circuit
         from flask_llm.resilience.storage import replicated
-        from flask_llm.resilience.storage.replicated import SharedStore
-        from flask_llm.resilience.storage.sqlite import SqliteStore
-        remote = SqliteStore(Path({str(tmp_path)!r}, "llm.db"))
-        store = SharedStore(remote, "sqlite", patience=60.0)
+        from flask_llm.resilience.storage.replicated import ReplicatedStorage
+        from flask_llm.resilience.storage.sqlite import SqliteStorage
+        remote = SqliteStorage(Path({str(tmp_path)!r}, "llm.db"))
+        store = ReplicatedStorage(remote, "sqlite", patience=60.0)
         store.read(["claude"])
         if {stuck}:
             remote.update = lambda key, change: time.sleep(60)
@@ -534,7 +534,7 @@ def test_the_process_ends_at_once_and_quietly(stuck, tmp_path):
 
     assert time.monotonic() - begin < AT_ONCE_S
     assert done.stderr == b""
-    (seen,) = SqliteStore(tmp_path / "llm.db").read(["claude"])
+    (seen,) = SqliteStorage(tmp_path / "llm.db").read(["claude"])
     assert seen.failures == (0 if stuck else 5)
 
 
@@ -556,7 +556,9 @@ def check_broken(remote, fault, caplog, breaks, repairs):
     caplog.set_level(logging.INFO, "flask_llm")
     clock = Watch()
     # Patient, so that a store that is well is not taken for broken if it is slow.
-    store = SharedStore(remote, "store", clock, patience=60.0, pauses=(0.02, 0.05))
+    store = ReplicatedStorage(
+        remote, "store", clock, patience=60.0, pauses=(0.02, 0.05)
+    )
 
     def calls():
         key = f"new {time.monotonic()}"
@@ -601,7 +603,7 @@ def test_a_full_disk(tmp_path, caplog):
     def limit(size):
         return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
-    remote = SqliteStore(tmp_path / "llm.db")
+    remote = SqliteStorage(tmp_path / "llm.db")
     try:
         fault = sqlite3.OperationalError
         check_broken(remote, fault, caplog, limit(1), limit(soft))
@@ -616,7 +618,7 @@ def test_a_file_that_becomes_read_only(tmp_path, caplog):
     if os.access(path, os.W_OK):
         pytest.skip("root may write everything")
     path.chmod(0o600)
-    remote = SqliteStore(path)
+    remote = SqliteStorage(path)
 
     def breaks():
         remote._file.get().close()
@@ -634,7 +636,7 @@ def test_a_folder_that_goes_away(tmp_path, caplog):
     """A file server that is unmounted and mounted again."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    remote = SqliteStore(folder / "llm.db")
+    remote = SqliteStorage(folder / "llm.db")
 
     def breaks():
         shutil.rmtree(folder)
@@ -646,11 +648,11 @@ def test_a_folder_that_goes_away(tmp_path, caplog):
 def test_a_file_that_is_deleted_is_made_anew(tmp_path):
     """Not written to as a ghost that no other process sees."""
     path = tmp_path / "llm.db"
-    first = SqliteStore(path)
+    first = SqliteStorage(path)
     first.update("claude", failed_once_more_now)
     for file in tmp_path.iterdir():
         file.unlink()
-    second = SqliteStore(path)
+    second = SqliteStorage(path)
     second.update("claude", failed_once_more_now)
 
     assert first.update("claude", failed_once_more_now).failures == 2
@@ -667,7 +669,7 @@ def test_a_file_that_is_no_database(tmp_path, caplog):
         path.write_text("no database" * 1000)
 
     fault = sqlite3.DatabaseError
-    check_broken(SqliteStore(path), fault, caplog, breaks, path.unlink)
+    check_broken(SqliteStorage(path), fault, caplog, breaks, path.unlink)
 
 
 def test_sqlite_locked_by_a_stopped_process(tmp_path, caplog, monkeypatch):
@@ -680,7 +682,7 @@ def test_sqlite_locked_by_a_stopped_process(tmp_path, caplog, monkeypatch):
         other.execute("BEGIN IMMEDIATE")
 
     fault = sqlite3.OperationalError
-    check_broken(SqliteStore(path), fault, caplog, breaks, other.rollback)
+    check_broken(SqliteStorage(path), fault, caplog, breaks, other.rollback)
     other.close()
 
 
@@ -688,12 +690,12 @@ def test_redis_without_memory(redis_server, redis_client, caplog):
     """Redis at its limit answers, but stores nothing."""
     from redis import ResponseError
 
-    from flask_llm.resilience.storage.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStorage
 
     def limit(size):
         return lambda: redis_client.config_set("maxmemory", size)
 
-    store = RedisStore(redis_server.url)
+    store = RedisStorage(redis_server.url)
     check_broken(store, ResponseError, caplog, limit("1"), limit("0"))
     assert "secret" not in caplog.text
 
@@ -702,7 +704,7 @@ def test_redis_that_only_reads(redis_server, redis_client, caplog):
     """After a failover the former main server refuses writes."""
     from redis import ReadOnlyError
 
-    from flask_llm.resilience.storage.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStorage
 
     def breaks():
         redis_client.config_set("replica-read-only", "yes")
@@ -711,7 +713,7 @@ def test_redis_that_only_reads(redis_server, redis_client, caplog):
     def repairs():
         redis_client.replicaof("NO", "ONE")
 
-    store = RedisStore(redis_server.url)
+    store = RedisStorage(redis_server.url)
     check_broken(store, ReadOnlyError, caplog, breaks, repairs)
 
 
@@ -719,9 +721,9 @@ def test_redis_that_stands_still(redis_server, caplog):
     """A server that accepts connections and says nothing."""
     from redis import TimeoutError as Silence
 
-    from flask_llm.resilience.storage.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStorage
 
-    store = RedisStore(f"{redis_server.url}?socket_timeout=0.1")
+    store = RedisStorage(f"{redis_server.url}?socket_timeout=0.1")
     freeze, thaw = redis_server.freeze, redis_server.thaw
     check_broken(store, Silence, caplog, freeze, thaw)
 
@@ -730,8 +732,8 @@ def test_redis_that_dies_and_comes_back(redis_server, caplog):
     """It has forgotten everything; the processes tell it."""
     from redis import ConnectionError as Refused
 
-    from flask_llm.resilience.storage.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStorage
 
-    store = RedisStore(redis_server.url)
+    store = RedisStorage(redis_server.url)
     kill, start = redis_server.kill, redis_server.start
     check_broken(store, Refused, caplog, kill, start)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flask_llm.resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
-from flask_llm.resilience.storage.sqlite import SqliteStore
+from flask_llm.resilience.storage.sqlite import SqliteStorage
 
 POLICY = BreakerPolicy()
 
@@ -156,16 +156,16 @@ def test_text_that_makes_no_sense_is_a_closed_circuit(open_store, request):
 
 def test_redis_forgets_by_itself(redis_server, redis_client):
     """What nobody reads any more does not stay for ever."""
-    from flask_llm.resilience.storage.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStorage
 
-    RedisStore(redis_server.url).update("claude", lambda _: resting(30.0))
+    RedisStorage(redis_server.url).update("claude", lambda _: resting(30.0))
 
     assert 86_429_000 < redis_client.pttl("flask-llm:circuit:claude") <= 86_430_000
 
 
 def test_sqlite_sweeps_what_is_stale(tmp_path):
     """Rows of providers that were taken out of the chain go away."""
-    store = SqliteStore(tmp_path / "llm.db")
+    store = SqliteStorage(tmp_path / "llm.db")
     store.update("gone", lambda _: Circuit(failures=1, since=time.time() - 86_399.9))
     store._clock = type("Later", (), {"time": lambda: time.time() + 700.0})
     store._clock.monotonic = time.monotonic
@@ -179,7 +179,7 @@ def test_sqlite_sweeps_what_is_stale(tmp_path):
 def test_a_writer_waits_for_another_one(tmp_path, monkeypatch):
     """SQLite's write lock is held for moments; who finds it taken tries again."""
     monkeypatch.setattr("flask_llm.resilience.storage.sqlite._BUSY", 60.0)
-    store = SqliteStore(tmp_path / "llm.db")
+    store = SqliteStorage(tmp_path / "llm.db")
     store.read(["claude"])
     other = sqlite3.connect(
         tmp_path / "llm.db", isolation_level=None, check_same_thread=False
@@ -198,7 +198,7 @@ def test_a_writer_waits_for_another_one(tmp_path, monkeypatch):
 def test_a_writer_does_not_wait_for_ever(tmp_path, monkeypatch):
     """A process that was stopped inside a transaction is not waited for."""
     monkeypatch.setattr("flask_llm.resilience.storage.sqlite._BUSY", 0.02)
-    store = SqliteStore(tmp_path / "llm.db")
+    store = SqliteStorage(tmp_path / "llm.db")
     store.read(["claude"])
     other = sqlite3.connect(tmp_path / "llm.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -211,11 +211,11 @@ def test_a_writer_does_not_wait_for_ever(tmp_path, monkeypatch):
 
 def test_many_lost_races_end(redis_server, redis_client):
     """Somebody who changes a circuit all the time cannot keep others for ever."""
-    from flask_llm.resilience.storage.redis import RedisStore
+    from flask_llm.resilience.storage.redis import RedisStorage
 
     def interrupted(circuit):
         redis_client.incr("flask-llm:circuit:claude")
         return failed_once_more(circuit)
 
     with pytest.raises(TimeoutError):
-        RedisStore(redis_server.url).update("claude", interrupted)
+        RedisStorage(redis_server.url).update("claude", interrupted)
