@@ -54,7 +54,7 @@ def upstream() -> Iterator[Upstream]:
     """Run all servers while something is measured."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        _fault_server() as url,
+        fault_server() as url,
         _closed_port() as closed,
         _redis(folder) as redis,
     ):
@@ -71,7 +71,8 @@ def upstream() -> Iterator[Upstream]:
 
 
 @contextmanager
-def _fault_server() -> Iterator[str]:
+def fault_server() -> Iterator[str]:
+    """Run the server that answers; yield its address."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.upstream"],

@@ -38,13 +38,13 @@ from .config.reader import Reader
 from .config.settings import LLMConfig
 from .config.state_url import store_of
 from .fallback.builder import chain_entries, spare_entries, written_chain
+from .fallback.call import Call
 from .fallback.chain import Chain
-from .fallback.generation import Generation
-from .fallback.health import Breaker, detailed, plain
+from .fallback.health import CircuitBreakers, detailed, plain
 from .fallback.pricing import Prices
 from .fallback.probe import tried
 from .fallback.provider_handle import ProviderHandle
-from .fallback.stream import LLMStream, OnInterrupt
+from .fallback.stream import LLMStream, OnInterrupt, StreamingCall
 from .filters import Filters
 from .providers.base import LLMProvider
 from .providers.registry import Directory, Registry
@@ -263,46 +263,6 @@ def _hand_over(ended: "Future[_Ending[T]]", ending: _Ending[T]) -> None:
 _LONGEST_S = 86_400.0 * 30
 
 
-def policy_of(
-    config: LLMConfig, max_retries: int | None, retry_delay: float | None
-) -> RetryPolicy:
-    """Return when the same provider is asked again.
-
-    Args:
-        config: The app's settings.
-        max_retries: The most attempts on one provider; None for the app's.
-        retry_delay: Seconds of the first wait; None for the app's.
-
-    Raises:
-        TypeError: One is no number.
-    """
-    policy = config.retry
-    if max_retries is not None:
-        policy = replace(policy, max_attempts=max_retries)
-    if retry_delay is not None:
-        policy = replace(policy, delay=retry_delay)
-    return policy
-
-
-def deadline_of(config: LLMConfig, seconds: float | None, clock: Clock) -> Deadline:
-    """Return the deadline of a call that begins now.
-
-    Args:
-        config: The app's settings.
-        seconds: For the whole call; None for the app's, ``math.inf`` for no limit.
-        clock: Where time is read.
-
-    Raises:
-        TypeError: It is no number.
-    """
-    usual = config.deadline
-    if seconds is None:
-        return Deadline(usual, clock)
-    limit = _limit(seconds)
-    hurried = limit is not None and (usual is None or limit < usual)
-    return Deadline(limit, clock, hurried=hurried)
-
-
 def stops_of(stop: str | Sequence[str]) -> tuple[str, ...]:
     """Return the stop texts of an argument that may be a single one.
 
@@ -323,6 +283,9 @@ def _limit(deadline: float) -> float | None:
         raise TypeError("deadline must be a number of seconds, not nan")
     return None if deadline > _LONGEST_S else float(max(0.0, deadline))
 
+
+RequestContext = Callable[[], tuple[str, str | None]]
+"""Returns the name and the number of the HTTP request that is being served."""
 
 Prompt = str | Sequence[Mapping[str, Any] | Message]
 """A text, or the messages of a conversation."""
@@ -352,6 +315,9 @@ class LLMFactory:
 
     Attributes:
         PROVIDER_REGISTRY: Provider classes by name.
+        request_context: Returns the name and the number of the HTTP request that is
+            being served, "" and None outside of one: the purpose of a call that names
+            none, and what its log lines carry. A Flask app's factory has one.
         config: The general settings in force.
         entries: The links of the chain, in order.
         spare: The endpoints of LLM_PROVIDERS outside of the chain.
@@ -363,6 +329,8 @@ class LLMFactory:
     """
 
     PROVIDER_REGISTRY: ClassVar[Registry] = Registry()
+
+    request_context: RequestContext | None = None
 
     def __init__(
         self,
@@ -397,7 +365,9 @@ class LLMFactory:
         self._chain = Chain(
             entries,
             filters=self.filters,
-            breaker=Breaker(entries, store, self.config.breaker, clock, self.sender),
+            breakers=CircuitBreakers(
+                entries, store, self.config.breaker, clock, self.sender
+            ),
             sender=self.sender,
             prices=Prices(self.config.prices, clock),
             fallback_on_blocked=self.config.fallback_on_blocked,
@@ -469,21 +439,18 @@ class LLMFactory:
         Raises:
             TypeError: An argument has the wrong type.
         """
-        call = self._begin(
-            Request(
-                prompt,  # type: ignore[arg-type]  # becomes messages
-                temperature,
-                max_tokens,
-                system=system,
-                stop=stops_of(stop),
-                schema=None if schema is None else Schema(schema),
-                origin=self._origin(purpose),
-            ),
-            max_retries,
-            retry_delay,
-            deadline,
+        request = Request(
+            prompt,  # type: ignore[arg-type]  # becomes messages
+            temperature,
+            max_tokens,
+            system=system,
+            stop=() if stop == () else stops_of(stop),
+            schema=None if schema is None else Schema(schema),
+            origin=self._context_of(purpose),
         )
-        return call.answer()
+        policy = self._policy_of(max_retries, retry_delay)
+        time = self._deadline_of(deadline)
+        return Call(self._chain, request, policy, time).run()
 
     def stream_content(  # noqa: PLR0913  # what a call may ask for
         self,
@@ -534,22 +501,18 @@ class LLMFactory:
             raise ValueError(
                 f'on_interrupt must be "raise" or "restart", not {on_interrupt!r}'
             )
-        call = self._begin(
-            Request(
-                prompt,  # type: ignore[arg-type]  # becomes messages
-                temperature,
-                max_tokens,
-                system=system,
-                stop=stops_of(stop),
-                origin=self._origin(purpose),
-            ),
-            max_retries,
-            retry_delay,
-            deadline,
+        request = Request(
+            prompt,  # type: ignore[arg-type]  # becomes messages
+            temperature,
+            max_tokens,
+            system=system,
+            stop=() if stop == () else stops_of(stop),
+            origin=self._context_of(purpose),
         )
-        limits = self.config.limits
-        restarts = on_interrupt == "restart"
-        return call.stream(limits, restarts=restarts, is_gone=is_gone)
+        policy = self._policy_of(max_retries, retry_delay)
+        time, limits = self._deadline_of(deadline), self.config.limits
+        call = StreamingCall(self._chain, request, policy, time, limits, is_gone)
+        return call.open(restarts=on_interrupt == "restart")
 
     generate_content_async = awaited(generate_content)
     stream_content_async = streamed(stream_content)
@@ -564,7 +527,7 @@ class LLMFactory:
                 happen in the process that uses them, after any fork. Else only the
                 SDKs are imported, and the list of prices.
         """
-        for entry in self._chain.entries:
+        for entry in self._chain.handles:
             entry.warm_up(full=full)
             self._chain.prices.look_up(entry)
 
@@ -593,10 +556,12 @@ class LLMFactory:
             such) and "current", the provider that answered last, the primary before
             that.
         """
-        entries, breaker = self._chain.entries, self._chain.breaker
+        entries, breakers = self._chain.handles, self._chain.breakers
         if detail:
-            circuits = breaker.look()
-            each = [detailed(entry, breaker, circuits[entry.name]) for entry in entries]
+            circuits = breakers.snapshot()
+            each = [
+                detailed(entry, breakers, circuits[entry.name]) for entry in entries
+            ]
         else:
             each = [plain(entry) for entry in entries]
         primary, *fallbacks = each
@@ -648,7 +613,7 @@ class LLMFactory:
             LookupError: There is no such entry in the chain.
             OSError: The shared store does not answer; only this process knows it.
         """
-        self._chain.breaker.reset(self._entry(name))
+        self._chain.breakers.reset(self._entry(name))
 
     def _entry(self, name: str) -> ProviderHandle:
         for entry in self.entries:
@@ -657,24 +622,31 @@ class LLMFactory:
         known = ", ".join(each.name for each in self.entries)
         raise LookupError(f"no provider {name!r} is in the chain (it has: {known})")
 
-    def _origin(self, purpose: str | None) -> CallContext:
-        """Return where a call comes from that begins now."""
+    def _context_of(self, purpose: str | None) -> CallContext:
+        """Return the context of a call that begins now."""
         if purpose is not None:
             require("purpose", purpose, str)
-        endpoint, request_id = self._surroundings()
+        endpoint, request_id = "", None
+        if self.request_context is not None:
+            endpoint, request_id = self.request_context()
         return CallContext.new(purpose or endpoint, request_id, self._clock.time())
 
-    def _surroundings(self) -> tuple[str, str | None]:
-        """Return the name and the number of the HTTP request that is being served."""
-        return "", None
+    def _policy_of(
+        self, max_retries: int | None, retry_delay: float | None
+    ) -> RetryPolicy:
+        """Return when the same provider is asked again: the app's way, or a call's."""
+        policy = self.config.retry
+        if max_retries is not None:
+            policy = replace(policy, max_attempts=max_retries)
+        if retry_delay is not None:
+            policy = replace(policy, delay=retry_delay)
+        return policy
 
-    def _begin(
-        self,
-        request: Request,
-        max_retries: int | None,
-        retry_delay: float | None,
-        deadline: float | None,
-    ) -> Generation:
-        policy = policy_of(self.config, max_retries, retry_delay)
-        time = deadline_of(self.config, deadline, self._clock)
-        return Generation(self._chain, request, policy, time)
+    def _deadline_of(self, seconds: float | None) -> Deadline:
+        """Return the deadline of a call that begins now: the app's, or its own."""
+        default = self.config.deadline
+        if seconds is None:
+            return Deadline(default, self._clock)
+        limit = _limit(seconds)
+        hurried = limit is not None and (default is None or limit < default)
+        return Deadline(limit, self._clock, hurried=hurried)

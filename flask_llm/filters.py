@@ -47,20 +47,32 @@ class Rejected(LLMError):  # noqa: N818  # it is a decision, not a fault
     """What a filter raises to refuse a prompt or an answer, with the reason."""
 
 
+class _Added:
+    """The functions that were added in one place.
+
+    Each list is replaced as a whole, so that a call under way goes through its own.
+    """
+
+    prompt: tuple[PromptFilter, ...] = ()
+    output: tuple[OutputFilter, ...] = ()
+
+
 class Filters:
     """The filters of an app, in the order in which they were added.
 
     Args:
         parents: Filters that come before these, such as those of all apps; what is
             added to them later counts too.
+
+    Attributes:
+        layers: What was added to the parents, then what was added here.
     """
 
     def __init__(self, parents: "Iterable[Filters]" = ()) -> None:
-        self._parents = tuple(parents)
+        self._added = _Added()
         self._lock = Lock()
-        # Replaced as a whole, so that a call under way goes through a list of its own.
-        self._prompt: tuple[PromptFilter, ...] = ()
-        self._output: tuple[OutputFilter, ...] = ()
+        inherited = (each for parent in parents for each in parent.layers)
+        self.layers: tuple[_Added, ...] = (*inherited, self._added)
 
     def prompt_filter(self, function: _Prompt) -> _Prompt:
         """Add a function that looks at every prompt; to be used as a decorator.
@@ -74,7 +86,7 @@ class Filters:
         """
         _require_filter(function, _PROMPT)
         with self._lock:
-            self._prompt = (*self._prompt, function)
+            self._added.prompt = (*self._added.prompt, function)
         return function
 
     def output_filter(self, function: _Output) -> _Output:
@@ -89,13 +101,16 @@ class Filters:
         """
         _require_filter(function, _OUTPUT)
         with self._lock:
-            self._output = (*self._output, function)
+            self._added.output = (*self._added.output, function)
         return function
 
     @property
     def has_output(self) -> bool:
         """Whether anything looks at the answers."""
-        return bool(self._output) or any(each.has_output for each in self._parents)
+        for layer in self.layers:  # noqa: SIM110  # asked in every call
+            if layer.output:
+                return True
+        return False
 
     def ask(self, request: Request) -> Request:
         """Return a request as the prompt filters leave it.
@@ -106,9 +121,10 @@ class Filters:
         Raises:
             ProviderError: A filter refused it (`InvalidRequestError`), or failed.
         """
-        for parent in self._parents:
-            request = parent.ask(request)
-        return _through(self._prompt, request, _PROMPT)
+        for layer in self.layers:
+            if layer.prompt:
+                request = _through(layer.prompt, request, _PROMPT)
+        return request
 
     def check(self, response: LLMResponse) -> LLMResponse:
         """Return an answer as the output filters leave it.
@@ -119,9 +135,9 @@ class Filters:
         Raises:
             BadAnswerError: A filter rejected it, or failed.
         """
-        for parent in self._parents:
-            response = parent.check(response)
-        return _through(self._output, response, _OUTPUT)
+        for layer in self.layers:
+            response = _through(layer.output, response, _OUTPUT)
+        return response
 
 
 class _Side(NamedTuple):

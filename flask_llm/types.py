@@ -224,7 +224,8 @@ class CallContext:
     @classmethod
     def new(cls, purpose: str, request_id: str | None, now: float) -> Self:
         """Return the origin of a call that begins now."""
-        return cls(os.urandom(12).hex(), plain(purpose), request_id, now)
+        purpose = plain(purpose) if purpose else ""
+        return cls(os.urandom(12).hex(), purpose, request_id, now)
 
 
 NOWHERE = CallContext()
@@ -242,6 +243,9 @@ def plain(purpose: str) -> str:
 _HOTTEST = 100  # providers' scales end at 1, 2 or 5
 _AGAIN = "This answer is wrong: {}. Answer again. {}"
 _MOST_TOKENS = 2**31 - 1  # what the providers' wires can carry
+
+# What most requests are made of: types that need no look, and no stop text.
+_PLAIN = (str, float, int, str, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +279,12 @@ class Request:
     origin: CallContext = field(default=NOWHERE, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        kinds = (type(self.prompt), type(self.temperature), type(self.max_tokens))
+        if (*kinds, type(self.system), self.stop) != _PLAIN:
+            self._check_types()
+
+    def _check_types(self) -> None:
+        """Raise TypeError for a wrong type; bring a conversation into its one form."""
         require("prompt", self.prompt, str, list, tuple)
         require("temperature", self.temperature, int, float)
         require("max_tokens", self.max_tokens, int)
@@ -346,13 +356,15 @@ class Request:
     @property
     def fault(self) -> str | None:
         """What no provider could make sense of, or None."""
-        if not _is_unicode("".join((self.text, *self.stop, *self._urls))):
+        is_text = type(self.prompt) is str
+        told = (self.prompt, self.system) if is_text else (self.text, *self._urls)
+        if not _is_unicode("".join((*told, *self.stop))):
             return "prompt holds a lone surrogate, which no encoding can carry"
         if not 0 <= self.temperature <= _HOTTEST:
             return f"temperature must be from 0 to {_HOTTEST}"
         if not 1 <= self.max_tokens <= _MOST_TOKENS:
             return f"max_tokens must be from 1 to {_MOST_TOKENS}"
-        if not all(self.stop):
+        if "" in self.stop:
             return "stop holds an empty text"
         return self._fault_of_messages()
 
@@ -435,8 +447,10 @@ class Usage:
             usage = cls(**told)  # type: ignore[arg-type]  # that is what is tried
         except TypeError:  # none, or in a shape of the provider's own
             return None
-        counts = (usage.input_tokens, usage.output_tokens, usage.total_tokens)
-        return usage if all(_is_count(each) for each in counts) else None
+        for each in (usage.input_tokens, usage.output_tokens, usage.total_tokens):
+            if type(each) is not int or not 0 <= each < _TOO_MANY:
+                return None
+        return usage
 
 
 def counted(taken: object, given: object) -> dict[str, int] | None:
@@ -492,7 +506,20 @@ class Attempt:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data; ten times as fast as `dataclasses.asdict`."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {
+            "provider": self.provider,
+            "outcome": self.outcome,
+            "latency_s": self.latency_s,
+            "error": self.error,
+            "status": self.status,
+            "retry_after_s": self.retry_after_s,
+            "usage": self.usage,
+            "model": self.model,
+            "started_s": self.started_s,
+            "skipped": self.skipped,
+            "cost_usd": self.cost_usd,
+            "cost_note": self.cost_note,
+        }
 
 
 @dataclass
@@ -522,9 +549,16 @@ class LLMResponse:
     metadata: dict[str, Any] = field(default_factory=dict)
     parsed: Any = None
 
+    # No field: `metadata` says the same in plain data.
+    _attempts = None  # type: tuple[Attempt, ...] | None
+
     def __post_init__(self) -> None:
         # The documented default is None, and providers pass it on.
         self.metadata = self.metadata or {}
+
+    def keep_attempts(self, attempts: tuple[Attempt, ...]) -> None:
+        """Keep the attempts of the call as objects, beside those of the metadata."""
+        self._attempts = attempts
 
     @property
     def model(self) -> str | None:
@@ -539,7 +573,8 @@ class LLMResponse:
     @property
     def usage_told(self) -> dict[str, int] | None:
         """What the metadata say of the tokens, if that is what they should say."""
-        return None if self.usage is None else self.metadata["usage"]
+        told = self.metadata.get("usage")
+        return told if told and Usage.of(told) else None
 
     @property
     def cost_usd(self) -> float | None:
@@ -550,6 +585,8 @@ class LLMResponse:
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every try of this call in order, skipped providers included."""
+        if self._attempts is not None:
+            return self._attempts
         return tuple(Attempt(**each) for each in self.metadata.get("attempts", ()))
 
     def unwrap(self) -> str:

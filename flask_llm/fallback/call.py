@@ -1,240 +1,164 @@
 """One call: filters, then try, retry and switch, then the response."""
 
+import logging
 from abc import ABC, abstractmethod
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
-from ..errors import ProviderError, SchemaError
+from ..errors import InvalidRequestError, ProviderError, SchemaError
 from ..filters import Filters
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE, RetryPolicy
+from ..signals import (
+    GenerationFinished,
+    attempt_made,
+    attempt_started,
+    emit,
+    generation_finished,
+    generation_started,
+)
 from ..types import LLMResponse, Request
-from .events import CallEvents
-from .provider_handle import ProviderHandle
-from .result import CallResult, is_cut
-from .road import MOST, Road, Sent
+from . import events
+from .chain import Chain
+from .logs import current_context, log
+from .result import CallResult, is_truncated
 from .selection import NO_TIME, Candidate, Candidates
 
 A = TypeVar("A")
 
+MOST = 0.9
+"""A part of its time that makes no difference to an attempt."""
 
-class Walk(ABC, Generic[A]):
-    """One call on its way along the chain.
+
+@dataclass(slots=True)
+class AttemptTiming:
+    """When a request went to a provider, and how much time it had.
+
+    Attributes:
+        at: When it went there.
+        limit: Seconds that it had without a queue in this process; None for no limit.
+        given: Seconds that were left for the provider itself.
+        settled: Whether somebody notes how it went.
+    """
+
+    at: float
+    limit: float | None = None
+    given: float | None = None
+    settled: bool = False
+
+
+class BaseCall(ABC, Generic[A]):
+    """One prompt on its way: filters, providers, response.
 
     A subclass says how a provider is asked, and what is done with its answer.
 
     Args:
-        chain: The providers, and what they share.
+        chain: The providers, and what calls share.
         request: What to ask.
         policy: When to ask the same provider again.
         deadline: The time for all of it.
 
     Attributes:
+        request: What is asked, as the filters have left it.
         streamed: Whether the answers come piece by piece.
-        outcome: How it went so far.
+        result: How it went so far.
+        tries: How often a provider has been asked.
     """
 
     streamed: ClassVar[bool] = False
 
     def __init__(
-        self, chain: Road, request: Request, policy: RetryPolicy, deadline: Deadline
+        self, chain: Chain, request: Request, policy: RetryPolicy, deadline: Deadline
     ) -> None:
         self._chain = chain
-        self._breaker = chain.breaker
-        self._request = request
+        self._breakers = chain.breakers
+        self._clock = chain.clock
         self._policy = policy
         self._deadline = deadline
-        self.outcome = CallResult(
-            chain.entries[0].name,
-            deadline.seconds,
-            chain.clock.monotonic(),
-            chain.prices,
+        self._asked_for = request  # with a correction, if the model is to have one
+        self.request = request
+        self.result = CallResult(
+            chain.handles[0].name, deadline.seconds, chain.clock.monotonic()
         )
-        self._turns = Candidates(
-            chain.entries, chain.breaker, deadline, self.outcome, chain.clock
-        )
-        self._queue = iter(self._turns)
-        self._asked_for = request
-        self._telling = CallEvents(chain)
+        self.tries = 0
+        self._logs_info = log.isEnabledFor(logging.INFO)
 
-    def run(self) -> A | None:
+    def _refusal(self) -> LLMResponse | None:
+        """Run the prompt filters; return the response if nobody shall be asked."""
+        chain = self._chain
+        if generation_started.receivers:
+            events.started(chain, self.request)
+        try:
+            self.request = chain.filters.ask(self.request)
+            fault = self.request.fault
+            if fault is None:
+                if chain.content:
+                    chain.content.asked(self.request)
+                return None
+            error: ProviderError = InvalidRequestError()
+        except ProviderError as refusal:
+            error, fault = refusal, str(refusal)
+        error = error.copy(provider=chain.handles[0].name)
+        events.refused(error)
+        response = self.result.refused(f"No provider was asked: {fault}", error)
+        return self._finished(response, error.reason)
+
+    def _finished(
+        self, response: LLMResponse, reason: str | None = None
+    ) -> LLMResponse:
+        """Complete the response, tell everybody of it, and return it.
+
+        Args:
+            response: What the caller gets.
+            reason: Why no provider was asked; None if one was.
+        """
+        chain, origin = self._chain, self.request.origin
+        metadata = response.metadata
+        metadata["latency_s"] = self._clock.monotonic() - self.result.started
+        metadata["call_id"] = origin.call_id
+        metadata["purpose"] = origin.purpose
+        if response.success:
+            if chain.current.name != response.provider_name:
+                chain.answered_by(response.provider_name)
+            if self._logs_info:
+                events.answered(chain, response)
+        if generation_finished.receivers:
+            event = GenerationFinished(self.request, response, reason)
+            emit(generation_finished, chain.sender, event)
+        return response
+
+    def _from_first(self) -> A | None:
         """Ask one provider after the other; return the first answer, or None."""
-        return self._go(next(self._queue, None))
+        chain = self._chain
+        self._candidates = Candidates(
+            chain.handles, self._breakers, self._deadline, self.result, self._clock
+        )
+        self._queue = iter(self._candidates)
+        return self._from(next(self._queue, None))
 
-    def _go(self, turn: Candidate | None) -> A | None:
-        """Ask from one turn on."""
-        while turn is not None:
-            self._telling.turns_to(turn.entry)
-            self._asked_for = self._request
-            answer = self._persist(turn)
+    def _from(self, candidate: Candidate | None) -> A | None:
+        """Ask from one candidate on."""
+        while candidate is not None:
+            if self._logs_info:
+                events.asking(candidate.handle, self.tries + 1)
+            self._asked_for = self.request
+            answer = self._persist(candidate)
             if not isinstance(answer, ProviderError):
-                self.outcome.entry = turn.entry
+                self.result.handle = candidate.handle
                 return answer
-            turn = self._leave(turn, answer)
-        self._conclude()
+            candidate = self._after(candidate, answer)
+        self._nobody_answered()
         return None
 
-    def _leave(self, turn: Candidate, error: ProviderError) -> Candidate | None:
+    def _after(self, candidate: Candidate, error: ProviderError) -> Candidate | None:
         """Note why a provider did not answer; return whom to ask next."""
-        self._telling.failed(turn.entry, error)
-        self.outcome.failed(error)
+        events.gave_up(self._chain, candidate.handle, error, self._latest())
+        self.result.failed(error)
         if error.of_model:
-            self._turns.rejections[turn.entry.model] = error
-        self.outcome.stopped = not self._may_switch(error)
-        return None if self.outcome.stopped else self._switch(error)
-
-    def _conclude(self) -> None:
-        """Note that nobody has answered."""
-        outcome = self.outcome
-        outcome.over = self._deadline.is_over()
-        outcome.late = self._deadline.has_cut and not outcome.stopped
-        self._telling.ended(outcome)
-
-    def _persist(self, turn: Candidate) -> A | ProviderError:
-        """Ask one provider as often as it makes sense."""
-        policy = ONCE if turn.probe else self._policy
-        self._deadline.has_cut = False
-        failures = 0
-        while True:
-            answer = self._ask(turn)
-            if not isinstance(answer, ProviderError):
-                return answer
-            if self._corrects(answer):
-                continue
-            failures += 1
-            wait = policy.wait(answer, failures)
-            if wait is None or not self._pause(turn, answer, failures, wait):
-                return answer
-
-    def _corrects(self, error: ProviderError) -> bool:
-        """Return whether the model is told what is wrong with its answer, once."""
-        if not isinstance(error, SchemaError) or not error.correctable:
-            return False
-        if self._asked_for is not self._request or not self._deadline.allows(0.0):
-            return False
-        self._telling.corrected(error)
-        fault = error.detail or error.reason
-        self._asked_for = self._request.corrected(error.answer, fault)
-        return True
-
-    def _pause(
-        self, turn: Candidate, error: ProviderError, failures: int, wait: float
-    ) -> bool:
-        """Wait before the same provider is asked again; return whether it shall be."""
-        if not self._deadline.allows(wait):
-            return False
-        if error.at_once:
-            return True
-        if self._is_given_up(turn, failures, wait):
-            return False
-        self._telling.retried(self._asked_for, error, failures, wait)
-        self._sleep(wait)
-        return not self._is_given_up(turn, failures)
-
-    def _is_given_up(self, turn: Candidate, failures: int, wait: float = 0.0) -> bool:
-        """Return whether a provider is known to be down, and another one is left."""
-        known = self._breaker.advises_against(turn.entry, failures, wait)
-        return known and self._turns.followers(turn) > 0
-
-    def _ask(self, turn: Candidate) -> A | ProviderError:
-        """Ask one provider once, and note how it went."""
-        if not self._telling.is_heard:
-            return self._asked(turn)
-        # In a context of its own: what a receiver leaves there ends with the attempt.
-        return copy_context().run(self._told, turn)
-
-    def _told(self, turn: Candidate) -> A | ProviderError:
-        """Ask one provider once, and tell of it."""
-        self._telling.begun(self._asked_for, turn.entry, streamed=self.streamed)
-        return self._asked(turn)
-
-    def _asked(self, turn: Candidate) -> A | ProviderError:
-        sent = Sent(self._chain.clock.monotonic(), self._limit(turn))
-        self._telling.tries += 1
-        try:
-            self._require_time()
-            return self._answer(turn, sent)
-        except ProviderError as error:
-            # Its traceback would tie it to this very frame, in a cycle.
-            fault = error.with_traceback(None).copy(provider=turn.entry.name)
-        except BaseException:  # somebody ends the caller: the probe shows nothing
-            if turn.probe:
-                self._breaker.release(turn.entry, asked=True)
-            raise
-        self._note(turn, sent, fault)
-        return fault
-
-    def _require_time(self) -> None:
-        """Raise if a receiver has taken what was left of the deadline."""
-        if self._deadline.is_over():
-            raise NO_TIME.copy()
-
-    @abstractmethod
-    def _answer(self, turn: Candidate, sent: Sent) -> A:
-        """Return what a provider answers, or raise its `ProviderError`.
-
-        Args:
-            turn: Who is asked.
-            sent: To be told when the request went there.
-        """
-
-    def _note(
-        self,
-        turn: Candidate,
-        sent: Sent,
-        answer: LLMResponse | ProviderError,
-        *,
-        begun: bool = False,
-    ) -> None:
-        """Note how an attempt has ended, and what that says of the provider.
-
-        Args:
-            turn: Who was asked.
-            sent: When the request went there.
-            answer: What came of it.
-            begun: Whether there was some of an answer, though it ended in an error.
-        """
-        latency = self._chain.clock.monotonic() - sent.at
-        told = (turn.entry, sent.at, latency, answer)
-        attempt = self.outcome.tried(*told, begun=begun)
-        self._learn(turn, answer, sent.given, sent.limit)
-        self._telling.made(self._asked_for, attempt)
-
-    def _limit(self, turn: Candidate) -> float | None:
-        """Return the seconds for an attempt, a share kept back for those to come."""
-        if self._deadline.seconds is None:
-            return None
-        return self._deadline.share(self._turns.followers(turn))
-
-    def _learn(
-        self,
-        turn: Candidate,
-        answer: LLMResponse | ProviderError,
-        given: float | None,
-        limit: float | None,
-    ) -> None:
-        """Tell the breaker what an answer says of the provider's health."""
-        entry = turn.entry
-        if isinstance(answer, LLMResponse) or answer.alive:
-            self._breaker.succeeded(entry, self._turns.circuits[entry.name])
-        elif answer.silent and not self._is_fair(entry, given, limit):
-            if turn.probe:
-                self._breaker.release(entry, asked=True)
-        elif answer.trips or answer.cooldown:
-            self._turns.circuits[entry.name] = self._breaker.failed(entry, answer)
-        elif turn.probe:
-            self._breaker.release(entry, asked=answer.asked)
-
-    def _is_fair(
-        self, entry: ProviderHandle, given: float | None, limit: float | None
-    ) -> bool:
-        """Return whether a provider is to blame for its silence."""
-        queued = given is not None and limit is not None and given < limit * MOST
-        return self._deadline.is_fair(given, entry.timeout, hurried=queued)
-
-    def _sleep(self, seconds: float) -> None:
-        self._chain.clock.sleep(seconds)
+            self._candidates.rejections[candidate.handle.model] = error
+        self.result.stopped = not self._may_switch(error)
+        return None if self.result.stopped else self._switch(error)
 
     def _may_switch(self, error: ProviderError) -> bool:
         # Not what the caller or the clock has ended.
@@ -244,28 +168,207 @@ class Walk(ABC, Generic[A]):
     def _switch(self, error: ProviderError) -> Candidate | None:
         """Return whom to ask next, telling that the chain moves on; None at its end."""
         following = next(self._queue, None)
-        if following is None:
-            return None
-        self._telling.switched(self._request, error, following.entry.name)
+        if following is not None:
+            name = following.handle.name
+            events.switched(self._chain, self.request, error, name, self._latest())
         return following
 
+    def _nobody_answered(self) -> None:
+        result = self.result
+        result.over = self._deadline.is_over()
+        result.late = self._deadline.has_cut and not result.stopped
+        latency = self._clock.monotonic() - result.started
+        events.nobody_answered(result, latency)
 
-class Call(Walk[LLMResponse]):
-    """A walk along the chain for an answer in one piece."""
+    def _persist(self, candidate: Candidate) -> A | ProviderError:
+        """Ask one provider as often as it makes sense."""
+        policy = ONCE if candidate.probe else self._policy
+        self._deadline.has_cut = False
+        failures = 0
+        while True:
+            answer = self._attempt(candidate)
+            if not isinstance(answer, ProviderError):
+                return answer
+            if self._corrects(answer):
+                continue
+            failures += 1
+            wait = policy.wait(answer, failures)
+            if wait is None or not self._pause(candidate, answer, failures, wait):
+                return answer
 
-    def _answer(self, turn: Candidate, sent: Sent) -> LLMResponse:
-        entry, chain = turn.entry, self._chain
+    def _corrects(self, error: ProviderError) -> bool:
+        """Return whether the model is told what is wrong with its answer, once."""
+        if not isinstance(error, SchemaError) or not error.correctable:
+            return False
+        if self._asked_for is not self.request or not self._deadline.allows(0.0):
+            return False
+        events.corrected(error, self._latest())
+        fault = error.detail or error.reason
+        self._asked_for = self.request.corrected(error.answer, fault)
+        return True
+
+    def _pause(
+        self, candidate: Candidate, error: ProviderError, failures: int, wait: float
+    ) -> bool:
+        """Wait before the same provider is asked again; return whether it shall be."""
+        if not self._deadline.allows(wait):
+            return False
+        if error.at_once:
+            return True
+        if self._is_given_up(candidate, failures, wait):
+            return False
+        retry = (error, failures, wait)
+        events.retried(self._chain, self._asked_for, *retry, self._latest())
+        self._sleep(wait)
+        return not self._is_given_up(candidate, failures)
+
+    def _is_given_up(
+        self, candidate: Candidate, failures: int, wait: float = 0.0
+    ) -> bool:
+        """Return whether a provider is known to be down, and another one is left."""
+        known = self._breakers.advises_against(candidate.handle, failures, wait)
+        return known and self._candidates.followers(candidate) > 0
+
+    def _sleep(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
+
+    def _attempt(self, candidate: Candidate) -> A | ProviderError:
+        """Ask one provider once, and note how it went."""
+        if not attempt_started.receivers:
+            return self._asked(candidate)
+        # In a context of its own: what a receiver leaves there ends with the attempt.
+        return copy_context().run(self._announced, candidate)
+
+    def _announced(self, candidate: Candidate) -> A | ProviderError:
+        """Tell that an attempt begins, and make it."""
+        begun = (self._asked_for, candidate.handle, self.streamed)
+        events.attempt_begins(self._chain, *begun)
+        return self._asked(candidate)
+
+    def _asked(self, candidate: Candidate) -> A | ProviderError:
+        limit = None
+        if self._deadline.seconds is not None:
+            # A share is kept back for those who may have to answer instead.
+            limit = self._deadline.share(self._candidates.followers(candidate))
+        timing = AttemptTiming(self._clock.monotonic(), limit)
+        self.tries += 1
+        try:
+            self._require_time()
+            return self._answer(candidate, timing)
+        except ProviderError as error:
+            # Its traceback would tie it to this very frame, in a cycle.
+            fault = error.with_traceback(None).copy(provider=candidate.handle.name)
+        except BaseException:  # somebody ends the caller: the probe shows nothing
+            if candidate.probe:
+                self._breakers.release_probe(candidate.handle, asked=True)
+            raise
+        self._note(candidate, timing, fault)
+        return fault
+
+    def _require_time(self) -> None:
+        """Raise if a receiver has taken what was left of the deadline."""
+        if self._deadline.is_over():
+            raise NO_TIME.copy()
+
+    @abstractmethod
+    def _answer(self, candidate: Candidate, timing: AttemptTiming) -> A:
+        """Return what a provider answers, or raise its `ProviderError`.
+
+        Args:
+            candidate: Who is asked.
+            timing: To be told when the request went there.
+        """
+
+    def _note(
+        self,
+        candidate: Candidate,
+        timing: AttemptTiming,
+        answer: LLMResponse | ProviderError,
+        *,
+        begun: bool = False,
+    ) -> None:
+        """Note how an attempt has ended, and what that says of the provider.
+
+        Args:
+            candidate: Who was asked.
+            timing: When the request went there.
+            answer: What came of it.
+            begun: Whether there was some of an answer, though it ended in an error.
+        """
+        latency = self._clock.monotonic() - timing.at
+        attempt = self.result.record(
+            candidate.handle,
+            (timing.at, latency),
+            answer,
+            self._chain.prices,
+            begun=begun,
+        )
+        self._learn(candidate, answer, timing)
+        if attempt_made.receivers:
+            events.attempt_ended(self._chain, self._asked_for, attempt)
+
+    def _learn(
+        self,
+        candidate: Candidate,
+        answer: LLMResponse | ProviderError,
+        timing: AttemptTiming,
+    ) -> None:
+        """Tell the circuit breaker what an answer says of the provider's health."""
+        handle, circuits = candidate.handle, self._candidates.circuits
+        if isinstance(answer, LLMResponse) or answer.alive:
+            self._breakers.succeeded(handle, circuits[handle.name])
+        elif answer.silent and not self._is_fair(candidate, timing):
+            if candidate.probe:
+                self._breakers.release_probe(handle, asked=True)
+        elif answer.trips or answer.cooldown:
+            circuits[handle.name] = self._breakers.failed(handle, answer)
+        elif candidate.probe:
+            self._breakers.release_probe(handle, asked=answer.asked)
+
+    def _is_fair(self, candidate: Candidate, timing: AttemptTiming) -> bool:
+        """Return whether a provider is to blame for its silence."""
+        given, limit = timing.given, timing.limit
+        queued = given is not None and limit is not None and given < limit * MOST
+        timeout = candidate.handle.timeout
+        return self._deadline.is_fair(given, timeout, hurried=queued)
+
+    def _latest(self) -> events.Latest:
+        """Return what lines of the log are about: the latest attempt, its number."""
+        attempts = self.result.attempts
+        asked = (each for each in reversed(attempts) if not each.skipped)
+        return next(asked, None), self.tries
+
+
+class Call(BaseCall[LLMResponse]):
+    """A call for an answer in one piece."""
+
+    def run(self) -> LLMResponse:
+        """Return the whole answer, or why there is none."""
+        token = current_context.set(self.request.origin)
+        try:
+            return self._refusal() or self._finished(self.answered())
+        finally:
+            current_context.reset(token)
+
+    def answered(self) -> LLMResponse:
+        """Return what the providers have answered, nobody told of it yet."""
+        return self.result.response(self._from_first())
+
+    def _answer(self, candidate: Candidate, timing: AttemptTiming) -> LLMResponse:
+        handle, chain, clock = candidate.handle, self._chain, self._clock
 
         def ask(seconds: float | None) -> LLMResponse:
-            sent.at, sent.given = chain.clock.monotonic(), seconds
+            timing.at, timing.given = clock.monotonic(), seconds
             request = self._asked_for
             if seconds is not None:
                 request = replace(request, timeout=seconds)
-            return entry.ask(request, chain.secrets)
+            return handle.ask(request, chain.secrets)
 
-        response = chain.bulkheads[entry.name].call(ask, sent.limit, entry.timeout)
-        response = _examined(response, self._asked_for, chain.filters)
-        self._note(turn, sent, response)
+        bulkhead = chain.bulkheads[handle.name]
+        response = bulkhead.call(ask, timing.limit, handle.timeout)
+        if self.request.schema is not None or chain.filters.has_output:
+            response = _examined(response, self._asked_for, chain.filters)
+        self._note(candidate, timing, response)
         return response
 
 
@@ -275,13 +378,11 @@ def _examined(response: LLMResponse, request: Request, filters: Filters) -> LLMR
     Raises:
         ProviderError: It is rejected; tells the tokens that it has cost.
     """
-    if request.schema is None and not filters.has_output:
-        return response
     try:
         checked = _checked(response, filters)
         if request.schema is None:
             return checked
-        cut = is_cut(checked.metadata)
+        cut = is_truncated(checked.metadata)
         parsed = request.schema.read(checked.content, cut=cut)
     except ProviderError as error:
         error.usage = response.usage_told

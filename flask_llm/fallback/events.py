@@ -1,106 +1,141 @@
-"""What a call tells on its way: lines of the log, and signals."""
+"""What a call tells on its way: signals and lines of the log."""
 
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import ProviderError
 from ..signals import (
     AttemptMade,
     AttemptStarted,
+    GenerationStarted,
     ProviderSwitched,
     RetryScheduled,
     attempt_made,
     attempt_started,
     emit,
+    generation_started,
     provider_switched,
     retry_scheduled,
 )
-from ..types import Attempt, Request
-from .logs import of_attempt, of_response, tell
+from ..types import Attempt, LLMResponse, Request
+from .logs import Content, of_attempt, of_response, tell
 from .provider_handle import ProviderHandle
-from .result import CallResult, of_call
-from .road import Road
+from .result import CallResult
+
+Latest = tuple[Attempt | None, int]
+"""The attempt that a line of the log is about, and how many there have been."""
 
 
-class CallEvents:
-    """Tells of one call on its way along the chain.
+class Sender(Protocol):
+    """What is told for: the sender of the signals, and what logs texts if wanted."""
 
-    Args:
-        chain: The providers, and what they share.
+    sender: object
+    content: Content | None
 
-    Attributes:
-        tries: How often a provider has been asked.
-    """
 
-    def __init__(self, chain: Road) -> None:
-        self._chain = chain
-        self._latest: Attempt | None = None
-        self.tries = 0
+def started(chain: Sender, request: Request) -> None:
+    """Tell that a call begins."""
+    emit(generation_started, chain.sender, GenerationStarted(request))
 
-    def turns_to(self, entry: ProviderHandle) -> None:
-        """Tell who is asked now."""
-        line = "Using %s for content generation"
-        who = {"provider": entry.name, "model": entry.model_name}
-        tell(logging.INFO, line, entry.name, **who, attempt=self.tries + 1)
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether somebody hears of an attempt's beginning."""
-        return bool(attempt_started.receivers)
+def refused(error: ProviderError) -> None:
+    """Tell that nobody is asked; without a filter's own words, which may quote."""
+    line = "No provider was asked: %s"
+    tell(logging.INFO, line, error.reason, provider=error.provider, kind=error.kind)
 
-    def begun(self, request: Request, entry: ProviderHandle, *, streamed: bool) -> None:
-        """Tell that an attempt begins."""
-        begun = AttemptStarted(request, entry.name, entry.model_name, streamed)
-        emit(attempt_started, self._chain.sender, begun)
 
-    def made(self, request: Request, attempt: Attempt) -> None:
-        """Tell that an attempt has ended; the lines to come are about it."""
-        self._latest = attempt
-        if attempt_made.receivers:
-            emit(attempt_made, self._chain.sender, AttemptMade(request, attempt))
+def asking(handle: ProviderHandle, number: int) -> None:
+    """Tell who is asked now."""
+    line = "Using %s for content generation"
+    who = {"provider": handle.name, "model": handle.model_name}
+    tell(logging.INFO, line, handle.name, **who, attempt=number)
 
-    def corrected(self, error: ProviderError) -> None:
-        """Tell that a model is told what is wrong with its answer."""
-        told = (error.provider, error.summary)
-        self._tell(logging.WARNING, "%s %s, told so", *told)
 
-    def retried(
-        self, request: Request, error: ProviderError, failures: int, wait: float
-    ) -> None:
-        """Tell that the same provider is asked again after some seconds."""
-        told = (error.provider, error.summary)
-        line = "%s %s, retrying in %g s"
-        self._tell(logging.WARNING, line, *told, round(wait, 2), wait_s=wait)
-        event = RetryScheduled(
-            error.provider, error.kind, error.summary, failures, wait, request=request
-        )
-        emit(retry_scheduled, self._chain.sender, event)
+def attempt_begins(
+    chain: Sender,
+    request: Request,
+    handle: ProviderHandle,
+    streamed: bool,  # noqa: FBT001  # handed on
+) -> None:
+    """Tell that an attempt begins."""
+    begun = AttemptStarted(request, handle.name, handle.model_name, streamed)
+    emit(attempt_started, chain.sender, begun)
 
-    def failed(self, entry: ProviderHandle, error: ProviderError) -> None:
-        """Tell why a provider is not asked any more."""
-        content = self._chain.content
-        why = content.shown(str(error)) if content else error.summary
-        self._tell(logging.DEBUG, "%s failed: %s", entry.name, why)
 
-    def switched(self, request: Request, error: ProviderError, following: str) -> None:
-        """Tell that the chain moves on."""
-        told = (error.provider, error.summary, following)
-        line = "%s %s, switching to %s"
-        self._tell(error.severity, line, *told, next_provider=following)
-        event = ProviderSwitched(
-            error.provider, following, error.kind, error.summary, request=request
-        )
-        emit(provider_switched, self._chain.sender, event)
+def attempt_ended(chain: Sender, request: Request, attempt: Attempt) -> None:
+    """Tell that an attempt has ended."""
+    emit(attempt_made, chain.sender, AttemptMade(request, attempt))
 
-    def ended(self, outcome: CallResult) -> None:
-        """Tell that nobody has answered."""
-        response = of_call(outcome)
-        since = self._chain.clock.monotonic() - outcome.started
-        response.metadata["latency_s"] = since
-        tell(outcome.severity, "%s", outcome.story(), **of_response(response))
 
-    def _tell(self, level: int, sentence: str, *told: object, **fields: Any) -> None:
-        """Log a line about the latest attempt."""
-        if self._latest is not None:
-            fields = of_attempt(self._latest) | {"attempt": self.tries} | fields
-        tell(level, sentence, *told, **fields)
+def corrected(error: ProviderError, latest: Latest) -> None:
+    """Tell that a model is told what is wrong with its answer."""
+    words = (error.provider, error.summary)
+    _log(latest, logging.WARNING, "%s %s, told so", *words)
+
+
+def retried(  # what a retry is
+    chain: Sender,
+    request: Request,
+    error: ProviderError,
+    failures: int,
+    wait: float,
+    latest: Latest,
+) -> None:
+    """Tell that the same provider is asked again after some seconds."""
+    words = (error.provider, error.summary, round(wait, 2))
+    line = "%s %s, retrying in %g s"
+    _log(latest, logging.WARNING, line, *words, wait_s=wait)
+    event = RetryScheduled(
+        error.provider, error.kind, error.summary, failures, wait, request=request
+    )
+    emit(retry_scheduled, chain.sender, event)
+
+
+def gave_up(
+    chain: Sender, handle: ProviderHandle, error: ProviderError, latest: Latest
+) -> None:
+    """Tell why a provider is not asked any more."""
+    content = chain.content
+    why = content.shown(str(error)) if content else error.summary
+    _log(latest, logging.DEBUG, "%s failed: %s", handle.name, why)
+
+
+def switched(
+    chain: Sender,
+    request: Request,
+    error: ProviderError,
+    following: str,
+    latest: Latest,
+) -> None:
+    """Tell that the chain moves on."""
+    words = (error.provider, error.summary, following)
+    line = "%s %s, switching to %s"
+    _log(latest, error.severity, line, *words, next_provider=following)
+    event = ProviderSwitched(
+        error.provider, following, error.kind, error.summary, request=request
+    )
+    emit(provider_switched, chain.sender, event)
+
+
+def nobody_answered(result: CallResult, latency_s: float) -> None:
+    """Tell that nobody has answered."""
+    response = result.response(None)
+    response.metadata["latency_s"] = latency_s
+    tell(result.severity, "%s", result.summary(), **of_response(response))
+
+
+def answered(chain: Sender, response: LLMResponse) -> None:
+    """Tell that a call has its answer; why one failed has been logged before."""
+    words = (response.provider_name, response.metadata["latency_s"])
+    line = "%s answered in %.2f s"
+    tell(logging.INFO, line, *words, **of_response(response))
+    if chain.content:
+        chain.content.answered(response)
+
+
+def _log(latest: Latest, level: int, line: str, *words: object, **fields: Any) -> None:
+    """Log a line about the latest attempt."""
+    attempt, number = latest
+    if attempt is not None:
+        fields = of_attempt(attempt) | {"attempt": number} | fields
+    tell(level, line, *words, **fields)

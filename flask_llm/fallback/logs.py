@@ -31,13 +31,16 @@ T = TypeVar("T")
 
 log = logging.getLogger("flask_llm")
 
-_origin: ContextVar[CallContext] = ContextVar("flask_llm.origin", default=NOWHERE)
+current_context: ContextVar[CallContext] = ContextVar(
+    "flask_llm.origin", default=NOWHERE
+)
+"""The context of the call that is made here."""
 
 
 class _OfCall(Protocol):
     """What belongs to one call."""
 
-    _request: Request
+    request: Request
 
 
 S = TypeVar("S", bound=_OfCall)
@@ -49,16 +52,16 @@ def within_its_call(
     """Let all that is logged during a method have the fields of its object's call.
 
     Args:
-        method: Of an object that has the call's `_request`.
+        method: Of an object that has the call's `request`.
     """
 
     @wraps(method)
     def within(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        token = _origin.set(self._request.origin)
+        token = current_context.set(self.request.origin)
         try:
             return method(self, *args, **kwargs)
         finally:
-            _origin.reset(token)
+            current_context.reset(token)
 
     return within
 
@@ -70,11 +73,11 @@ def within(origin: CallContext) -> Iterator[None]:
     Args:
         origin: Of the call.
     """
-    token = _origin.set(origin)
+    token = current_context.set(origin)
     try:
         yield
     finally:
-        _origin.reset(token)
+        current_context.reset(token)
 
 
 def tell(level: int, sentence: str, *told: object, **fields: object) -> None:
@@ -108,10 +111,10 @@ def of_attempt(attempt: Attempt) -> dict[str, Any]:
 def of_response(response: LLMResponse) -> dict[str, Any]:
     """Return the fields of the line about a call that is over."""
     known = response.metadata
-    tries = [each for each in known["attempts"] if not each["skipped"]]
+    tries = [each for each in response.attempts if not each.skipped]
     return {
         "provider": response.provider_name,
-        "model": tries[-1]["model"] if tries else None,
+        "model": tries[-1].model if tries else None,
         "kind": known["error_kind"],
         "attempt": len(tries) or None,
         "latency_s": known["latency_s"],
@@ -141,7 +144,7 @@ def _tokens(usage: dict[str, int] | None) -> dict[str, int]:
 
 def _with_origin(record: logging.LogRecord) -> bool:
     """Add the fields of the call that is made; what the app has set there stays."""
-    origin = _origin.get()
+    origin = current_context.get()
     fields = (
         ("llm_call_id", origin.call_id),
         ("llm_purpose", origin.purpose),

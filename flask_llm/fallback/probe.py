@@ -6,8 +6,8 @@ from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE
 from ..types import CallContext, LLMResponse, Request
+from .call import Call
 from .chain import Chain
-from .generation import Generation
 from .provider_handle import ProviderHandle
 
 _PROMPT = "Say OK."
@@ -19,21 +19,21 @@ _MAX_TOKENS = 512
 # A parameter that a model does not take is left out of the next try; two may be.
 _TRIES = 3
 
-# Whatever happens, nobody rests for it.
-_NO_REST = BreakerPolicy(failures=0, max_cooldown=0.0)
+# Whatever happens, no circuit opens for it.
+_NEVER_OPEN = BreakerPolicy(failures=0, max_cooldown=0.0)
 
 
-def tried(chain: Chain, entry: ProviderHandle, seconds: float) -> LLMResponse:
+def tried(chain: Chain, handle: ProviderHandle, seconds: float) -> LLMResponse:
     """Return how one provider of a chain answers; nobody hears of it.
 
-    Neither does a rest keep it from being asked, nor its failure make it rest.
+    An open circuit does not keep it from being asked, and its failure opens none.
 
     Args:
         chain: The chain.
-        entry: Which link of it is asked.
+        handle: Which provider of it is asked.
         seconds: For all of it.
     """
-    alone = chain.alone(entry, _NO_REST)
+    alone = chain.alone(handle, _NEVER_OPEN)
     deadline = Deadline(seconds, chain.clock)
     for _ in range(_TRIES):
         response = _asked(alone, deadline, chain.clock)
@@ -56,4 +56,4 @@ def outcome(response: LLMResponse) -> str:
 def _asked(chain: Chain, deadline: Deadline, clock: Clock) -> LLMResponse:
     origin = CallContext.new(_PURPOSE, None, clock.time())
     request = Request(_PROMPT, max_tokens=_MAX_TOKENS, origin=origin)
-    return Generation(chain, request, ONCE, deadline).answer()
+    return Call(chain, request, ONCE, deadline).run()

@@ -58,7 +58,7 @@ def presentable(
             status=error.status if isinstance(error.status, int) else None,
             retry_after=_seconds(error.retry_after),
         )
-    except Exception:  # noqa: BLE001  # a stranger's subclass, with ideas of its own
+    except Exception:  # noqa: BLE001  # a third party's subclass, with ideas of its own
         why = f"failed ({type(error).__name__})"
         return ProviderError(reason=why, provider=name)  # type: ignore[return-value]  # a base of E
 
@@ -89,7 +89,7 @@ def _of_model(settings: ProviderSettings, detail: str) -> str:
 
 
 def _seconds(value: object) -> float | None:
-    """Return a stranger's retry_after, such as a header's text, as a number."""
+    """Return a third party's retry_after, such as a header's text, as a number."""
     try:
         seconds = float(value)  # type: ignore[arg-type]  # that is what is tried
     except (TypeError, ValueError):
@@ -110,45 +110,64 @@ _BLOCKED = {"content_filter", "safety", "refusal"}
 _SAID_OF_A_CHAIN = {BusyError, CoolingDownError, DeadlineError}
 
 
-def fault_of(response: object) -> ProviderError | None:
-    """Return what keeps a provider's response from being an answer, or None."""
+def judged(
+    response: object, request: Request, *, streamed: bool = False
+) -> LLMResponse | ProviderError:
+    """Return a provider's answer as a caller may get it, or why it is none.
+
+    It can be encoded, and ends before the first of the stop texts.
+
+    Args:
+        response: What the provider has returned, whatever that is.
+        request: What was asked.
+        streamed: Whether its text has been handed out already, piece by piece.
+    """
     if not isinstance(response, LLMResponse):
         kind = type(response).__name__
         return BadAnswerError(reason=f"returned {kind} instead of an LLMResponse")
     metadata: object = response.metadata
-    if not isinstance(metadata, dict):
+    if type(metadata) is not dict and not isinstance(metadata, dict):
         return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
-    if not response.success:
-        fault: ProviderError | None = _returned_error(response)
+    if response.success:
+        answer = _judged_text(response, request, streamed=streamed)
     else:
-        fault = _content_fault(response)
-    if fault is not None:
-        fault.usage = response.usage_told
-    return fault
+        answer = _returned_error(response)
+    if isinstance(answer, ProviderError):
+        answer.usage = response.usage_told
+    return answer
 
 
-def fault_of_stream(response: object) -> ProviderError | None:
-    """Return what keeps the end of a stream from being one of an answer, or None.
-
-    Args:
-        response: What the provider's generator has returned.
-    """
-    if isinstance(response, LLMResponse) and response.success:
-        # The text has gone its own way.
-        return fault_of(replace(response, content=response.content or "streamed"))
-    return fault_of(response)
-
-
-def _content_fault(response: LLMResponse) -> ProviderError | None:
-    """Return what keeps a response that claims success from being one, or None."""
-    content: object = response.content  # a stranger may put anything there
-    if not isinstance(content, str):
+def _judged_text(
+    response: LLMResponse, request: Request, *, streamed: bool
+) -> LLMResponse | ProviderError:
+    """Return a response that claims success, with the text that a caller may get."""
+    content: object = response.content  # a third party may put anything there
+    if streamed and not content:
+        content = "streamed"
+    if type(content) is not str and not isinstance(content, str):
         return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
     if not content.strip():
         return BadAnswerError(reason="empty answer")
-    if str(response.metadata.get("finish_reason")).lower() in _BLOCKED:
+    finish = response.metadata.get("finish_reason")
+    if finish != "stop" and str(finish).lower() in _BLOCKED:
         return ContentBlockedError(reason="answer cut by a content filter")
-    return None
+    if streamed or (content.isascii() and not request.stop):
+        return response
+    return _shown(response, content, request.stop)
+
+
+def _shown(
+    response: LLMResponse, content: str, stops: Sequence[str]
+) -> LLMResponse | ProviderError:
+    """Return an answer that can be encoded, up to the first of the stop texts."""
+    whole = encodable(content)
+    text = cut_at(whole, stops)
+    if text == content:
+        return response
+    if not text.strip():
+        return BadAnswerError(reason="empty answer")
+    finish = {} if text == whole else {"finish_reason": "stop"}
+    return replace(response, content=text, metadata=response.metadata | finish)
 
 
 def _returned_error(response: LLMResponse) -> ProviderError:
@@ -191,7 +210,7 @@ def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]
 
 
 def texts(pieces: Iterable[object]) -> Generator[str, None, Any]:
-    """Return a generator of what a stranger streams, if it is text; leave out "".
+    """Return a generator of what a third party streams, if it is text; leave out "".
 
     Args:
         pieces: What a provider's `stream` has returned, whatever that is.
@@ -375,7 +394,7 @@ class ProviderHandle:
     def _at_least_timeout(self, told: Callable[[LLMProvider], float]) -> float:
         try:
             return max(self.timeout, float(told(self.provider)))
-        except Exception:  # noqa: BLE001  # a stranger's attribute may be anything
+        except Exception:  # noqa: BLE001  # a third party's attribute may be anything
             return self.timeout
 
     @property
@@ -400,7 +419,7 @@ class ProviderHandle:
                 return None
             reason = text_of(self.provider.unavailable_reason())
             no_key = self._lacks_key() and reason in _NO_KEY
-        except BaseException as exc:  # a stranger's __init__ may raise anything
+        except BaseException as exc:  # a third party's __init__ may raise anything
             # Nothing is waited for here: a SystemExit is the provider's own.
             if _is_for_the_caller(exc) and not isinstance(exc, SystemExit):
                 raise
@@ -436,7 +455,7 @@ class ProviderHandle:
         try:
             # Perhaps it lacks a model only, which the list would tell.
             return self.provider.list_models()
-        except Exception as exc:  # noqa: BLE001  # a stranger's may raise anything
+        except Exception as exc:  # noqa: BLE001  # a third party's may raise anything
             fault = self.unavailable() or explained(self.provider, exc)
         raise self._presentable(fault.with_traceback(None), self.secrets)
 
@@ -459,19 +478,18 @@ class ProviderHandle:
         Raises:
             ProviderError: There is none, whether the provider raised or returned it.
         """
+        answer: LLMResponse | ProviderError
         try:
-            provider = self.provider
-            response = provider.answer(provider.format_prompt(request))
-            fault = fault_of(response)
-            if fault is None:
-                response = _shown(response, request)
-                fault = fault_of(response)
+            provider = self._provider.get()
+            if type(provider).format_prompt is not LLMProvider.format_prompt:
+                request = provider.format_prompt(request)
+            answer = judged(provider.answer(request), request)
         except BaseException as exc:  # noqa: BLE001  # raised again if not the provider's
-            fault = self._fault(exc, secrets)
-        if fault is None:
-            return response
+            answer = self._fault(exc, secrets)
+        if not isinstance(answer, ProviderError):
+            return answer
         # Its traceback would tie it to this very frame, in a cycle.
-        raise self._presentable(fault.with_traceback(None), secrets)
+        raise self._presentable(answer.with_traceback(None), secrets)
 
     def stream(
         self, request: Request, secrets: tuple[str, ...] = ()
@@ -492,12 +510,12 @@ class ProviderHandle:
             with closing(self._pieces(request)) as pieces:
                 told = yield from pieces
             response = self._unsaid(request) if told is None else told
-            fault = fault_of_stream(response)
+            answer = judged(response, request, streamed=True)
         except BaseException as exc:  # noqa: BLE001  # as in `ask`
-            fault = self._fault(exc, secrets)
-        if fault is None:
-            return response
-        raise self._presentable(fault.with_traceback(None), secrets)
+            answer = self._fault(exc, secrets)
+        if not isinstance(answer, ProviderError):
+            return answer
+        raise self._presentable(answer.with_traceback(None), secrets)
 
     def _unsaid(self, request: Request) -> LLMResponse:
         """Return the response of a stream that has told nothing of itself.
@@ -544,16 +562,6 @@ def _is_for_the_caller(exc: BaseException) -> bool:
     return type(exc).__module__.partition(".")[0] in {"gevent", "greenlet"}
 
 
-def _shown(response: LLMResponse, request: Request) -> LLMResponse:
-    """Return an answer that can be encoded, up to the first of the stop texts."""
-    whole = encodable(response.content)
-    content = cut_at(whole, request.stop)
-    if content == response.content:
-        return response
-    finish = {} if content == whole else {"finish_reason": "stop"}
-    return replace(response, content=content, metadata=response.metadata | finish)
-
-
 def provider_name(entry: ProviderHandle) -> str:
     """Return the provider's name, without the model of the chain entry."""
     return entry.settings.name if entry.settings else entry.name
@@ -563,7 +571,7 @@ def provider_of(entry: ProviderHandle) -> LLMProvider | None:
     """Return the provider; None if it cannot be made, which `unavailable` explains."""
     try:
         return entry.provider
-    except Exception:  # noqa: BLE001  # a stranger's __init__ may raise anything
+    except Exception:  # noqa: BLE001  # a third party's __init__ may raise anything
         return None
 
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: which providers of the chain one call asks, and in which order."""
+"""Who is asked next: which providers one call asks, in which order."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from ..errors import DeadlineError, ProviderError
 from ..resilience.circuit_breaker import State
 from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
-from .health import Breaker
+from .health import CircuitBreakers
 from .logs import tell
 from .provider_handle import ProviderHandle
 from .result import CallResult
@@ -21,12 +21,12 @@ class Candidate(NamedTuple):
     """Whom to ask next.
 
     Attributes:
-        entry: The provider.
-        probe: Whether it has been resting, and is only tried.
+        handle: The provider.
+        probe: Whether its circuit was open, and it is only tried.
         to_come: Who may have to answer in its place.
     """
 
-    entry: ProviderHandle
+    handle: ProviderHandle
     probe: bool
     to_come: Sequence[ProviderHandle]
 
@@ -34,14 +34,14 @@ class Candidate(NamedTuple):
 class Candidates:
     """Yields whom one call asks, in order; notes the others as skipped.
 
-    If nobody answered, a provider that only rests by our own guess may get the single
-    probe that its circuit allows.
+    If nobody answered, a provider whose circuit is open by our own guess only may get
+    the single probe that its circuit allows.
 
     Args:
-        entries: The chain.
-        breaker: Knows who rests.
+        handles: The chain.
+        breakers: Know whose circuit is open.
         deadline: The time of the call.
-        outcome: Where skipped providers are noted.
+        result: Where skipped providers are noted.
         clock: Where the time is read.
 
     Attributes:
@@ -51,78 +51,81 @@ class Candidates:
 
     def __init__(
         self,
-        entries: Sequence[ProviderHandle],
-        breaker: Breaker,
+        handles: Sequence[ProviderHandle],
+        breakers: CircuitBreakers,
         deadline: Deadline,
-        outcome: CallResult,
+        result: CallResult,
         clock: Clock,
     ) -> None:
-        self._entries = entries
-        self._breaker = breaker
+        self._handles = handles
+        self._breakers = breakers
         self._deadline = deadline
-        self._outcome = outcome
+        self._result = result
         self._clock = clock
-        self.circuits = breaker.look()
+        self.circuits = breakers.snapshot()
         self.rejections: dict[object, ProviderError] = {}
 
     def __iter__(self) -> Iterator[Candidate]:
-        resting = []
-        for position, entry in enumerate(self._entries):
-            if self._is_out(entry):
+        waiting = []
+        for position, handle in enumerate(self._handles):
+            if self._is_out(handle):
                 continue
-            state = self._breaker.state(self.circuits[entry.name])
+            circuit = self.circuits[handle.name]
+            state = self._breakers.state(circuit) if circuit.until else State.CLOSED
             if state is not State.OPEN and self._deadline.is_over():
-                self._skip(entry, NO_TIME.copy(provider=entry.name))
-            elif state is State.CLOSED or self._may_probe(entry, state):
-                to_come = self._entries[position + 1 :]
-                yield Candidate(entry, state is not State.CLOSED, to_come)
+                self._skip(handle, NO_TIME.copy(provider=handle.name))
+            elif state is State.CLOSED or self._may_probe(handle, state):
+                to_come = self._handles[position + 1 :]
+                yield Candidate(handle, state is not State.CLOSED, to_come)
             else:
-                resting.append(entry)
-                error = self._breaker.resting(entry, self.circuits[entry.name])
-                self._skip(entry, error)
-        yield from self._last_resort(resting)
+                waiting.append(handle)
+                error = self._breakers.error_of(handle, circuit)
+                self._skip(handle, error)
+        yield from self._last_resort(waiting)
 
-    def followers(self, turn: Candidate) -> int:
-        """Return how many may still be asked after a turn."""
-        return sum(map(self._can_be_asked, turn.to_come))
+    def followers(self, candidate: Candidate) -> int:
+        """Return how many may still be asked after a candidate."""
+        return sum(map(self._can_be_asked, candidate.to_come))
 
-    def _is_out(self, entry: ProviderHandle) -> bool:
-        """Skip an entry that cannot be asked, or whose model has said no."""
-        if error := entry.unavailable():
-            level = logging.WARNING if entry.is_news(error) else logging.DEBUG
-            self._skip(entry, error, level)
+    def _is_out(self, handle: ProviderHandle) -> bool:
+        """Skip a provider that cannot be asked, or whose model has said no."""
+        if error := handle.unavailable():
+            level = logging.WARNING if handle.is_news(error) else logging.DEBUG
+            self._skip(handle, error, level)
             return True
-        if rejection := self.rejections.get(entry.model):
-            self._skip(entry, rejection.copy(provider=entry.name))
+        if handle.model in self.rejections:
+            rejection = self.rejections[handle.model]
+            self._skip(handle, rejection.copy(provider=handle.name))
             return True
         return False
 
     def _skip(
-        self, entry: ProviderHandle, error: ProviderError, level: int = logging.INFO
+        self, handle: ProviderHandle, error: ProviderError, level: int = logging.INFO
     ) -> None:
         tell(
             level,
             "%s skipped: %s",
-            entry.name,
+            handle.name,
             error.summary,  # without its provider's own words
-            provider=entry.name,
-            model=entry.model_name,
+            provider=handle.name,
+            model=handle.model_name,
             kind=error.kind,
             wait_s=error.retry_after,
         )
-        self._outcome.failed(error)
-        self._outcome.skipped(entry, self._clock.monotonic(), error)
+        self._result.failed(error)
+        self._result.skipped(handle, self._clock.monotonic(), error)
 
-    def _last_resort(self, resting: list[ProviderHandle]) -> Iterator[Candidate]:
-        for entry in resting:
-            told = self.circuits[entry.name].told
-            if not told and not self._deadline.is_over() and self._breaker.claim(entry):
-                yield Candidate(entry, probe=True, to_come=())
+    def _last_resort(self, waiting: list[ProviderHandle]) -> Iterator[Candidate]:
+        for handle in waiting:
+            if self.circuits[handle.name].told or self._deadline.is_over():
+                continue
+            if self._breakers.acquire_probe(handle):
+                yield Candidate(handle, probe=True, to_come=())
                 return
 
-    def _may_probe(self, entry: ProviderHandle, state: State) -> bool:
-        return state is State.HALF_OPEN and self._breaker.claim(entry)
+    def _may_probe(self, handle: ProviderHandle, state: State) -> bool:
+        return state is State.HALF_OPEN and self._breakers.acquire_probe(handle)
 
-    def _can_be_asked(self, entry: ProviderHandle) -> bool:
-        state = self._breaker.state(self.circuits[entry.name])
-        return state is not State.OPEN and entry.unavailable() is None
+    def _can_be_asked(self, handle: ProviderHandle) -> bool:
+        state = self._breakers.state(self.circuits[handle.name])
+        return state is not State.OPEN and handle.unavailable() is None

@@ -21,10 +21,9 @@ from ..resilience.retry import ONCE, RetryPolicy, StreamLimits
 from ..resilience.stream_reader import Caller, StreamReader
 from ..resilience.thread_pool import Abandoned
 from ..types import NOWHERE, Attempt, LLMResponse, Request
-from .call import Walk
+from .call import MOST, AttemptTiming, BaseCall, Call
+from .chain import Chain
 from .logs import tell, within_its_call
-from .result import CallResult
-from .road import MOST, Road, Sent
 from .selection import Candidate
 
 # What a provider's own limit gets more than ours, so that ours ends a stream.
@@ -36,24 +35,24 @@ class Opened:
     """A stream whose first text is there.
 
     Attributes:
-        turn: Who streams.
-        sent: When it was asked, and how much time it had.
+        candidate: Who streams.
+        timing: When it was asked, and how much time it had.
         texts: The texts to come.
         first: The first text.
         stall: Seconds that may pass between two texts.
         silent_since: When somebody began to wait for the next text.
     """
 
-    turn: Candidate
-    sent: Sent
+    candidate: Candidate
+    timing: AttemptTiming
     texts: StreamReader[LLMResponse]
     first: str
     stall: float
     silent_since: float | None = None
 
 
-class StreamWalk(Walk[Opened]):
-    """A walk along the chain for the first text of a stream.
+class StreamingCall(BaseCall[Opened]):
+    """A call that hands out its answer as it comes.
 
     How an attempt went is noted when its stream has ended: a provider whose streams
     break off does not answer.
@@ -72,7 +71,7 @@ class StreamWalk(Walk[Opened]):
 
     def __init__(
         self,
-        chain: Road,
+        chain: Chain,
         request: Request,
         policy: RetryPolicy,
         deadline: Deadline,
@@ -82,6 +81,63 @@ class StreamWalk(Walk[Opened]):
         super().__init__(chain, request, policy, deadline)
         self._limits = limits
         self._caller = Caller(is_gone)
+        self._first_token_s: float | None = None
+
+    @within_its_call
+    def open(self, *, restarts: bool) -> "LLMStream":
+        """Return the answer as it comes, as soon as there is some of it.
+
+        Args:
+            restarts: Whether it begins anew when it breaks off.
+        """
+        stream = self._opened(restarts=restarts)
+        stream.origin = self.request.origin
+        return stream
+
+    def _opened(self, *, restarts: bool) -> "LLMStream":
+        if refused := self._refusal():
+            return WholeStream(refused)
+        if self._chain.filters.has_output:
+            return WholeStream(self._finished(self._whole()))
+        stream = LLMStream(self, restarts=restarts)
+        self._first_token_s = self._clock.monotonic() - self.result.started
+        return stream
+
+    def _whole(self) -> LLMResponse:
+        """Return an answer in one piece, for filters that have to see all of it."""
+        call = Call(self._chain, self.request, self._policy, self._deadline)
+        call.result = self.result
+        return call.answered()
+
+    def first(self) -> Opened | None:
+        """Ask until there is the first text of an answer; None if nobody answers."""
+        return self._from_first()
+
+    @within_its_call
+    def conclude(
+        self, text: str, ending: LLMResponse | ProviderError | None
+    ) -> LLMResponse:
+        """Return the response of a stream that is over.
+
+        Args:
+            text: The text that came.
+            ending: What its provider told of the answer, or why it broke off; None if
+                there was no stream at all.
+        """
+        if isinstance(ending, ProviderError):
+            return self._finished(self.result.interrupted(ending))
+        answer = None if ending is None else replace(ending, content=text)
+        return self._finished(self.result.response(answer))
+
+    def _finished(
+        self, response: LLMResponse, reason: str | None = None
+    ) -> LLMResponse:
+        first = self._first_token_s
+        if first is None and response.success:
+            # A stream of one piece has its first text at its end.
+            first = self._clock.monotonic() - self.result.started
+        response.metadata["first_token_s"] = first
+        return super()._finished(response, reason)
 
     def take(self, opened: Opened, most: float = math.inf) -> str | None:
         """Return the next text of a stream, or None at its end.
@@ -96,7 +152,7 @@ class StreamWalk(Walk[Opened]):
         """
         if self._deadline.is_over() and not opened.texts.over:
             raise self._cut(opened)  # also for a reader that is slower than the texts
-        now = self._chain.clock.monotonic()
+        now = self._clock.monotonic()
         if opened.silent_since is None:
             opened.silent_since = now
         left = min(opened.silent_since + opened.stall - now, self._deadline.left())
@@ -112,17 +168,17 @@ class StreamWalk(Walk[Opened]):
     @within_its_call
     def finished(self, opened: Opened) -> LLMResponse:
         """Note that a stream is complete; return what is known of its answer."""
-        self._note(opened.turn, opened.sent, opened.texts.result)
+        self._note(opened.candidate, opened.timing, opened.texts.result)
         return opened.texts.result
 
     @within_its_call
     def broken(self, opened: Opened, error: ProviderError) -> ProviderError:
         """Note that a stream broke off; return why, in the chain's words."""
-        fault = error.with_traceback(None).copy(provider=opened.turn.entry.name)
+        fault = error.with_traceback(None).copy(provider=opened.candidate.handle.name)
         told = (fault.provider, fault.summary)
         fields = self._fields(opened, fault)
         tell(logging.WARNING, "%s broke off its answer: %s", *told, **fields)
-        self._note(opened.turn, opened.sent, fault, begun=True)
+        self._note(opened.candidate, opened.timing, fault, begun=True)
         return fault
 
     @within_its_call
@@ -135,56 +191,56 @@ class StreamWalk(Walk[Opened]):
         """
         # Somebody looks at half an answer: nobody is asked twice.
         self._policy = ONCE
-        return self._go(self._leave(opened.turn, error))
+        return self._from(self._after(opened.candidate, error))
 
     @within_its_call
     def closed(self, opened: Opened) -> ClosedError:
         """Close a stream before its end, which nobody is to blame for."""
-        opened.sent.settled = True
+        opened.timing.settled = True
         opened.texts.cut()
-        error = ClosedError(provider=opened.turn.entry.name)
+        error = ClosedError(provider=opened.candidate.handle.name)
         fields = self._fields(opened, error)
         tell(logging.INFO, "%s %s", error.provider, error.summary, **fields)
-        self._note(opened.turn, opened.sent, error, begun=True)
+        self._note(opened.candidate, opened.timing, error, begun=True)
         return error
 
     def _fields(self, opened: Opened, error: ProviderError) -> dict[str, Any]:
         """Return the fields of the line about a stream that has no end."""
         return {
             "provider": error.provider,
-            "model": opened.turn.entry.model_name,
+            "model": opened.candidate.handle.model_name,
             "kind": error.kind,
-            "attempt": self._telling.tries,
-            "latency_s": self._chain.clock.monotonic() - opened.sent.at,
+            "attempt": self.tries,
+            "latency_s": self._clock.monotonic() - opened.timing.at,
         }
 
-    def _answer(self, turn: Candidate, sent: Sent) -> Opened:
+    def _answer(self, candidate: Candidate, timing: AttemptTiming) -> Opened:
         if self._caller.has_left():
             raise ClosedError
-        entry, chain = turn.entry, self._chain
-        first = self._limits.first_token if entry.streams else None
-        usual = first or entry.patience
-        limit = min(usual, math.inf if sent.limit is None else sent.limit)
-        stall = self._limits.stall or entry.timeout
+        handle, chain, clock = candidate.handle, self._chain, self._clock
+        first = self._limits.first_token if handle.streams else None
+        usual = first or handle.patience
+        limit = min(usual, math.inf if timing.limit is None else timing.limit)
+        stall = self._limits.stall or handle.timeout
         request = self._asked_for
-        if first or sent.limit or self._limits.stall:
+        if first or timing.limit or self._limits.stall:
             request = replace(request, timeout=max(limit, stall) + _GRACE_S)
 
         def source(seconds: float) -> Generator[str, None, LLMResponse]:
-            sent.at = chain.clock.monotonic()
-            sent.limit = limit
-            sent.given = seconds if seconds < usual * MOST else None
+            timing.at = clock.monotonic()
+            timing.limit = limit
+            timing.given = seconds if seconds < usual * MOST else None
             try:
-                return (yield from entry.stream(request, chain.secrets))
+                return (yield from handle.stream(request, chain.secrets))
             finally:
-                self._forget(turn, sent)
+                self._forget(candidate, timing)
 
-        bulkhead = chain.bulkheads[entry.name]
-        texts, left = bulkhead.open(source, limit, entry.timeout)
-        return Opened(turn, sent, texts, self._first(texts, sent, left), stall)
+        bulkhead = chain.bulkheads[handle.name]
+        texts, left = bulkhead.open(source, limit, handle.timeout)
+        return Opened(candidate, timing, texts, self._first(texts, timing, left), stall)
 
     def _first(
-        self, texts: StreamReader[LLMResponse], sent: Sent, seconds: float
+        self, texts: StreamReader[LLMResponse], timing: AttemptTiming, seconds: float
     ) -> str:
         """Return the first text of a stream, or cut it."""
         try:
@@ -192,11 +248,11 @@ class StreamWalk(Walk[Opened]):
         except Abandoned:
             if texts.is_cut:
                 raise ClosedError from None
-            sent.settled = True
+            timing.settled = True
             texts.cut()
             raise TimedOutError(reason="timeout before the first token") from None
         except BaseException:
-            sent.settled = True
+            timing.settled = True
             texts.cut()
             raise
         if text is None:
@@ -215,29 +271,25 @@ class StreamWalk(Walk[Opened]):
         raise Abandoned
 
     def _sleep(self, seconds: float) -> None:
-        self._caller.sleep(seconds, self._chain.clock)
+        self._caller.sleep(seconds, self._clock)
 
-    def _forget(self, turn: Candidate, sent: Sent) -> None:
+    def _forget(self, candidate: Candidate, timing: AttemptTiming) -> None:
         """Let others probe, in case nobody notes how a probe went; in its thread.
 
         Also if its answer is complete: who never reads to the end notes nothing.
         """
-        if turn.probe and not sent.settled:
-            self._breaker.release(turn.entry, asked=True)
+        if candidate.probe and not timing.settled:
+            self._breakers.release_probe(candidate.handle, asked=True)
 
     def _cut(self, opened: Opened) -> ProviderError:
         """End a stream that was silent for too long, or lasts too long; return why."""
-        opened.sent.settled = True
+        opened.timing.settled = True
         opened.texts.cut()
-        opened.sent.given = None  # nothing has cut the time that it may be silent
+        opened.timing.given = None  # nothing has cut the time that it may be silent
         if self._deadline.is_over():
             seconds = self._deadline.seconds
             return DeadlineError(reason=f"deadline of {seconds:g} s passed")
         return TimedOutError(reason=f"stalled for {opened.stall:g} s")
-
-
-Conclude = Callable[[CallResult, str, LLMResponse | ProviderError | None], LLMResponse]
-"""Makes the response of a stream out of its walk, its text and how it ended."""
 
 
 OnInterrupt = Literal["raise", "restart"]
@@ -250,7 +302,7 @@ class Restart(str):
     An empty text among the others, for who asked for ``on_interrupt="restart"``.
 
     Attributes:
-        provider: Chain entry that answers from here on.
+        provider: Chain handle that answers from here on.
         error: Why the one before broke off.
     """
 
@@ -279,7 +331,7 @@ class LLMStream(Iterator[str]):
         response: The answer of the whole call, when there is no text to come: with the
             same metadata as one of `LLMFactory.generate_content`, and `first_token_s`,
             the seconds until the first text. None before that.
-        provider_name: Chain entry that answers, or was asked last.
+        provider_name: Chain handle that answers, or was asked last.
         origin: The call that it is the answer of.
     """
 
@@ -289,12 +341,11 @@ class LLMStream(Iterator[str]):
     _opened: Opened | None = None
     _next: str | None = None
 
-    def __init__(self, walk: StreamWalk, conclude: Conclude, *, restarts: bool) -> None:
-        self._conclude = conclude
-        self._walk = walk
+    def __init__(self, call: StreamingCall, *, restarts: bool) -> None:
+        self._call = call
         self._restarts = restarts
         self._texts: list[str] = []
-        self._begin(walk.run())
+        self._begin(call.first())
 
     @property
     def text(self) -> str:
@@ -304,7 +355,7 @@ class LLMStream(Iterator[str]):
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every try so far in order, skipped providers included."""
-        return tuple(self._walk.outcome.attempts)
+        return tuple(self._call.result.attempts)
 
     def __iter__(self) -> Self:
         return self
@@ -335,13 +386,13 @@ class LLMStream(Iterator[str]):
             return None
         text, self._next = self._next, None
         try:
-            text = self._walk.take(opened, seconds) if text is None else text
+            text = self._call.take(opened, seconds) if text is None else text
         except Abandoned:
             return None
         except ProviderError as error:
             if not self._claimed():
                 return None
-            fault = self._walk.broken(opened, error)
+            fault = self._call.broken(opened, error)
         except BaseException:  # somebody ends the reader
             self.close()
             raise
@@ -353,7 +404,7 @@ class LLMStream(Iterator[str]):
         if text is not None:
             self._texts.append(text)
         elif self._claimed():
-            self._end(self._walk.finished(opened))
+            self._end(self._call.finished(opened))
         return text
 
     def _claimed(self) -> bool:
@@ -365,7 +416,7 @@ class LLMStream(Iterator[str]):
         if opened is None:
             self._end(None)
             return
-        self.provider_name = opened.turn.entry.name
+        self.provider_name = opened.candidate.handle.name
         self._next, opened.first = opened.first, ""
 
     def _broken(self, opened: Opened, error: ProviderError) -> str:
@@ -373,7 +424,7 @@ class LLMStream(Iterator[str]):
         so_far = self.text
         if self._restarts:
             try:
-                resumed = self._walk.resume(opened, error)
+                resumed = self._call.resume(opened, error)
             except BaseException:  # somebody ends the reader
                 self._end(error)
                 raise
@@ -385,7 +436,7 @@ class LLMStream(Iterator[str]):
         raise StreamInterrupted(so_far, error, response.attempts)
 
     def _end(self, ending: LLMResponse | ProviderError | None) -> LLMResponse:
-        self.response = self._conclude(self._walk.outcome, self.text, ending)
+        self.response = self._call.conclude(self.text, ending)
         self.provider_name = self.response.provider_name
         return self.response
 
@@ -393,7 +444,7 @@ class LLMStream(Iterator[str]):
         """Stop the answer at its provider, at once; does nothing when it is over."""
         opened = self._opened
         if opened is not None and self._claimed():
-            self._end(self._walk.closed(opened))
+            self._end(self._call.closed(opened))
 
     def __enter__(self) -> Self:
         return self

@@ -144,13 +144,13 @@ def _poll() -> Any:
 
 
 # As proxies write it, and as Flask extensions keep it on `g`.
-_HEADER = "HTTP_X_REQUEST_ID"
-_ATTRIBUTE = "request_id"
+_NUMBER_HEADER = "HTTP_X_REQUEST_ID"
+_NUMBER_ON_G = "request_id"
 
-_MOST = 128
+_LONGEST = 128
 
 
-def surroundings() -> tuple[str, str | None]:
+def request_context() -> tuple[str, str | None]:
     """Return the endpoint and the number of the current request, if there is one.
 
     The number is `g.request_id`, as an extension or the app itself has set it, else
@@ -161,8 +161,8 @@ def surroundings() -> tuple[str, str | None]:
         return "", None
     # Past the proxy, of which each look costs a microsecond of every call.
     served: Request = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001
-    number = g.get(_ATTRIBUTE) or served.environ.get(_HEADER)
-    fits = isinstance(number, str) and number.isprintable() and len(number) <= _MOST
+    number = g.get(_NUMBER_ON_G) or served.environ.get(_NUMBER_HEADER)
+    fits = isinstance(number, str) and number.isprintable() and len(number) <= _LONGEST
     return served.endpoint or "", number if fits else None
 
 
@@ -189,6 +189,8 @@ _LOOK_S = 0.25
 
 class AppFactory(LLMFactory):
     """The factory of a Flask app, which also answers its requests."""
+
+    request_context = staticmethod(request_context)
 
     def stream_response(  # noqa: PLR0913  # what a call may ask for
         self,
@@ -246,9 +248,6 @@ class AppFactory(LLMFactory):
             purpose=purpose,
         )
         return event_stream(stream)
-
-    def _surroundings(self) -> tuple[str, str | None]:
-        return surroundings()
 
 
 def event_stream(stream: LLMStream) -> Response:

@@ -190,8 +190,8 @@ class Trial:
             PROMPT, temperature=0.5, max_tokens=300
         )
         chain = factory._chain
-        (self.entry, _) = chain.entries
-        self.rest = chain.breaker.rest_of(self.entry)
+        (self.entry, _) = chain.handles
+        self.rest = chain.breakers.error_if_open(self.entry)
         self.circuit = chain.breaker.look()[row.provider]
         self.attempts = [
             each for each in self.response.attempts if each.provider == row.provider

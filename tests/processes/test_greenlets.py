@@ -1,17 +1,12 @@
 """Under gevent, in interpreters of their own: patching cannot be taken back."""
 
-import os
-from importlib.util import find_spec
-
 import pytest
+from needs import needs_gevent
 from real_time import AT_ONCE_S
 from wire import python
 
 pytestmark = pytest.mark.slow
 
-needs_gevent = pytest.mark.skipif(
-    not find_spec("gevent") and "FLASK_LLM_CI" not in os.environ, reason="needs gevent"
-)
 
 # The order of `gunicorn --preload -k gevent`: the app first, then the patching.
 PATCHED = """

@@ -1,8 +1,8 @@
 """Streams under gevent, in interpreters of their own: patching cannot be taken back."""
 
 import pytest
+from needs import needs_gevent
 from real_time import AT_ONCE_S
-from test_greenlets import needs_gevent
 from wire import python
 
 pytestmark = [needs_gevent, pytest.mark.slow]

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from needs import needs_gevent
 
 from flask_llm import LLMFactory
 from flask_llm.errors import BadAnswerError, UnavailableError
@@ -25,13 +26,10 @@ needs_model = [
     ),
 ]
 
-needs_gevent = pytest.mark.skipif(
-    not find_spec("gevent") and "FLASK_LLM_CI" not in os.environ, reason="needs gevent"
-)
 
 # The order of `gunicorn --preload -k gevent`: the app first, then the patching.
 PATCHED = """
-from flask_llm.providers import llama
+from flask_llm.providers import llama_cpp as llama
 from flask_llm.providers.local import LocalProvider
 import gevent.monkey
 gevent.monkey.patch_all()
@@ -144,7 +142,7 @@ class TestModel:
         """All of it loads the model, which the first call would wait for."""
         out = run(
             "import sys\n"
-            "from flask_llm.providers import llama, local\n"
+            "from flask_llm.providers import llama_cpp as llama, local\n"
             "p = local.LocalProvider(context=512)\n"
             "p.warm_up(full=False)\n"
             "print('xllamacpp' in sys.modules, llama._engines)\n"
@@ -184,7 +182,7 @@ class TestModel:
             "from flask_llm import LLMFactory\n"
             "p = LLMFactory('local', [], config={'LLM_LOCAL_CONTEXT': 512})\n"
             "p.generate_content('Hi', max_tokens=1)\n"
-            "from flask_llm.providers import llama\n"
+            "from flask_llm.providers import llama_cpp as llama\n"
             "begun, run = threading.Event(), llama.Engine.run\n"
             "def watched(self, body, on_chunk):\n"
             "    run(self, body, lambda chunk: begun.set() or on_chunk(chunk))\n"
@@ -269,7 +267,7 @@ class TestModel:
         """Other programs of the machine cannot use the model, or read along."""
         out = run(
             "import urllib.error, urllib.request\n"
-            "from flask_llm.providers import llama, local\n"
+            "from flask_llm.providers import llama_cpp as llama, local\n"
             "p = local.LocalProvider(context=512)\n"
             "p.generate_content('Hi', max_tokens=1)\n"
             "(engine,) = llama._engines.values()\n"

@@ -6,9 +6,10 @@ from dataclasses import replace
 from enum import StrEnum
 
 import pytest
+from needs import needs_gevent
 from pydantic import BaseModel, Field, ValidationError
 from real_time import AT_ONCE_S
-from test_local import PATCHED, needs_gevent, needs_model, run
+from test_local import PATCHED, needs_model, run
 
 from flask_llm.errors import (
     BadAnswerError,

@@ -9,7 +9,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from faultserver import FaultServer
 
+from benchmarks import overhead
 from benchmarks.cases import CASES
 from benchmarks.report import BEGIN, END, PAGE
 from flask_llm import LLMFactory, LLMProvider, LLMResponse
@@ -18,6 +20,11 @@ from flask_llm.resilience.stream_reader import _MOST_AHEAD
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+
+# Most function calls above the SDK's, and without the dashboard. The house's target is
+# 200 and 165: these two go down with what is reached, never up.
+MOST_CALLS = 470
+MOST_CALLS_WITHOUT_DASHBOARD = 440
 
 
 def test_quick():
@@ -40,6 +47,40 @@ def test_quick():
     assert done.stderr == ""
     text = PAGE.read_text()
     assert text.index(BEGIN) < text.index(END)
+
+
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11),
+    reason="counted on Python 3.11: each version calls other functions",
+)
+def test_a_call_makes_few_calls_above_the_sdk():
+    """Counted, not timed, in a fresh process: no other work or test changes it."""
+    program = (
+        "from benchmarks.overhead import calls_above_the_sdk as count\n"
+        "print(count(), count(LLM_DASHBOARD='off'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    usual, without_dashboard = map(int, done.stdout.split())
+    assert 0 < usual <= MOST_CALLS
+    assert 0 < without_dashboard <= MOST_CALLS_WITHOUT_DASHBOARD
+
+
+def test_the_sdk_is_asked_the_same():
+    """What the overhead is measured against sends our request, to the last header."""
+    with FaultServer() as server:
+        overhead.ours(server.url)()
+        overhead.bare(server.url)()
+        ours, bare = server.attempts()
+    assert ours.body == bare.body
+    assert ours.headers == bare.headers
 
 
 class Endless(LLMProvider):

@@ -73,7 +73,7 @@ def test_a_number_is_no_text():
         parsers.text(7)
 
 
-class CallEvents:
+class Revealing:
     """An object that tells a key when it is printed."""
 
     def __repr__(self):
@@ -84,7 +84,7 @@ class Word(str):
     """A text that does."""
 
     __slots__ = ()
-    __repr__ = CallEvents.__repr__
+    __repr__ = Revealing.__repr__
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ class Word(str):
         (["a", 1], "['a', 1]"),
         ({"a": True}, "{'a': True}"),
         ("x" * 50, f"'{'x' * 15}…"),
-        (CallEvents(), "CallEvents"),
+        (Revealing(), "Revealing"),
         (Word("x"), "Word"),
-        ([CallEvents()], "list"),
-        ({"a": CallEvents()}, "dict"),
+        ([Revealing()], "list"),
+        ({"a": Revealing()}, "dict"),
         (b"sk-1", "bytes"),
     ],
 )

@@ -116,7 +116,7 @@ class AnyChain(RuleBasedStateMachine):
 
     @rule(deadline=st.sampled_from([math.inf, 25.03, 2.017, 0.1037, 0.0]))
     def call(self, deadline):
-        before = self.factory._chain.breaker.look()
+        before = self.factory._chain.breakers.snapshot()
         rests = {name: c.until - self.clock.time() for name, c in before.items()}
         broken = {name for name, circuit in before.items() if circuit.until}
         for each in self.providers:

@@ -375,7 +375,7 @@ def test_another_key_or_model_is_another_circuit(monkeypatch):
     first = LLMFactory("claude", ["claude:claude-haiku-5-5"])
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-9876543210")
     second = LLMFactory("claude", [])
-    keys = [e.circuit_key for f in (first, second) for e in f._chain.entries]
+    keys = [e.circuit_key for f in (first, second) for e in f._chain.handles]
 
     assert len(set(keys)) == 3
     assert all(key.startswith("claude:") for key in keys)

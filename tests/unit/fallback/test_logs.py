@@ -290,7 +290,6 @@ def test_records_tell_where_they_were_written(fake, caplog):
     assert {each.filename for each in caplog.records} == {
         "factory.py",
         "events.py",
-        "generation.py",
     }
 
 

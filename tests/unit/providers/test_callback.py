@@ -1,9 +1,8 @@
-import os
 import threading
 import time
-from importlib.util import find_spec
 
 import pytest
+from needs import needs_gevent
 from real_time import AT_ONCE_S
 from wire import python
 
@@ -11,10 +10,6 @@ from flask_llm.providers.local import Called
 from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 
 SOON = 30.0  # seconds within which a thread that may go on has gone on
-
-needs_gevent = pytest.mark.skipif(
-    not find_spec("gevent") and "FLASK_LLM_CI" not in os.environ, reason="needs gevent"
-)
 
 
 class Endless:

@@ -5,9 +5,9 @@ import asyncio
 import anthropic
 import pytest
 from faultserver import faults
+from needs import needs_gevent
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
-from test_greenlets import needs_gevent
 from traces import parent_of
 from wire import PROMPT, python
 from wired import loaded, settings

@@ -89,7 +89,7 @@ def _writing(records):
 def test_processes_at_once_lose_nothing(script, url, source):
     """As in production, where no lock of Python's helps."""
     code = """
-    from flask_llm.observe.usage import dialects, ledger
+    from flask_llm.observe.usage import database as dialects, writer as ledger
     ledger._INSERTS.clear()
     dialects._LIBPQ_DRIVERS.clear()
     ask(300, f"worker {os.getpid()}")
