@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
+from known_keys import EXAMPLES, OWN, documented_keys, read_keys
 
 from flask_llm import LLMFactory
-from flask_llm.config.reader import Reader, setting_key
+from flask_llm.config.reader import setting_key
 from flask_llm.config.settings import LLMConfig
 from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
@@ -19,40 +20,8 @@ README = (ROOT / "README.md").read_text()
 EXAMPLE = (ROOT / ".env.example").read_text()
 
 
-OWN = ["gemini", "claude", "openai", "cohere", "ollama", "genai", "vertex", "local"]
-
-
-def documented_keys(text):
-    kinds = r"LLM_[A-Z_]+[A-Z]", r"[A-Z]+_API_KEY", r"GOOGLE_CLOUD_[A-Z]+"
-    return set(re.findall(rf"\b(?:{'|'.join(kinds)})\b", text))
-
-
-def read_keys():
-    """Every key that a chain of all built-in providers looks up."""
-    reader = Reader({})
-    LLMConfig.read(reader)
-    seen = Seen()
-    LLMFactory("gemini", OWN[1:], config=seen)
-    return {*reader._known, *seen.asked}
-
-
-class Seen(dict):
-    """A configuration that notes what is looked up in it."""
-
-    def __init__(self):
-        super().__init__()
-        self.asked = set()
-
-    def get(self, key, default=None):
-        self.asked.add(key)
-        return default
-
-
 # A model in the process has no address.
 MEANINGLESS = {"LLM_LOCAL_BASE_URL"}
-
-# Keys of the providers and endpoints that the texts add as examples.
-EXAMPLES = {"ACME_API_KEY", "GROQ_API_KEY", "LLM_CLAUDE_EU_MODEL"}
 
 
 @pytest.mark.parametrize("text", [README, EXAMPLE], ids=["README", ".env.example"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
-from test_documents import EXAMPLES, documented_keys, read_keys
+from known_keys import EXAMPLES, documented_keys, read_keys
 
 from flask_llm import LLMFactory
 from flask_llm.config.reader import setting_key
