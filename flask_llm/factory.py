@@ -448,7 +448,9 @@ class LLMFactory:
             schema=None if schema is None else Schema(schema),
             origin=self._context_of(purpose),
         )
-        policy = self._policy_of(max_retries, retry_delay)
+        policy = self.config.retry
+        if max_retries is not None or retry_delay is not None:
+            policy = self._policy_of(max_retries, retry_delay)
         time = self._deadline_of(deadline)
         return Call(self._chain, request, policy, time).run()
 

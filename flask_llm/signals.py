@@ -2,118 +2,22 @@
 
 A receiver is called as ``receiver(sender, event=record)``. The sender is the Flask app,
 or the `LLMFactory` where there is no app. A receiver that fails is logged and does not
-disturb the call; one that takes more than a second is logged and left out for a minute,
-or for as long as it hangs.
-One that is defined inside a function needs ``connect(…, weak=False)``.
+disturb the call; one that takes long holds it. One that is defined inside a function
+needs ``connect(…, weak=False)``.
 
 The records hold the prompt and the answer: take care where you write them.
 """
 
 import logging
-import os
-import weakref
-from collections.abc import Callable
-from time import monotonic
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from blinker import NamedSignal, Namespace
 
 from .types import Attempt, LLMResponse, Request
 
-_Key = tuple[int, int]
-_Run = tuple[_Key, float]
-
-
-class Aside:
-    """Receivers that are not called for now. Safe for several threads.
-
-    Keeps no function or object alive, and takes none for another in its place.
-    """
-
-    def __init__(self) -> None:
-        # A WeakKeyDictionary would need receivers that can be hashed, and would forget
-        # a method at once: each look at one makes another object.
-        self._until: dict[_Key, tuple[float, Callable[[], object]]] = {}
-        # The first run under way of each, no more: one look tells whether it hangs.
-        self._runs: dict[_Key, _Run] = {}
-
-    def put(self, receiver: Callable[..., Any], seconds: float) -> None:
-        """Leave a receiver out for some seconds."""
-        now = monotonic()
-        for key, (until, _) in list(self._until.items()):
-            if until <= now:
-                self._until.pop(key, None)
-        self._until[_key(receiver)] = now + seconds, _reference(receiver)
-
-    def holds(self, receiver: Callable[..., Any]) -> bool:
-        """Return whether a receiver is left out."""
-        if not self._until:
-            return False
-        until, owner = self._until.get(_key(receiver), _NEVER)
-        return monotonic() < until and owner() is _owner(receiver)
-
-    def began(self, receiver: Callable[..., Any], at: float) -> _Run:
-        """Note that a receiver is called; to be handed to `ended`.
-
-        Args:
-            receiver: Who is called.
-            at: When that is, by `time.monotonic`.
-        """
-        run = _key(receiver), at
-        self._runs.setdefault(run[0], run)
-        return run
-
-    def ended(self, run: _Run) -> None:
-        """Note that a receiver has returned, or failed."""
-        if self._runs.get(run[0]) is run:
-            self._runs.pop(run[0], None)
-
-    def hangs(self, receiver: Callable[..., Any], seconds: float) -> bool:
-        """Return whether another caller has been waiting for it for so long."""
-        if not self._runs:
-            return False
-        run = self._runs.get(_key(receiver))
-        return run is not None and monotonic() - run[1] > seconds
-
-    def forget_runs(self) -> None:
-        """Forget who is called: in a child, where the threads of its parent are not."""
-        self._runs.clear()
-
-
-_NEVER = 0.0, lambda: None
-
-
-def _owner(receiver: Callable[..., Any]) -> object:
-    """Return the object that a method belongs to, else the receiver itself."""
-    return getattr(receiver, "__self__", receiver)
-
-
-def _key(receiver: Callable[..., Any]) -> _Key:
-    return id(_owner(receiver)), id(getattr(receiver, "__func__", None))
-
-
-def _reference(receiver: Callable[..., Any]) -> Callable[[], object]:
-    owner = _owner(receiver)
-    try:
-        return weakref.ref(owner)
-    except TypeError:  # one that blinker holds for good, too
-        return lambda: owner
-
-
 log = logging.getLogger("flask_llm")
 
-SLOW_S = 1.0
-"""Seconds that a receiver may take."""
-
-ASIDE_S = 60.0
-"""Seconds for which one that takes longer is left out."""
-
 _signals = Namespace()
-R = TypeVar("R", bound=Callable[..., Any])
-
-_aside = Aside()
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
-    os.register_at_fork(after_in_child=_aside.forget_runs)
 
 
 class GenerationStarted(NamedTuple):
@@ -248,20 +152,10 @@ generation_finished = _signals.signal(
 )
 
 
-def lossless(receiver: R) -> R:
-    """Mark a receiver, or a method, that must hear everything, however long it takes.
-
-    Such as one that counts, and is quick unless the whole machine stands still.
-    """
-    receiver.lossless = True  # type: ignore[attr-defined]  # read by `emit`
-    return receiver
-
-
 def emit(signal: NamedSignal, sender: object, event: object) -> None:
-    """Send `event` to every receiver; a failing receiver is logged, never raised.
+    """Send `event` to every receiver; one that fails is logged, and never raised.
 
-    One that is slow is left out for a while: if it hangs, as on a database that is
-    gone, the callers of its first second wait for it, and then nobody else.
+    A receiver holds the call for as long as it takes, as with each signal of Flask.
 
     Args:
         signal: One of the signals of this module.
@@ -271,52 +165,7 @@ def emit(signal: NamedSignal, sender: object, event: object) -> None:
     if signal.is_muted:
         return
     for receiver in signal.receivers_for(sender):
-        if getattr(receiver, "lossless", False):
-            _call(receiver, signal, sender, event)
-        elif not _is_left_out(receiver, signal):
-            _timed(receiver, signal, sender, event)
-
-
-def _call(
-    receiver: Callable[..., Any], signal: NamedSignal, sender: object, event: object
-) -> None:
-    try:
-        receiver(sender, event=event)
-    except Exception:
-        log.exception("A receiver of the signal %s failed", signal.name)
-
-
-def _timed(
-    receiver: Callable[..., Any], signal: NamedSignal, sender: object, event: object
-) -> None:
-    """Call a receiver; leave it out for a while if it takes long."""
-    began = monotonic()
-    run = _aside.began(receiver, began)
-    try:
-        _call(receiver, signal, sender, event)
-    finally:
-        _aside.ended(run)
-    took = monotonic() - began
-    if took > SLOW_S:
-        _leave_out(receiver, signal, f"took {took:.1f} s")
-
-
-def _is_left_out(receiver: Callable[..., Any], signal: NamedSignal) -> bool:
-    if _aside.holds(receiver):
-        return True
-    if not _aside.hangs(receiver, SLOW_S):
-        return False
-    # Told once a minute, by whoever comes first.
-    _leave_out(receiver, signal, f"has been called for {SLOW_S:g} s")
-    return True
-
-
-def _leave_out(receiver: Callable[..., Any], signal: NamedSignal, why: str) -> None:
-    _aside.put(receiver, ASIDE_S)
-    line = "A receiver of the signal %s %s, left out for %g s: %s"
-    log.warning(line, signal.name, why, ASIDE_S, _name(receiver))
-
-
-def _name(receiver: Callable[..., Any]) -> str:
-    named = receiver if hasattr(receiver, "__qualname__") else type(receiver)
-    return f"{named.__module__}.{named.__qualname__}"
+        try:
+            receiver(sender, event=event)
+        except Exception:
+            log.exception("A receiver of the signal %s failed", signal.name)

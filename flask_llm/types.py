@@ -357,8 +357,10 @@ class Request:
     def fault(self) -> str | None:
         """What no provider could make sense of, or None."""
         is_text = type(self.prompt) is str
-        told = (self.prompt, self.system) if is_text else (self.text, *self._urls)
-        if not _is_unicode("".join((*told, *self.stop))):
+        words = (self.prompt, self.system) if is_text else (self.text, *self._urls)
+        try:
+            "".join((*words, *self.stop)).encode()
+        except UnicodeEncodeError:
             return "prompt holds a lone surrogate, which no encoding can carry"
         if not 0 <= self.temperature <= _HOTTEST:
             return f"temperature must be from 0 to {_HOTTEST}"
@@ -366,6 +368,8 @@ class Request:
             return f"max_tokens must be from 1 to {_MOST_TOKENS}"
         if "" in self.stop:
             return "stop holds an empty text"
+        if type(self.prompt) is str:
+            return None if self.prompt.strip() else "prompt is empty"
         return self._fault_of_messages()
 
     @property
@@ -405,14 +409,6 @@ def require(name: str, value: object, *types: type) -> None:
         return
     wanted = " or ".join(each.__name__ for each in types)
     raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 __all__ = ["Attempt", "LLMResponse", "Request", "Usage", "counted", "require"]
@@ -460,7 +456,9 @@ def counted(taken: object, given: object) -> dict[str, int] | None:
         taken: Tokens of the prompt.
         given: Tokens of the answer, hidden thinking included.
     """
-    if not (_is_count(taken) and _is_count(given)):
+    if type(taken) is not int or type(given) is not int:
+        return None
+    if not (0 <= taken < _TOO_MANY and 0 <= given < _TOO_MANY):
         return None
     return {
         "input_tokens": taken,
@@ -555,10 +553,6 @@ class LLMResponse:
     def __post_init__(self) -> None:
         # The documented default is None, and providers pass it on.
         self.metadata = self.metadata or {}
-
-    def keep_attempts(self, attempts: tuple[Attempt, ...]) -> None:
-        """Keep the attempts of the call as objects, beside those of the metadata."""
-        self._attempts = attempts
 
     @property
     def model(self) -> str | None:

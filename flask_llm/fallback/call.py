@@ -64,9 +64,11 @@ class BaseCall(ABC, Generic[A]):
         streamed: Whether the answers come piece by piece.
         result: How it went so far.
         tries: How often a provider has been asked.
+        first_token_s: Seconds until the first text of a stream.
     """
 
     streamed: ClassVar[bool] = False
+    first_token_s: float | None = None
 
     def __init__(
         self, chain: Chain, request: Request, policy: RetryPolicy, deadline: Deadline
@@ -115,7 +117,13 @@ class BaseCall(ABC, Generic[A]):
         """
         chain, origin = self._chain, self.request.origin
         metadata = response.metadata
-        metadata["latency_s"] = self._clock.monotonic() - self.result.started
+        latency = self._clock.monotonic() - self.result.started
+        metadata["latency_s"] = latency
+        if self.streamed:
+            # A stream of one piece has its first text at its end.
+            whole = latency if response.success else None
+            first = self.first_token_s
+            metadata["first_token_s"] = whole if first is None else first
         metadata["call_id"] = origin.call_id
         metadata["purpose"] = origin.purpose
         if response.success:
@@ -186,7 +194,11 @@ class BaseCall(ABC, Generic[A]):
         self._deadline.has_cut = False
         failures = 0
         while True:
-            answer = self._attempt(candidate)
+            if attempt_started.receivers:
+                # In a context of its own: what a receiver leaves there ends with it.
+                answer = copy_context().run(self._announced, candidate)
+            else:
+                answer = self._asked(candidate)
             if not isinstance(answer, ProviderError):
                 return answer
             if self._corrects(answer):
@@ -232,13 +244,6 @@ class BaseCall(ABC, Generic[A]):
     def _sleep(self, seconds: float) -> None:
         self._clock.sleep(seconds)
 
-    def _attempt(self, candidate: Candidate) -> A | ProviderError:
-        """Ask one provider once, and note how it went."""
-        if not attempt_started.receivers:
-            return self._asked(candidate)
-        # In a context of its own: what a receiver leaves there ends with the attempt.
-        return copy_context().run(self._announced, candidate)
-
     def _announced(self, candidate: Candidate) -> A | ProviderError:
         """Tell that an attempt begins, and make it."""
         begun = (self._asked_for, candidate.handle, self.streamed)
@@ -246,6 +251,7 @@ class BaseCall(ABC, Generic[A]):
         return self._asked(candidate)
 
     def _asked(self, candidate: Candidate) -> A | ProviderError:
+        """Ask one provider once, and note how it went."""
         limit = None
         if self._deadline.seconds is not None:
             # A share is kept back for those who may have to answer instead.
@@ -253,7 +259,8 @@ class BaseCall(ABC, Generic[A]):
         timing = AttemptTiming(self._clock.monotonic(), limit)
         self.tries += 1
         try:
-            self._require_time()
+            if self._deadline.seconds is not None:
+                self._require_time()
             return self._answer(candidate, timing)
         except ProviderError as error:
             # Its traceback would tie it to this very frame, in a cycle.

@@ -122,7 +122,7 @@ def judged(
         request: What was asked.
         streamed: Whether its text has been handed out already, piece by piece.
     """
-    if not isinstance(response, LLMResponse):
+    if type(response) is not LLMResponse and not isinstance(response, LLMResponse):
         kind = type(response).__name__
         return BadAnswerError(reason=f"returned {kind} instead of an LLMResponse")
     metadata: object = response.metadata
@@ -331,7 +331,7 @@ class ProviderHandle:
         max_concurrency: int | None = None,
         model: object = None,
     ) -> None:
-        self.name = encodable(name)
+        self.name = name if name.isascii() else encodable(name)
         self.settings = settings
         self.max_concurrency = max_concurrency
         self.model = model or object()
@@ -373,7 +373,8 @@ class ProviderHandle:
             (provider_class, model, settings.base_url) if model else None,
         )
         if model:
-            entry.model_name = encodable(provider_class.shown_model(model))
+            shown = provider_class.shown_model(model)
+            entry.model_name = shown if shown.isascii() else encodable(shown)
         return entry
 
     @property
@@ -406,7 +407,8 @@ class ProviderHandle:
     def secrets(self) -> tuple[str, ...]:
         """The keys that must not appear in any text."""
         if self.settings:
-            return (self.settings.api_key, *hidden_in(self.settings.base_url))
+            key, address = self.settings.api_key, self.settings.base_url
+            return (key, *hidden_in(address)) if address else (key,)
         # An object handed in keeps its key where the documents' example keeps it.
         keys = (getattr(self.provider, n, None) for n in ("api_key", "_api_key"))
         return tuple(key for key in keys if isinstance(key, str))
@@ -415,7 +417,7 @@ class ProviderHandle:
         """Return why the provider cannot be asked at all, or None if it can."""
         advice = ""
         try:
-            if self.provider.is_available():
+            if self._provider.get().is_available():
                 return None
             reason = text_of(self.provider.unavailable_reason())
             no_key = self._lacks_key() and reason in _NO_KEY

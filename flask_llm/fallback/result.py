@@ -100,8 +100,9 @@ class CallResult:
             known = _of_error(answer)
         else:
             known, begun = _of_answer(answer), True
-        model = known["model"] = known.get("model") or handle.model_name
-        cost, note = prices.cost(handle, model, known["usage"], answered=begun)
+        if not known["model"]:
+            known["model"] = handle.model_name
+        cost, note = prices.cost(handle, known["model"], known["usage"], answered=begun)
         attempt = Attempt(
             provider=handle.name,
             latency_s=latency,
@@ -135,10 +136,11 @@ class CallResult:
             return self._failure(self.summary(detailed=True), self.final_error())
         metadata = _UNKNOWN | answer.metadata | self._of_attempts()
         metadata["error_kind"] = None
-        metadata.pop("first_token_s", None)  # the call's to tell, of streams only
+        if "first_token_s" in metadata:  # the call's to tell, of streams only
+            del metadata["first_token_s"]
         warnings = metadata["warnings"]
         metadata["warnings"] = [*warnings] if type(warnings) in _LISTS else []
-        if is_truncated(metadata):
+        if metadata["finish_reason"] != "stop" and is_truncated(metadata):
             metadata["finish_reason"] = "length"
             metadata["warnings"].append("the answer is cut at max_tokens")
         response = LLMResponse(
@@ -148,7 +150,7 @@ class CallResult:
             metadata=metadata,
             parsed=answer.parsed,
         )
-        response.keep_attempts(tuple(self.attempts))
+        response._attempts = tuple(self.attempts)  # noqa: SLF001  # a call less
         return response
 
     def interrupted(self, ending: ProviderError) -> LLMResponse:
@@ -177,7 +179,7 @@ class CallResult:
             error=text,
             metadata=metadata,
         )
-        response.keep_attempts(tuple(self.attempts))
+        response._attempts = tuple(self.attempts)  # noqa: SLF001  # a call less
         return response
 
     def _of_attempts(self) -> dict[str, Any]:
@@ -258,11 +260,12 @@ def is_truncated(metadata: Mapping[str, Any]) -> bool:
 
 def _of_answer(response: LLMResponse) -> dict[str, Any]:
     """Return what an attempt knows of an answer."""
-    model: object = response.metadata.get("model")  # of a third party's metadata
-    if isinstance(model, str):
-        model = model if model.isascii() else encodable(model)
-    else:
+    known = response.metadata
+    model = known["model"] if "model" in known else None  # noqa: SIM401  # a call less
+    if type(model) is not str:  # of a third party's metadata
         model = None
+    elif not model.isascii():
+        model = encodable(model)
     return {"outcome": "success", "usage": response.usage_told, "model": model}
 
 
@@ -273,5 +276,6 @@ def _of_error(error: ProviderError) -> dict[str, Any]:
         "error": error.summary,
         "status": error.status,
         "retry_after_s": error.retry_after,
+        "model": None,
         "usage": error.usage if Usage.of(error.usage) else None,
     }

@@ -81,7 +81,6 @@ class StreamingCall(BaseCall[Opened]):
         super().__init__(chain, request, policy, deadline)
         self._limits = limits
         self._caller = Caller(is_gone)
-        self._first_token_s: float | None = None
 
     @within_its_call
     def open(self, *, restarts: bool) -> "LLMStream":
@@ -100,7 +99,7 @@ class StreamingCall(BaseCall[Opened]):
         if self._chain.filters.has_output:
             return WholeStream(self._finished(self._whole()))
         stream = LLMStream(self, restarts=restarts)
-        self._first_token_s = self._clock.monotonic() - self.result.started
+        self.first_token_s = self._clock.monotonic() - self.result.started
         return stream
 
     def _whole(self) -> LLMResponse:
@@ -128,16 +127,6 @@ class StreamingCall(BaseCall[Opened]):
             return self._finished(self.result.interrupted(ending))
         answer = None if ending is None else replace(ending, content=text)
         return self._finished(self.result.response(answer))
-
-    def _finished(
-        self, response: LLMResponse, reason: str | None = None
-    ) -> LLMResponse:
-        first = self._first_token_s
-        if first is None and response.success:
-            # A stream of one piece has its first text at its end.
-            first = self._clock.monotonic() - self.result.started
-        response.metadata["first_token_s"] = first
-        return super()._finished(response, reason)
 
     def take(self, opened: Opened, most: float = math.inf) -> str | None:
         """Return the next text of a stream, or None at its end.

@@ -21,7 +21,6 @@ from ..signals import (
     GenerationFinished,
     circuit_changed,
     generation_finished,
-    lossless,
 )
 from .aggregates import ATTEMPTS, CALLS, About, Failure, Key, Span, Sums, Table, Tally
 from .records import CLOSED, SUCCESS, CallRecord
@@ -234,12 +233,10 @@ class Window:
     def __init__(self) -> None:
         self._memory = PerProcess(Memory)
 
-    @lossless
     def finished(self, sender: object, event: GenerationFinished) -> None:  # noqa: ARG002  # blinker's own
         """Keep a call that is over."""
         self._memory.get().finished(event)
 
-    @lossless
     def changed(self, sender: object, event: CircuitChanged) -> None:  # noqa: ARG002  # blinker's own
         """Keep that a circuit has opened or closed."""
         self._memory.get().changed(event)

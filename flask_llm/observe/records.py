@@ -69,6 +69,7 @@ class CallRecord:
         latency, success = metadata["latency_s"], response.success
         asked = _asked(attempts, response.provider_name)
         provider = asked.provider if asked else ""
+        taken, given, cost, unpriced = _sums(attempts)
         return cls(
             call_id=origin.call_id,
             started_at=origin.started_at,
@@ -83,10 +84,10 @@ class CallRecord:
             streamed="first_token_s" in metadata,
             latency_s=latency,
             first_token_s=metadata.get("first_token_s"),
-            input_tokens=sum(_tokens(each, "input_tokens") for each in attempts),
-            output_tokens=sum(_tokens(each, "output_tokens") for each in attempts),
-            cost_usd=sum((each.cost_usd or 0.0 for each in attempts), 0.0),
-            unpriced=any(each.cost_note for each in attempts),
+            input_tokens=taken,
+            output_tokens=given,
+            cost_usd=cost,
+            unpriced=unpriced,
             attempts=attempts,
         )
 
@@ -98,9 +99,13 @@ def _asked(attempts: Iterable[Attempt], provider: str) -> Attempt | None:
         attempts: Those of the call.
         provider: Whom its response names, who may have been skipped.
     """
-    asked = [each for each in attempts if not each.skipped]
-    named = [each for each in asked if each.provider == provider]
-    return next(reversed(named or asked), None)
+    found = None
+    for each in attempts:
+        if each.skipped:
+            continue
+        if found is None or each.provider == provider or found.provider != provider:
+            found = each
+    return found
 
 
 def _story(attempts: Iterable[Attempt]) -> str:
@@ -113,5 +118,18 @@ def _refusal(reason: str | None) -> str:
     return f"No provider was asked: {reason}" if reason else "No provider was asked"
 
 
-def _tokens(attempt: Attempt, name: str) -> int:
-    return attempt.usage[name] if attempt.usage else 0
+def _sums(attempts: Iterable[Attempt]) -> tuple[int, int, float, bool]:
+    """Return the tokens in and out of all attempts, their cost, and what it lacks.
+
+    Plain loops here and above: each call of the app pays for them.
+    """
+    taken, given, cost, unpriced = 0, 0, 0.0, False
+    for each in attempts:
+        if each.usage:
+            taken += each.usage["input_tokens"]
+            given += each.usage["output_tokens"]
+        if each.cost_usd:
+            cost += each.cost_usd
+        if each.cost_note:
+            unpriced = True
+    return taken, given, cost, unpriced

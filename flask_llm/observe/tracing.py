@@ -31,7 +31,6 @@ from ..signals import (
     attempt_started,
     generation_finished,
     generation_started,
-    lossless,
     provider_switched,
     retry_scheduled,
 )
@@ -106,9 +105,6 @@ def install(app: Flask, factory: LLMFactory) -> None:
 class Tracing:
     """Turns the signals of one app into spans.
 
-    Where a processor of spans is slow only `begin` may be left out, and then a call has
-    no span at all: half of them would be worse than none.
-
     Args:
         factory: The app's factory.
     """
@@ -136,33 +132,28 @@ class Tracing:
         call.watch(origin, lambda _: forgotten.append((key, time_ns())))
         self._calls[key] = call
 
-    @lossless
     def attempt(self, _: object, event: AttemptStarted) -> None:
         """Begin an attempt's span."""
         if call := self._call_of(event.request):
             call.begin(event, self._facts_of(event.provider))
 
-    @lossless
     def made(self, _: object, event: AttemptMade) -> None:
         """End an attempt's span."""
         if call := self._call_of(event.request):
             call.made(event.attempt)
 
-    @lossless
     def retry(self, _: object, event: RetryScheduled) -> None:
         """Note that a provider will be asked again."""
         if call := self._call_of(event.request):
             told = {"failures": event.failures, "wait_s": event.wait_s}
             call.note("flask_llm.retry", _why(event, **told))
 
-    @lossless
     def switch(self, _: object, event: ProviderSwitched) -> None:
         """Note that the chain moves on."""
         if call := self._call_of(event.request):
             told = {"next_provider": event.next_provider}
             call.note("flask_llm.switch", _why(event, **told))
 
-    @lossless
     def finish(self, _: object, event: GenerationFinished) -> None:
         """End a call's span."""
         if call := self._calls.pop(event.request.origin.call_id, None):

@@ -1,7 +1,7 @@
 """What a provider has answered, parsed; and answers that were all reasoning."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -92,20 +92,23 @@ class ParsedResponse(NamedTuple):
     request_id: str | None
     model: str | None = None
 
-    def response(self, provider: str, model: str, remedy: str) -> LLMResponse:
+    def response(
+        self, provider: str, model: str, remedy: Callable[[], str]
+    ) -> LLMResponse:
         """Return it as an answer.
 
         Args:
             provider: Who was asked.
             model: The model that was asked, if it has told no name.
-            remedy: The setting that would keep it from thinking, or "".
+            remedy: Returns the setting that would keep it from thinking, or "".
 
         Raises:
             BadAnswerError: It ends before its first word.
         """
         if self.is_blank and self.finish_reason == "length":
-            with billed(self.usage):
-                raise used_up(thought=self.has_thought, remedy=remedy)
+            error = used_up(thought=self.has_thought, remedy=remedy())
+            error.usage = self.usage
+            raise error
         return LLMResponse(
             success=True,
             content=self.text,

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Collection, Generator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from ..errors import (
@@ -17,11 +16,10 @@ from ..resilience.clock import PerProcess
 from ..schema import Schema
 from ..types import Image, LLMResponse, Request, counted
 from . import classify, internals
-from .answers import HELD, SHORT, ParsedResponse, billed, words_or_tokens
+from .answers import HELD, SHORT, ParsedResponse, words_or_tokens
 from .base import Retirement
 from .classify import MALFORMED
-from .messages import chat_messages
-from .sdk import ChatProvider, has_span
+from .sdk import ChatProvider, chat_messages, has_span
 from .transport import client_options, cuttable, without_user
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
@@ -37,6 +35,7 @@ _THOUGHTS = {"thinking", "redacted_thinking"}
 # Tokens of the prompt that the API's cache takes or holds are counted apart.
 _TAKEN = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _GIVEN = "output_tokens"
+_COUNTS = (*_TAKEN, _GIVEN)
 
 
 class Answer:
@@ -69,11 +68,13 @@ class Answer:
     def count(self, usage: Any) -> None:
         """Note the tokens that the API has counted until now."""
         # What a stream begins with is no count of its answer.
-        names = (*_TAKEN, _GIVEN) if self.stop_reason else _TAKEN
-        told = {name: getattr(usage, name, None) for name in names}
-        self._tokens |= {name: each for name, each in told.items() if each is not None}
+        for name in _COUNTS if self.stop_reason else _TAKEN:
+            tokens = getattr(usage, name, None)
+            if tokens is not None:
+                self._tokens[name] = tokens
         details = getattr(usage, "output_tokens_details", None)
-        self._has_thought |= bool(getattr(details, "thinking_tokens", None))
+        if details is not None and getattr(details, "thinking_tokens", None):
+            self._has_thought = True
 
     def said(self, text: str) -> ParsedResponse:
         """Return the answer, now that it has come to its end.
@@ -84,27 +85,35 @@ class Answer:
         Raises:
             ProviderError: It is refused or incomplete.
         """
-        with billed(self._usage()):
-            if self.stop_reason == "refusal":
-                raise ContentBlockedError(reason="refused to answer")
-            if self.stop_reason not in _FINISHED:
-                incomplete = f"incomplete answer (stop reason: {self.stop_reason})"
-                raise BadAnswerError(reason=incomplete)
+        usage = self._usage()
+        if self.stop_reason not in _FINISHED:
+            error = self._unfinished()
+            error.usage = usage
+            raise error
         return ParsedResponse(
             text=text,
             is_blank=self._is_blank,
             finish_reason=_FINISHED[self.stop_reason],
-            usage=self._usage(),
+            usage=usage,
             has_thought=self._has_thought,
             request_id=self._request_id,
             model=self._model,
         )
 
+    def _unfinished(self) -> ProviderError:
+        if self.stop_reason == "refusal":
+            return ContentBlockedError(reason="refused to answer")
+        reason = f"incomplete answer (stop reason: {self.stop_reason})"
+        return BadAnswerError(reason=reason)
+
     def _usage(self) -> dict[str, int] | None:
-        if _TAKEN[0] not in self._tokens:
+        tokens = self._tokens
+        if _TAKEN[0] not in tokens:
             return None
-        taken = sum(self._tokens.get(name, 0) for name in _TAKEN)
-        return counted(taken, self._tokens.get(_GIVEN))
+        taken = 0
+        for name in _TAKEN:
+            taken += tokens[name] if name in tokens else 0  # noqa: SIM401  # no call
+        return counted(taken, tokens.get(_GIVEN))
 
 
 def whole(message: Any) -> ParsedResponse:
@@ -114,7 +123,7 @@ def whole(message: Any) -> ParsedResponse:
         ProviderError: It is none.
     """
     content = getattr(message, "content", None)
-    if not isinstance(content, list):
+    if type(content) is not list:
         # A web page with status 200 comes back as str, other JSON as all None.
         raise TransientError(reason=MALFORMED)
     answer = Answer(message, getattr(message, "_request_id", None))
@@ -300,15 +309,16 @@ class ClaudeProvider(ChatProvider):
         if config := _thinking_config(self.thinking, request.max_tokens):
             optional["thinking"] = config
         # The API refuses blank ones; the chain cuts the answer there.
-        if stop := [each for each in request.stop if each.strip()]:
+        stop = request.stop and [each for each in request.stop if each.strip()]
+        if stop:
             optional["stop_sequences"] = stop
-        if format_ := _format(request.schema):
+        if request.schema is not None and (format_ := _format(request.schema)):
             optional["output_config"] = {"format": format_}
         return optional
 
     def _adapted(self, request: Request) -> list[str]:
         budget, most = self.thinking, request.max_tokens
-        if isinstance(budget, str) or budget < most:
+        if type(budget) is not int or budget < most:
             return []
         if most < 2 * _LEAST_BUDGET:
             return [f"thinking is off below {2 * _LEAST_BUDGET} max_tokens"]
@@ -329,19 +339,21 @@ class ClaudeProvider(ChatProvider):
 
     def _asked(self, request: Request) -> dict[str, Any]:
         # What the system says stands apart; of blanks the API will not hear.
-        told = {"system": request.system} if request.system.strip() else {}
-        return told | {
+        asked = {
             "model": self.model,
             "max_tokens": request.max_tokens,
-            "messages": chat_messages(replace(request, system=""), _picture),
+            "messages": chat_messages(request, _picture, with_system=False),
         }
+        if request.system and request.system.strip():
+            asked["system"] = request.system
+        return asked
 
     def _read(self, answer: Any) -> LLMResponse:
-        return whole(answer).response(self.name, self.model, self._remedy())
+        return whole(answer).response(self.name, self.model, self._remedy)
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
         said = yield from follow(events)
-        return said.response(self.name, self.model, self._remedy())
+        return said.response(self.name, self.model, self._remedy)
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(timeout=self.timeout)
@@ -381,10 +393,8 @@ def _picture(image: Image) -> dict[str, Any]:
     return {"type": "image", "source": source}
 
 
-def _format(schema: Schema | None) -> dict[str, Any] | None:
+def _format(schema: Schema) -> dict[str, Any] | None:
     """Return the format of an answer, or None if the API cannot be told of it."""
-    if schema is None:
-        return None
     from .schema_dialects import closed
 
     said = closed(schema.json)
@@ -393,7 +403,7 @@ def _format(schema: Schema | None) -> dict[str, Any] | None:
 
 def _thinking_config(thinking: str | int, max_tokens: int) -> Mapping[str, Any] | None:
     """Return the `thinking` of a request, or None for the model's own habit."""
-    if isinstance(thinking, int):
+    if type(thinking) is int:
         budget = thinking if thinking < max_tokens else max_tokens // 2
         if budget >= _LEAST_BUDGET:
             return {"type": "enabled", "budget_tokens": budget}

@@ -12,10 +12,9 @@ from ..types import LLMResponse, Request, counted
 from . import classify, internals
 from .answers import HELD, SHORT, ParsedResponse, billed, words_or_tokens
 from .classify import MALFORMED, NO_END
-from .messages import chat_messages, image_url
 from .openai import message_of
 from .schema_dialects import cohere_schema
-from .sdk import ChatProvider
+from .sdk import ChatProvider, chat_messages, image_url
 from .transport import client_options, cuttable, without_user
 
 # Finish reasons that end an answer; the rest leave it incomplete.
@@ -328,12 +327,12 @@ class CohereProvider(ChatProvider):
         }
 
     def _read(self, answer: Any) -> LLMResponse:
-        return answered(answer).response(self.name, self.model, self._remedy())
+        return answered(answer).response(self.name, self.model, self._remedy)
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
         answer = Events(events)
         yield from answer.texts()
-        return answer.said.response(self.name, self.model, self._remedy())
+        return answer.said.response(self.name, self.model, self._remedy)
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(

@@ -19,9 +19,8 @@ from . import classify
 from .answers import used_up
 from .classify import NO_END, TIMEOUT
 from .llama_cpp import Chunk, Engine, engine
-from .messages import chat_messages
 from .schema_dialects import plain
-from .sdk import ChatProvider
+from .sdk import ChatProvider, chat_messages
 
 
 class Generation:

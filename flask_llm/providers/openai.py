@@ -19,10 +19,9 @@ from . import classify, internals
 from .answers import SHORT, ParsedResponse, billed
 from .base import Retirement
 from .classify import MALFORMED, NO_END, status_of
-from .messages import chat_messages, image_url
 from .model_lifecycle import openai_ends
 from .schema_dialects import strict
-from .sdk import ChatProvider
+from .sdk import ChatProvider, chat_messages, image_url
 from .transport import client_options, cuttable, without_user
 
 # Finish reasons that end an answer: OpenAI's own, Together's "eos", the two others of
@@ -446,12 +445,12 @@ class OpenAIProvider(ChatProvider):
         return {} if self._api_key else {"Authorization": Omit()}
 
     def _read(self, answer: Any) -> LLMResponse:
-        return completed(answer).response(self.name, self.model, self._remedy())
+        return completed(answer).response(self.name, self.model, self._remedy)
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
         chunks = Chunks(events)
         yield from chunks.texts()
-        return chunks.said.response(self.name, self.model, self._remedy())
+        return chunks.said.response(self.name, self.model, self._remedy)
 
     def _remedy(self) -> str:
         """Return the setting that would keep the model from thinking, if one would."""

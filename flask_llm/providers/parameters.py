@@ -37,6 +37,9 @@ _NO_VALUE = (
     r"(?:(?!\b(?:when|if|while|unless|value|above|below|greater|less|than|range)\b)"
     r"[^\d,;.!?]){0,60}?"
 )
+# Values that are a part of the parameter's name here.
+_WORDED = (str, dict)
+
 _UNCONDITIONAL = r"(?!\s+(?:when|if|while|unless)\b)"
 
 
@@ -81,14 +84,13 @@ class Parameters:
         """
         sent, warnings = {}, []
         for name, value in wanted.items():
-            key = _key(name, value)
-            if not self.refuses(key):
+            key = _key(name, value) if type(value) in _WORDED else name
+            if key not in self._known and key not in self._learned:
                 sent[name] = value
             elif key in self._renames:
                 sent[self._renames[key]] = value
             else:
-                warnings.append(self._not_sent(key))
-                tell_once(_level(value), warnings[-1])
+                warnings.append(self._left_out(key, value))
         return sent, warnings
 
     def refuses(self, key: str) -> bool:
@@ -137,19 +139,23 @@ class Parameters:
         tell_once(logging.INFO, f"{key} is sent to {self._model} as {other}")
         return f"{key} refused, sent as {other} from now on"
 
-    def _not_sent(self, key: str) -> str:
+    def _left_out(self, key: str, value: object) -> str:
+        """Return the warning that a parameter is not sent; tell the log of it once."""
         why = "which takes none" if key in self._known else "which refused it"
-        return f"{key} is not sent to {self._model}, {why}"
+        sentence = f"{key} is not sent to {self._model}, {why}"
+        tell_once(_level(value), sentence)
+        return sentence
 
 
 def _key(name: str, value: object) -> str:
-    word = value.get("type") if isinstance(value, dict) else value
-    return f"{name}.{word}" if isinstance(word, str) else name
+    is_object = type(value) is dict and "type" in value
+    word = value["type"] if is_object else value  # type: ignore[index]  # it is a dict
+    return f"{name}.{word}" if type(word) is str else name
 
 
 def _level(value: object) -> int:
     """Return how loudly a value may be left out: who set none would wonder why."""
-    if isinstance(value, dict | str):
+    if type(value) in _WORDED:
         return logging.INFO
     return logging.WARNING if value else logging.DEBUG
 

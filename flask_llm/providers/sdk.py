@@ -24,11 +24,12 @@ from ..errors import (
     redact,
 )
 from ..resilience.clock import PerProcess
-from ..types import LLMResponse, Request
+from ..types import ROLES, Image, LLMResponse, Message, Request
 from . import classify
 from .base import NO_KEY, NO_LIST, LLMProvider, explained
 from .classify import MALFORMED
 from .parameters import Parameters, tell_once
+from .transport import in_one_piece
 
 T = TypeVar("T")
 
@@ -289,11 +290,18 @@ class ChatProvider(SdkProvider):
             ProviderError: There is none; the subclass says why.
         """
         request, optional, warnings = self._fitted(request)
-        response = self._ask(
-            lambda client: self._read(self._send(client, request, optional)), optional
-        )
-        response.metadata["warnings"] = warnings
-        return response
+        token = in_one_piece.set(True)
+        try:
+            answer = self._send(self._connected(), request, optional)
+            response = self._read(answer)
+        except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
+            error = self._failure(exc, optional)
+        else:
+            response.metadata["warnings"] = warnings
+            return response
+        finally:
+            in_one_piece.reset(token)
+        raise error  # outside the except block, as in `_ask`
 
     def stream(self, request: Request) -> Generator[str, None, LLMResponse]:
         """Make one attempt, handing out the text as it comes.
@@ -338,7 +346,7 @@ class ChatProvider(SdkProvider):
         for sentence in self._adapted(request):
             tell_once(logging.WARNING, sentence)
             warnings.append(sentence)
-        if self.schema_parameter not in optional:
+        if request.schema is not None and self.schema_parameter not in optional:
             request = request.instructed()
         return request, optional, warnings
 
@@ -406,6 +414,61 @@ class ChatProvider(SdkProvider):
             ProviderError: It is an error, blocked, used up before any text, or ends
                 without its end marker.
         """
+
+
+Picture = Callable[[Image], Any]
+
+
+def chat_messages(
+    request: Request, picture: Picture | None = None, *, with_system: bool = True
+) -> list[dict[str, Any]]:
+    """Return the `messages` of a request, what the system says before the others.
+
+    Args:
+        request: What is asked for.
+        picture: Makes the content part of a picture; None for an API that takes none.
+        with_system: Whether what the system says is among them.
+
+    Raises:
+        InvalidRequestError: There is a picture, but the API takes none.
+    """
+    messages: list[dict[str, Any]] = []
+    if with_system and request.system:
+        messages = [{"role": "system", "content": request.system}]
+    if type(request.prompt) is str:
+        return [*messages, {"role": ROLES[0], "content": request.prompt}]
+    return messages + [_turn(each, picture) for each in request.messages]
+
+
+def _turn(message: Message, picture: Picture | None) -> dict[str, Any]:
+    content: Any = message.text
+    if message.images:
+        content = [_part(each, picture) for each in message.parts if _is_said(each)]
+    return {"role": message.role, "content": content}
+
+
+def _is_said(part: str | Image) -> bool:
+    """Tell whether there is something; some APIs refuse an empty text."""
+    return not isinstance(part, str) or bool(part.strip())
+
+
+def _part(part: str | Image, picture: Picture | None) -> Any:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    if picture is None:
+        raise InvalidRequestError(reason="takes no images")
+    return picture(part)
+
+
+def image_url(image: Image) -> dict[str, Any]:
+    """Return the content part of a picture, its bytes as a "data:" address.
+
+    Raises:
+        InvalidRequestError: Nobody tells the type of the bytes.
+    """
+    if not image.url and not image.media_type:
+        raise InvalidRequestError(reason="takes images of a known media_type only")
+    return {"type": "image_url", "image_url": {"url": image.data_url}}
 
 
 has_span: ContextVar[bool] = ContextVar("has_span", default=False)

@@ -32,6 +32,12 @@ _STREAMED = ("text/event-stream", "application/x-ndjson")
 _times: ContextVar[dict[str, float]] = ContextVar("times")
 
 
+in_one_piece: ContextVar[bool] = ContextVar("in_one_piece", default=False)
+"""Whether what is asked here is to be answered in one piece, whatever it looks like."""
+
+# Seconds; libraries take 0 for no time at all.
+_LEAST_S = 0.001
+
 # Connections that are kept for the next calls.
 _KEPT = 100
 
@@ -72,15 +78,20 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
             return
         extensions = response.request.extensions
         seconds = extensions["timeout"].get("read")
-        kind = response.headers.get("content-type", "")
-        if seconds is None or kind.startswith(_STREAMED):
+        if seconds is None or (not in_one_piece.get() and _is_stream(response)):
             return
         stop = extensions["begun"] + seconds
         # The transport looks here once more, before it reads the body.
-        extensions["timeout"]["read"] = max(0.001, stop - time.monotonic())
+        left = stop - time.monotonic()
+        extensions["timeout"]["read"] = left if left > _LEAST_S else _LEAST_S
         response.stream = Body(response.stream, stop)
 
     return {"request": [begin], "response": [bound]}
+
+
+def _is_stream(response: Any) -> bool:
+    kind: str = response.headers.get("content-type", "")
+    return kind.startswith(_STREAMED)
 
 
 def client_options(library: str, url: str) -> dict[str, Any]:
@@ -211,8 +222,9 @@ class _Connection:
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         line = current_cancellation.get()
-        with self._lock:
-            self._line = line
+        if line is not self._line:
+            with self._lock:
+                self._line = line
         if line is not None:
             line.attach(partial(self._cut, line))
         self._stream.write(buffer, timeout)

@@ -44,16 +44,12 @@ class Bulkhead:
         self._most = most
         self._workers = workers
         self._clock = clock
-        self._calls = PerProcess(lambda: _Calls(most, clock, self._tell))
+        self._calls = PerProcess(lambda: _Calls(self, most, clock))
 
     @property
     def under_way(self) -> int:
         """How many calls this process has there, those included that were left."""
         return len(self._calls.get().under_way)
-
-    def _tell(self) -> None:
-        if self.changed is not None:
-            self.changed()
 
     def call(
         self,
@@ -73,9 +69,16 @@ class Bulkhead:
             BusyError: There is no slot, or too many earlier calls have not ended.
             TimedOutError: The time is up.
         """
-        if limit is None:
-            return self._unlimited(function, patience)
         calls = self._calls.get()
+        if limit is None:
+            if self._most is None:
+                calls.enter()
+            else:
+                calls.begin(patience)
+            try:
+                return function(None)
+            finally:
+                calls.end()
         end = self._clock.monotonic() + limit
         # With less than half of its time a call would mostly be made for nothing.
         calls.begin(min(patience, limit / 2))
@@ -112,17 +115,6 @@ class Bulkhead:
         except RuntimeError:
             calls.end()
             raise BusyError(reason="busy (no more threads)") from None
-
-    def _unlimited(self, function: Callable[[float | None], T], patience: float) -> T:
-        calls = self._calls.get()
-        if self._most is None:
-            calls.enter()
-        else:
-            calls.begin(patience)
-        try:
-            return function(None)
-        finally:
-            calls.end()
 
     def _limited(self, calls: "_Calls", function: Callable[[], T], limit: float) -> T:
         call = _Call()
@@ -161,12 +153,10 @@ class _Call:
 class _Calls:
     """One process's calls to a provider."""
 
-    def __init__(
-        self, most: int | None, clock: Clock, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, bulkhead: Bulkhead, most: int | None, clock: Clock) -> None:
+        self._bulkhead = bulkhead
         self._most = most
         self._clock = clock
-        self._changed = changed
         # One for each; unlike a number it loses no change of two threads.
         self.under_way: deque[None] = deque()
         self._slots = threading.Semaphore(most) if most else None
@@ -184,7 +174,8 @@ class _Calls:
 
     def enter(self) -> None:
         self.under_way.append(None)
-        self._changed()
+        if self._bulkhead.changed is not None:
+            self._bulkhead.changed()
 
     def _stuck(self) -> int:
         """Return how many calls that were left behind do not come to an end."""
@@ -203,6 +194,7 @@ class _Calls:
 
     def end(self) -> None:
         self.under_way.pop()
-        self._changed()
+        if self._bulkhead.changed is not None:
+            self._bulkhead.changed()
         if self._slots:
             self._slots.release()

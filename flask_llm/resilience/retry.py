@@ -38,8 +38,10 @@ class RetryPolicy:
     retry_timeouts: bool = True
 
     def __post_init__(self) -> None:
-        require("max_retries", self.max_attempts, int)
-        require("retry_delay", self.delay, int, float)
+        if type(self.max_attempts) is not int:
+            require("max_retries", self.max_attempts, int)
+        if type(self.delay) is not float:
+            require("retry_delay", self.delay, int, float)
 
     def wait(
         self,

@@ -192,7 +192,7 @@ class Trial:
         chain = factory._chain
         (self.entry, _) = chain.handles
         self.rest = chain.breakers.error_if_open(self.entry)
-        self.circuit = chain.breaker.look()[row.provider]
+        self.circuit = chain.breakers.snapshot()[row.provider]
         self.attempts = [
             each for each in self.response.attempts if each.provider == row.provider
         ]

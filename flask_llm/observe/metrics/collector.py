@@ -20,7 +20,6 @@ from ...signals import (
     attempt_made,
     circuit_changed,
     generation_finished,
-    lossless,
     retry_scheduled,
 )
 from ...types import Attempt
@@ -228,7 +227,6 @@ class Counting:
         meter.live.add(self._factory)
         return registry, meter
 
-    @lossless
     @counted
     def _finished(self, _: object, event: GenerationFinished) -> None:
         record, meter = CallRecord.of(event), self.meter
@@ -238,18 +236,15 @@ class Counting:
             waited = record.first_token_s - attempt.started_s
             meter.streamed(attempt, waited, self._asked(attempt))
 
-    @lossless
     @counted
     def _attempted(self, _: object, event: AttemptMade) -> None:
         attempt, purpose = event.attempt, event.request.origin.purpose
         self.meter.attempted(attempt, purpose, self._asked(attempt))
 
-    @lossless
     @counted
     def _retried(self, _: object, event: RetryScheduled) -> None:
         self.meter.retried(event)
 
-    @lossless
     @counted
     def _changed(self, _: object, event: CircuitChanged) -> None:
         self.meter.circuit(event)

@@ -22,7 +22,6 @@ from ...signals import (
     GenerationFinished,
     circuit_changed,
     generation_finished,
-    lossless,
 )
 from ..aggregates import About
 from ..memory import SOURCE
@@ -114,12 +113,10 @@ class UsageLog:
         writer = self._writer.made()
         return About("usage") if writer is None else writer.about()
 
-    @lossless
     def finished(self, sender: object, event: GenerationFinished) -> None:  # noqa: ARG002  # blinker's own
         """Let a call that is over be written; never waits."""
         self._writer.get().put(CallRecord.of(event))
 
-    @lossless
     def changed(self, sender: object, event: CircuitChanged) -> None:  # noqa: ARG002  # blinker's own
         """Let it be written that a circuit has opened or closed; never waits."""
         from .writer import Change

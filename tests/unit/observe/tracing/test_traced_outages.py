@@ -10,7 +10,6 @@ from wire import PROMPT
 
 from flask_llm import signals
 from flask_llm.errors import TransientError
-from flask_llm.signals import Aside
 from flask_llm.testing import FakeProvider
 
 
@@ -29,8 +28,6 @@ class Processor(SpanProcessor):
 @pytest.fixture
 def processed(traces, monkeypatch):
     """Return what adds a processor after the one that keeps the spans."""
-    monkeypatch.setattr(signals, "SLOW_S", 0.01)
-    monkeypatch.setattr(signals, "_aside", Aside())
 
     def add(name, act):
         trace.get_tracer_provider().add_span_processor(Processor(name, act))
@@ -86,17 +83,6 @@ def test_a_slow_processor_makes_no_hole_in_a_trace(traces, make_app, processed, 
     assert len(calls) == 3
     assert [len(traces.children(each)) for each in calls] == [2, 1, 1]
     assert not app.extensions["llm.tracing"]._calls
-
-
-def test_a_call_whose_beginning_is_left_out_has_no_span(traces, make_app, monkeypatch):
-    """Attempts without their call would hang in the air."""
-    app = make_app(FakeProvider(TransientError(), "one two"), LLM_MAX_RETRIES=2)
-    aside = Aside()
-    aside.put(app.extensions["llm.tracing"].begin, 60)
-    monkeypatch.setattr(signals, "_aside", aside)
-
-    assert app.llm.generate_content(PROMPT).success
-    assert traces.spans == []
 
 
 def test_an_attempt_whose_end_is_not_told_ends_with_the_next(traces, make_app):
