@@ -85,4 +85,4 @@ def of_a_start():
 
 
 if __name__ == "__main__":
-    print(json.dumps({"call": of_a_call(), "start": of_a_start()}))
+    sys.stdout.write(json.dumps({"call": of_a_call(), "start": of_a_start()}))
