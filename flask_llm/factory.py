@@ -18,7 +18,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextvars import copy_context
 from dataclasses import replace
 from functools import partial, wraps
 from inspect import Signature, signature
@@ -28,7 +27,6 @@ from typing import (
     Any,
     ClassVar,
     Concatenate,
-    Generic,
     ParamSpec,
     Self,
     TypeVar,
@@ -53,7 +51,7 @@ from .resilience.clock import SYSTEM, Clock
 from .resilience.deadline import Deadline
 from .resilience.retry import RetryPolicy
 from .resilience.stream_reader import Cancellation, callers_cancellation
-from .resilience.thread_pool import ThreadPool
+from .resilience.thread_pool import Job, ThreadPool
 from .schema import Schema
 from .types import Attempt, CallContext, LLMResponse, Message, Request, require
 
@@ -216,47 +214,23 @@ async def _cuttable(line: Cancellation, function: Callable[[], T]) -> T:
         raise
 
 
-class _Ending(Generic[T]):
-    """How a function has ended."""
-
-    def __init__(self, function: Callable[[], T]) -> None:
-        self._error: BaseException | None = None
-        try:
-            self._value = function()
-        except BaseException as error:  # noqa: BLE001  # it is the task's
-            self._error = error
-
-    def result(self) -> T:
-        error, self._error = self._error, None
-        try:
-            if error is not None:
-                raise error
-            return self._value
-        finally:
-            del error  # else it and this frame would hold each other
-
-
 async def _in_thread(function: Callable[[], T]) -> T:
     """Return what a function returns that a thread calls in a copy of this context."""
     import asyncio  # takes 12 ms, which an app without a loop need not spend
 
     loop = asyncio.get_running_loop()
-    ended: Future[_Ending[T]] = loop.create_future()
+    ended: Future[Job[T]] = loop.create_future()
 
-    def run() -> None:
+    def hand_over(job: Job[T]) -> None:
+        if not ended.cancelled():
+            ended.set_result(job)
+
+    def done(job: Job[T]) -> None:
         # If the loop has ended this raises, in a thread where nobody hears it.
-        loop.call_soon_threadsafe(_hand_over, ended, _Ending(function))
+        loop.call_soon_threadsafe(hand_over, job)
 
-    try:
-        _WORKERS.start(run)
-    except RuntimeError:  # no more threads: better late than never
-        copy_context().run(run)
+    _WORKERS.submit(function, done)
     return (await ended).result()
-
-
-def _hand_over(ended: "Future[_Ending[T]]", ending: _Ending[T]) -> None:
-    if not ended.cancelled():
-        ended.set_result(ending)
 
 
 # Beyond this a deadline is none; threads cannot wait for much longer either.

@@ -24,8 +24,12 @@ class Abandoned(Exception):  # noqa: N818  # no error of anybody: the caller has
     """The call was not over in time; it goes on without its caller."""
 
 
-class _Job(Generic[T]):
-    """A call, its caller's context, and how it ended."""
+class Job(Generic[T]):
+    """A call, its caller's context, and how it ended.
+
+    Args:
+        function: What to call.
+    """
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function: Callable[[], T] | None = function
@@ -37,6 +41,7 @@ class _Job(Generic[T]):
         self.done.acquire()
 
     def run(self) -> None:
+        """Call the function, and keep how it ends."""
         function, self._function = self._function, None
         try:
             self._value = self._context.run(function)  # type: ignore[arg-type]  # runs once
@@ -44,10 +49,14 @@ class _Job(Generic[T]):
             self._error = error
 
     def result(self) -> T:
+        """Return what the function returned, or raise what it raised; once."""
         error, self._error = self._error, None
-        if error is not None:
-            raise error
-        return self._value  # type: ignore[no-any-return]  # what the function returned
+        try:
+            if error is not None:
+                raise error
+            return self._value  # type: ignore[no-any-return]  # what the function returned
+        finally:
+            del error  # else it and this frame would hold each other
 
 
 class ThreadPool:
@@ -77,7 +86,7 @@ class ThreadPool:
             Abandoned: The time is up. The function still runs.
             BaseException: Whatever the function raised.
         """
-        job = _Job(function)
+        job = Job(function)
         try:
             self._hand_over(job)
         except RuntimeError:  # no more threads: better late than never
@@ -86,6 +95,24 @@ class ThreadPool:
         if not self._clock.wait(job.done, seconds):
             raise Abandoned
         return job.result()
+
+    def submit(self, function: Callable[[], T], done: Callable[[Job[T]], None]) -> None:
+        """Call a function in a copy of the caller's context, and say when it is over.
+
+        Args:
+            function: What to call.
+            done: Gets how it ended, in the thread that called it.
+        """
+        job = Job(function)
+
+        def run() -> None:
+            job.run()
+            done(job)
+
+        try:
+            self.start(run)
+        except RuntimeError:  # no more threads: better late than never
+            run()
 
     def start(self, function: Callable[[], None]) -> None:
         """Call a function, and do not wait for it.
@@ -98,9 +125,9 @@ class ThreadPool:
         Raises:
             RuntimeError: There can be no more threads.
         """
-        self._hand_over(_Job(function))
+        self._hand_over(Job(function))
 
-    def _hand_over(self, job: _Job[Any]) -> None:
+    def _hand_over(self, job: Job[Any]) -> None:
         idle = self._idle.get()
         try:
             idle.pop().put(job)
@@ -108,8 +135,8 @@ class ThreadPool:
             _start(job, idle)
 
 
-def _start(job: _Job[Any], idle: deque[Any]) -> None:
-    inbox: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
+def _start(job: Job[Any], idle: deque[Any]) -> None:
+    inbox: queue.SimpleQueue[Job[Any]] = queue.SimpleQueue()
     # First, so that it is done even if the caller is ended while the thread starts.
     inbox.put(job)
     thread = threading.Thread(
@@ -118,7 +145,7 @@ def _start(job: _Job[Any], idle: deque[Any]) -> None:
     thread.start()
 
 
-def _work(inbox: "queue.SimpleQueue[_Job[Any]]", idle: deque[Any]) -> None:
+def _work(inbox: "queue.SimpleQueue[Job[Any]]", idle: deque[Any]) -> None:
     """Run one job after another; end when there was none for a while."""
     while True:
         try:
