@@ -72,9 +72,9 @@ class AsyncLLMStream(AsyncIterator[str]):
     it waits for a text closes the stream: it stops at its provider at once.
     """
 
-    def __init__(self, stream: LLMStream, line: Cancellation) -> None:
+    def __init__(self, stream: LLMStream, cancellation: Cancellation) -> None:
         self._stream = stream
-        self._line = line
+        self._cancellation = cancellation
         # A thread that was left by its task may still be at it.
         self._in_use = threading.Lock()
 
@@ -85,8 +85,8 @@ class AsyncLLMStream(AsyncIterator[str]):
         Args:
             function: Asks for the stream; called in a thread.
         """
-        line = Cancellation()
-        return cls(await _cuttable(line, function), line)
+        cancellation = Cancellation()
+        return cls(await _cancellable(cancellation, function), cancellation)
 
     @property
     def response(self) -> LLMResponse | None:
@@ -115,7 +115,7 @@ class AsyncLLMStream(AsyncIterator[str]):
             StopAsyncIteration: There is no more.
             StreamInterrupted: The answer has broken off after some text.
         """
-        text = await _cuttable(self._line, self._next)
+        text = await _cancellable(self._cancellation, self._next)
         if text is None:
             raise StopAsyncIteration
         return text
@@ -123,7 +123,7 @@ class AsyncLLMStream(AsyncIterator[str]):
     async def aclose(self) -> None:
         """Stop the answer at its provider, at once; does nothing when it is over."""
         if self.response is None:
-            self._line.cut()
+            self._cancellation.cancel()
             await _in_thread(self._close)
 
     async def __aenter__(self) -> Self:
@@ -200,17 +200,17 @@ def _told(function: Callable[P, T], does: str, shape: Signature) -> Callable[P, 
     return function
 
 
-async def _cuttable(line: Cancellation, function: Callable[[], T]) -> T:
+async def _cancellable(cancellation: Cancellation, function: Callable[[], T]) -> T:
     """Return what a function returns; cut a stream that it waits for when cancelled."""
 
     def call() -> T:
-        callers_cancellation.set(line)
+        callers_cancellation.set(cancellation)
         return function()
 
     try:
         return await _in_thread(call)
     except BaseException:
-        line.cut()
+        cancellation.cancel()
         raise
 
 

@@ -148,7 +148,7 @@ class StreamingCall(BaseCall[Opened]):
         try:
             text = opened.texts.take(min(left, most))
         except Abandoned:
-            if most < left or opened.texts.is_cut:
+            if most < left or opened.texts.is_cancelled:
                 raise
             raise self._cut(opened) from None
         opened.silent_since = None
@@ -186,7 +186,7 @@ class StreamingCall(BaseCall[Opened]):
     def closed(self, opened: Opened) -> ClosedError:
         """Close a stream before its end, which nobody is to blame for."""
         opened.timing.settled = True
-        opened.texts.cut()
+        opened.texts.cancel()
         error = ClosedError(provider=opened.candidate.handle.name)
         fields = self._fields(opened, error)
         tell(logging.INFO, "%s %s", error.provider, error.summary, **fields)
@@ -235,14 +235,14 @@ class StreamingCall(BaseCall[Opened]):
         try:
             text = self._awaited(texts, seconds)
         except Abandoned:
-            if texts.is_cut:
+            if texts.is_cancelled:
                 raise ClosedError from None
             timing.settled = True
-            texts.cut()
+            texts.cancel()
             raise TimedOutError(reason="timeout before the first token") from None
         except BaseException:
             timing.settled = True
-            texts.cut()
+            texts.cancel()
             raise
         if text is None:
             error = BadAnswerError(reason="empty answer")
@@ -273,7 +273,7 @@ class StreamingCall(BaseCall[Opened]):
     def _cut(self, opened: Opened) -> ProviderError:
         """End a stream that was silent for too long, or lasts too long; return why."""
         opened.timing.settled = True
-        opened.texts.cut()
+        opened.texts.cancel()
         opened.timing.given = None  # nothing has cut the time that it may be silent
         if self._deadline.is_over():
             seconds = self._deadline.seconds
@@ -449,7 +449,7 @@ class LLMStream(Iterator[str]):
     def __del__(self) -> None:
         # No more than that: the collector may run where a lock is held.
         if self._opened is not None:
-            self._opened.texts.cut()
+            self._opened.texts.cancel()
 
 
 class WholeStream(LLMStream):

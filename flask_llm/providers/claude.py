@@ -20,7 +20,7 @@ from .answers import HELD, SHORT, ParsedResponse, words_or_tokens
 from .base import Retirement
 from .classify import MALFORMED
 from .sdk import ChatProvider, chat_messages, has_span
-from .transport import client_options, cuttable, without_user
+from .transport import cancellable, client_options, without_user
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {
@@ -283,7 +283,7 @@ class ClaudeProvider(ChatProvider):
         address = self.base_url or self.address
         client = anthropic.Anthropic(
             api_key=self._api_key,
-            http_client=cuttable(
+            http_client=cancellable(
                 anthropic.DefaultHttpxClient(**client_options("httpx2", address))
             ),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.

@@ -15,7 +15,7 @@ from .classify import MALFORMED, NO_END
 from .openai import message_of
 from .schema_dialects import cohere_schema
 from .sdk import ChatProvider, chat_messages, image_url
-from .transport import client_options, cuttable, without_user
+from .transport import cancellable, client_options, without_user
 
 # Finish reasons that end an answer; the rest leave it incomplete.
 _FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
@@ -280,7 +280,7 @@ class CohereProvider(ChatProvider):
             # Always given: else CO_API_URL would decide where the key goes.
             base_url=re.sub(r"/v[12]/*$", "", without_user(address)),
             timeout=self.timeout,
-            httpx_client=cuttable(httpx.Client(**client_options("httpx", address))),
+            httpx_client=cancellable(httpx.Client(**client_options("httpx", address))),
             log_warning_experimental_features=False,
         )
 

@@ -111,7 +111,7 @@ class Called(Generic[T]):
     def items(self, seconds: float) -> Generator[T, None, None]:
         """Run the function in another thread, and yield what it hands over.
 
-        Closing the generator, or cutting the current line, makes the callback return
+        Closing the generator, or the current cancellation, makes the callback return
         True; nobody waits for the function then.
 
         Args:
@@ -121,9 +121,9 @@ class Called(Generic[T]):
             TimeoutError: It did for longer.
             Exception: What the function raised.
         """
-        line = current_cancellation.get()
-        if line is not None:
-            line.attach(self._leave)
+        cancellation = current_cancellation.get()
+        if cancellation is not None:
+            cancellation.on_cancel(self._leave)
         _workers.start(self._run)
         try:
             while (item := self._next(seconds)) is not _END:

@@ -28,7 +28,7 @@ from .internals import UNCUT
 from .openai import message_of
 from .schema_dialects import plain
 from .sdk import ChatProvider
-from .transport import allow, client_options, cuttable, own_times, without_user
+from .transport import allow, cancellable, client_options, own_times, without_user
 
 _FINISHED = {"stop": "stop", "length": "length"}
 
@@ -311,8 +311,8 @@ class Loading:
                     self._answered()
                     yield chunk
         except Exception as exc:
-            line = current_cancellation.get()
-            if line is None or not line.is_cut:
+            cancellation = current_cancellation.get()
+            if cancellation is None or not cancellation.is_cancelled:
                 self._failed(exc, waits_for)
             # Whoever leaves says nothing of the model, but for who waited for it.
             elif waits_for and time.monotonic() - begun >= self._longest * _MOST:
@@ -456,7 +456,7 @@ class OllamaProvider(ChatProvider):
             **usual | {"event_hooks": hooks},
         )
         if inner := internals.get(client, "_client", UNCUT):
-            cuttable(inner)
+            cancellable(inner)
         return client
 
     def _authorize(self, request: Any) -> Any:

@@ -22,7 +22,7 @@ from .classify import MALFORMED, NO_END, status_of
 from .model_lifecycle import openai_ends
 from .schema_dialects import strict
 from .sdk import ChatProvider, chat_messages, image_url
-from .transport import client_options, cuttable, without_user
+from .transport import cancellable, client_options, without_user
 
 # Finish reasons that end an answer: OpenAI's own, Together's "eos", the two others of
 # Hugging Face's TGI, and Mistral's word for a full context.
@@ -365,7 +365,7 @@ class OpenAIProvider(ChatProvider):
         client = OpenAI(
             api_key=self._api_key,
             admin_api_key="",  # given, so that OPENAI_ADMIN_KEY is not read
-            http_client=cuttable(
+            http_client=cancellable(
                 DefaultHttpxClient(**client_options("httpx2", address))
             ),
             # Always given: else OPENAI_BASE_URL would decide where the key goes.

@@ -1,13 +1,9 @@
 """HTTP for the SDKs: it can be cancelled, and is bounded in size and time.
 
-Their timeout limits each read only: a body that drips in never ends. The hooks here
-hold it to what is left of the attempt's seconds when the headers are there. Headers
-that drip in are not stopped.
-
-Nor can another thread end a stream that one of theirs waits for; `cuttable` lets it.
-
-Its timeout limits each read only, as in `http`; it reads ~/.netrc; and another thread
-cannot end a stream that one of its own waits for.
+The timeouts of httpx and requests limit each read only: a body that drips in never ends.
+The hooks here hold it to what is left of the attempt's seconds when the headers are
+there. Headers that drip in are not stopped. Nor can another thread end a stream that one
+of theirs waits for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
 """
 
 import socket
@@ -46,7 +42,7 @@ _KEPT = 100
 def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
     """Return the `event_hooks` of a client; streams are left alone.
 
-    They are what has a line, and, for who asks a provider directly, event streams.
+    They are what has a cancellation, and, for who asks directly, event streams.
 
     Args:
         library: "httpx" or "httpx2": two packages of the same shape, with separate
@@ -149,8 +145,8 @@ def allow(seconds: float, *, connect: float) -> None:
     _times.set(quick | {"read": seconds})
 
 
-def cuttable(client: C) -> C:
-    """Return a client, made so that the line of a stream can be cut.
+def cancellable(client: C) -> C:
+    """Return a client, made so that a stream can be cancelled.
 
     A thread that waits for the stream, for its headers or for its next byte, then gets
     a transport error at once, and the connection is not used again. Until the request
@@ -171,7 +167,7 @@ def cuttable(client: C) -> C:
 
 
 def _streams(library: str) -> Callable[[Any], Any]:
-    """Return the class of a response's body whose end is the end of its line."""
+    """Return the class of a response's body which its cancellation does not outlive."""
     httpx = import_module(library)
 
     class Stream(httpx.SyncByteStream):  # type: ignore[name-defined, misc]  # either one
@@ -192,7 +188,7 @@ def _streams(library: str) -> Callable[[Any], Any]:
 
 
 class _Backend:
-    """The network of a connection pool, whose connections can be cut."""
+    """The network of a connection pool, whose connections can be cancelled."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -206,7 +202,7 @@ class _Backend:
 
 
 class _Connection:
-    """A connection that the line of its request can cut, and no line of an earlier one.
+    """A connection that its request's cancellation ends, and that of no earlier one.
 
     Args:
         stream: The `NetworkStream` of httpcore or httpcore2.
@@ -214,36 +210,36 @@ class _Connection:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._line: Cancellation | None = None
+        self._cancellation: Cancellation | None = None
         # Between looking whose it is and cutting it, it must not become another's.
         self._lock = threading.Lock()
         self.read = stream.read
         self.get_extra_info = stream.get_extra_info
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        line = current_cancellation.get()
-        if line is not self._line:
+        cancellation = current_cancellation.get()
+        if cancellation is not self._cancellation:
             with self._lock:
-                self._line = line
-        if line is not None:
-            line.attach(partial(self._cut, line))
+                self._cancellation = cancellation
+        if cancellation is not None:
+            cancellation.on_cancel(partial(self._cut, cancellation))
         self._stream.write(buffer, timeout)
 
     def start_tls(self, *args: Any, **options: Any) -> "_Connection":
         return _Connection(self._stream.start_tls(*args, **options))
 
     def leave(self) -> None:
-        """Let no line cut it until the next request."""
+        """Let no cancellation end it until the next request."""
         with self._lock:
-            self._line = None
+            self._cancellation = None
 
     def close(self) -> None:
         self.leave()
         self._stream.close()
 
-    def _cut(self, line: Cancellation) -> None:
+    def _cut(self, cancellation: Cancellation) -> None:
         with self._lock:
-            if self._line is line:
+            if self._cancellation is cancellation:
                 self.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
@@ -252,7 +248,7 @@ _PIECE = 65_536
 
 @cache
 def _adapter() -> type[Any]:
-    """Return an `HTTPAdapter` whose streams can be cut, and which gevent may patch.
+    """Return an `HTTPAdapter` whose streams can be cancelled; gevent may patch it.
 
     The TLS context that requests makes is of urllib3's import; with gunicorn's
     `--preload` that is before gevent's patch, and such a context calls itself for ever.
@@ -262,11 +258,11 @@ def _adapter() -> type[Any]:
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
             super().init_poolmanager(*args, ssl_context=_tls(), **kwargs)
-            _make_cuttable(self.poolmanager)
+            _make_cancellable(self.poolmanager)
 
         def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
             made = super().proxy_manager_for(proxy, ssl_context=_tls(), **kwargs)
-            _make_cuttable(made)
+            _make_cancellable(made)
             return made
 
     return Adapter
@@ -303,44 +299,46 @@ def _tls() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _make_cuttable(manager: Any) -> None:
-    """Let the line of a stream cut the connections of an urllib3 pool manager."""
+def _make_cancellable(manager: Any) -> None:
+    """Let a stream's cancellation end the connections of an urllib3 pool manager."""
     from urllib3.poolmanager import pool_classes_by_scheme
 
-    pools = {scheme: _cuttable(pool) for scheme, pool in pool_classes_by_scheme.items()}
+    pools = {
+        scheme: _cancellable(pool) for scheme, pool in pool_classes_by_scheme.items()
+    }
     internals.replace(manager, "pool_classes_by_scheme", pools, UNCUT)
 
 
 @cache
-def _cuttable(pool: type[Any]) -> type[Any]:
-    """Return a class of connection pools whose connections can be cut.
+def _cancellable(pool: type[Any]) -> type[Any]:
+    """Return a class of connection pools whose connections can be cancelled.
 
-    The line of a connection's request can do it, and no line of an earlier one.
+    A request's cancellation ends it, and that of no earlier one.
     """
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc, name-defined]  # either one
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._line: Cancellation | None = None
+            self._cancellation: Cancellation | None = None
             # Between looking whose it is and cutting it, it must not become another's.
             self._lock = threading.Lock()
 
         def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-            line = current_cancellation.get()
+            cancellation = current_cancellation.get()
             with self._lock:
-                self._line = line
-            if line is not None:
+                self._cancellation = cancellation
+            if cancellation is not None:
                 # It forgets its socket at once if that is not kept alive.
-                line.attach(partial(self._cut, line, self.sock))
+                cancellation.on_cancel(partial(self._cut, cancellation, self.sock))
             return super().getresponse(*args, **kwargs)
 
         def leave(self) -> None:
             with self._lock:
-                self._line = None
+                self._cancellation = None
 
-        def _cut(self, line: Cancellation, sock: socket.socket) -> None:
+        def _cut(self, cancellation: Cancellation, sock: socket.socket) -> None:
             with self._lock:
-                if self._line is line:
+                if self._cancellation is cancellation:
                     sock.shutdown(socket.SHUT_RDWR)
 
     return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
@@ -364,7 +362,7 @@ def _bound(
 class _RawBody:
     """An urllib3 response whose `stream`, which requests reads, watches the clock.
 
-    It yields what there is at once, and the end of it is the end of its line.
+    It yields what there is at once, and its cancellation does not outlive it.
     """
 
     def __init__(self, raw: Any, stop: float | None) -> None:

@@ -30,23 +30,23 @@ class Cancellation:
     """
 
     def __init__(self) -> None:
-        self.is_cut = False
+        self.is_cancelled = False
         self._pid = os.getpid()
         self._hang_up: Callable[[], None] | None = None
 
-    def attach(self, hang_up: Callable[[], None]) -> None:
+    def on_cancel(self, hang_up: Callable[[], None]) -> None:
         """Say how to end the connection; at once, if nobody wants it any more.
 
         Args:
             hang_up: May be called from another thread, and more than once.
         """
         self._hang_up = hang_up
-        if self.is_cut:
+        if self.is_cancelled:
             self._end()
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End the connection, now or as soon as there is one."""
-        self.is_cut = True
+        self.is_cancelled = True
         self._end()
 
     def _end(self) -> None:
@@ -59,7 +59,7 @@ class Cancellation:
 current_cancellation: ContextVar[Cancellation | None] = ContextVar(
     "current_cancellation", default=None
 )
-"""The line of the stream that is opened or read here; None outside of streams."""
+"""That of the stream that is opened or read here; None outside of streams."""
 
 callers_cancellation: ContextVar[Cancellation | None] = ContextVar(
     "callers_cancellation", default=None
@@ -100,7 +100,7 @@ class StreamReader(Generic[T]):
         self._clock = clock
         self._ended = ended
         self._left = left
-        self._line = Cancellation()
+        self._cancellation = Cancellation()
         self._texts: deque[str] = deque()
         # Each is changed by one thread only, so that no lock guards them.
         self._given = self._taken = 0
@@ -115,14 +115,14 @@ class StreamReader(Generic[T]):
         self._ready.acquire()
         self._room.acquire()
         if caller := callers_cancellation.get():
-            caller.attach(self.cut)
+            caller.on_cancel(self.cancel)
         try:
             workers.start(self._run)
         except RuntimeError:  # no more threads: nothing has begun
             self.over = True
             raise
         except BaseException:  # somebody ends the caller
-            self.cut()
+            self.cancel()
             raise
 
     def take(self, seconds: float) -> str | None:
@@ -135,7 +135,7 @@ class StreamReader(Generic[T]):
             Abandoned: The time is up, and the generator goes on; or it was cut.
             BaseException: What the generator raised.
         """
-        while not self.is_cut:
+        while not self.is_cancelled:
             last = self._last  # before looking: after it there are no more texts
             if self._texts:
                 return self._next()
@@ -159,44 +159,48 @@ class StreamReader(Generic[T]):
             raise error
 
     @property
-    def is_cut(self) -> bool:
+    def is_cancelled(self) -> bool:
         """Whether somebody has closed it."""
-        return self._line.is_cut
+        return self._cancellation.is_cancelled
 
     @property
     def result(self) -> T:
         """What the generator has returned."""
         return self._result  # type: ignore[no-any-return]  # what it returned
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """Close the generator, at once where it waits for a connection."""
-        if not (self.over or self._line.is_cut):
+        if not (self.over or self._cancellation.is_cancelled):
             self.left_at = self._clock.monotonic()
             if self._left is not None:
                 self._left(self)
-        self._line.cut()
+        self._cancellation.cancel()
         _release(self._room)
         _release(self._ready)
 
     def _run(self) -> None:
-        current_cancellation.set(self._line)
-        callers_cancellation.set(self._line)  # a stream within this one ends with it
+        current_cancellation.set(self._cancellation)
+        callers_cancellation.set(
+            self._cancellation
+        )  # a stream within this one ends with it
         source, self._source = self._source, None
         try:
             self._pump(source())  # type: ignore[misc]  # runs once
         except BaseException as error:  # noqa: BLE001  # it is the reader's
-            if not self.is_cut:  # else nobody takes it, and it would hold this frame
+            if (
+                not self.is_cancelled
+            ):  # else nobody takes it, and it would hold this frame
                 self._error = error
         finally:
             self.over = True
             self._ended()
             # What was cut has no end, so that no reader takes it for complete.
-            self._last = not self.is_cut
+            self._last = not self.is_cancelled
             _release(self._ready)
 
     def _pump(self, texts: Generator[str, None, T]) -> None:
         try:
-            while not self._line.is_cut:
+            while not self._cancellation.is_cancelled:
                 try:
                     text = next(texts)
                 except StopIteration as end:
@@ -212,7 +216,7 @@ class StreamReader(Generic[T]):
         self._given += len(text)
         if self._ready.locked():
             _release(self._ready)
-        while self._given - self._taken >= _MOST_AHEAD and not self.is_cut:
+        while self._given - self._taken >= _MOST_AHEAD and not self.is_cancelled:
             self._room.acquire()
 
 
@@ -235,16 +239,16 @@ class Caller:
 
     def __init__(self, is_gone: Callable[[], bool] | None) -> None:
         self._is_gone = is_gone
-        self._line = callers_cancellation.get()
+        self._cancellation = callers_cancellation.get()
 
     @property
     def may_leave(self) -> bool:
         """Whether it is worth to look."""
-        return self._is_gone is not None or self._line is not None
+        return self._is_gone is not None or self._cancellation is not None
 
     def has_left(self) -> bool:
         """Return whether nobody waits any more."""
-        if self._line is not None and self._line.is_cut:
+        if self._cancellation is not None and self._cancellation.is_cancelled:
             return True
         return self._is_gone is not None and self._is_gone()
 

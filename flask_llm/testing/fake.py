@@ -201,13 +201,13 @@ class FakeProvider(LLMProvider):
 
     def _wait(self, seconds: float) -> None:
         """Wait; in a stream only until it is closed."""
-        line = current_cancellation.get()
-        if line is None:
+        cancellation = current_cancellation.get()
+        if cancellation is None:
             self._clock.sleep(seconds)
             return
         closed = threading.Lock()
         closed.acquire()
-        line.attach(closed.release)
+        cancellation.on_cancel(closed.release)
         self._clock.wait(closed, seconds)
 
 

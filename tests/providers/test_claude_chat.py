@@ -403,17 +403,17 @@ class TestFaultyStreams:
     def test_cut_by_another_thread(self, server, provider, step):
         """The thread that waits wakes at once, and the API sees that it is left."""
         server.script(step, OK)
-        line, found = Cancellation(), []
+        cancellation, found = Cancellation(), []
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             found.append(drained(provider)[1])
 
         reader = threading.Thread(target=read)
         reader.start()
         assert server.arrived(1)
         time.sleep(0.05)  # until it waits
-        line.cut()
+        cancellation.cancel()
         reader.join(AT_ONCE_S)
         assert not reader.is_alive()
         assert type(found[0]) is TransientError

@@ -212,10 +212,10 @@ class TestStream:
 
     def test_cutting_the_line_stops_it(self, provider):
         """A reader in another thread wakes at once, and the generation ends."""
-        line, begun, ends = Cancellation(), threading.Event(), []
+        cancellation, begun, ends = Cancellation(), threading.Event(), []
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             try:
                 for _ in provider.stream(STORY):
                     begun.set()
@@ -225,7 +225,7 @@ class TestStream:
         reader = threading.Thread(target=read)
         reader.start()
         assert begun.wait(60)
-        line.cut()
+        cancellation.cancel()
         reader.join(AT_ONCE_S)
         assert not reader.is_alive()
         assert ends == ["stream without an end"]

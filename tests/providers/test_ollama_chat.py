@@ -427,17 +427,17 @@ class TestLeaving:
     def test_cut(self, server, step):
         """A reader that waits for bytes wakes at once when its line is cut."""
         server.script("ollama", step, faults.OK)
-        provider, line = made(server, load_timeout=60), Cancellation()
+        provider, cancellation = made(server, load_timeout=60), Cancellation()
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             broken(provider)
 
         reader = threading.Thread(target=read)
         reader.start()
         assert server.arrived(1, "ollama")
         time.sleep(0.05)  # until it waits
-        line.cut()
+        cancellation.cancel()
         reader.join(AT_ONCE_S)
         assert not reader.is_alive()
         assert server.attempts("ollama")[0].wait()
@@ -506,14 +506,17 @@ class TestLoading:
     def test_a_reader_that_leaves(self, server):
         """Hanging up says nothing of the model."""
         server.script("ollama", faults.OK, faults.stall_stream(1))
-        provider, line = made(server, timeout=20, load_timeout=60), Cancellation()
+        provider, cancellation = (
+            made(server, timeout=20, load_timeout=60),
+            Cancellation(),
+        )
         streamed(provider)
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             stream = provider.stream(ASKED)
             next(stream)
-            threading.Timer(0.05, line.cut).start()
+            threading.Timer(0.05, cancellation.cancel).start()
             with pytest.raises(TransientError):
                 next(stream)
 
@@ -527,17 +530,20 @@ class TestLoading:
     def test_a_reader_that_waited_in_vain(self, server, later, after, left):
         """Who leaves after all the time for loading has waited for it in vain."""
         server.script("ollama", faults.hang)
-        provider, line = made(server, timeout=20, load_timeout=60), Cancellation()
+        provider, cancellation = (
+            made(server, timeout=20, load_timeout=60),
+            Cancellation(),
+        )
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             broken(provider, Request(PROMPT, timeout=100))
 
         reader = threading.Thread(target=read)
         reader.start()
         assert server.arrived(1, "ollama")
         later(after)
-        line.cut()
+        cancellation.cancel()
         reader.join(AT_ONCE_S)
         assert not reader.is_alive()
         assert provider.patience() == left

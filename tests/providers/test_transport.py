@@ -14,7 +14,7 @@ import pytest
 import wire
 from real_time import AT_ONCE_S
 
-from flask_llm.providers.transport import body_hooks, cuttable
+from flask_llm.providers.transport import body_hooks, cancellable
 from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
 
 MUST_RUN = "FLASK_LLM_CI" in os.environ
@@ -90,14 +90,14 @@ def one_piece(handler, received):
 class Reader(threading.Thread):
     """Reads a stream in a thread of its own, as the relay does."""
 
-    def __init__(self, client, url, line):
+    def __init__(self, client, url, cancellation):
         super().__init__(daemon=True)
-        self.client, self.url, self.line = client, url, line
+        self.client, self.url, self.cancellation = client, url, cancellation
         self.got, self.error = b"", None
         self.some = threading.Event()
 
     def run(self):
-        current_cancellation.set(self.line)
+        current_cancellation.set(self.cancellation)
         try:
             with self.client.stream("POST", self.url, json={}) as response:
                 for piece in response.iter_raw():
@@ -106,9 +106,9 @@ class Reader(threading.Thread):
         except Exception as error:  # noqa: BLE001  # the test looks at it
             self.error = error
 
-    def cut(self):
+    def cancel(self):
         """Cut the line; return whether the thread has noticed at once."""
-        self.line.cut()
+        self.cancellation.cancel()
         return self.ends()
 
     def ends(self):
@@ -155,7 +155,7 @@ def connect(library):
         usual = {"event_hooks": body_hooks(library), "trust_env": False, "timeout": 60}
         if certificate:
             usual["verify"] = ssl.create_default_context(cafile=str(certificate))
-        made.append(cuttable(import_module(library).Client(**usual | options)))
+        made.append(cancellable(import_module(library).Client(**usual | options)))
         return made[-1]
 
     yield connect
@@ -169,7 +169,7 @@ def reading(client, url):
     reader = Reader(client, url, Cancellation())
     reader.start()
     yield reader
-    assert reader.cut()
+    assert reader.cancel()
 
 
 def open_connections(client):
@@ -184,7 +184,7 @@ class TestCut:
         client = connect(server.certificate)
         with reading(client, server.url) as reader:
             assert server.waits.wait(AT_ONCE_S)
-            assert reader.cut()
+            assert reader.cancel()
             assert server.left.wait(AT_ONCE_S)
         assert "Error" in type(reader.error).__name__
 
@@ -195,16 +195,16 @@ class TestCut:
         with reading(client, server.url) as reader:
             assert reader.some.wait(AT_ONCE_S)
             assert server.waits.wait(AT_ONCE_S)
-            assert reader.cut()
+            assert reader.cancel()
             assert server.left.wait(AT_ONCE_S)
         assert reader.got == PIECE
         assert "Error" in type(reader.error).__name__
 
     def test_before_the_request_is_sent(self, connect, server):
         """Nobody waits for the answer to a request that nobody wants any more."""
-        client, line = connect(server.certificate), Cancellation()
-        line.cut()
-        reader = Reader(client, server.url, line)
+        client, cancellation = connect(server.certificate), Cancellation()
+        cancellation.cancel()
+        reader = Reader(client, server.url, cancellation)
         reader.start()
         assert reader.ends()
         assert "Error" in type(reader.error).__name__
@@ -217,7 +217,7 @@ class TestCut:
         client.post(f"{server.url}/first", json={}).raise_for_status()
         with reading(client, server.url) as reader:
             assert server.waits.wait(AT_ONCE_S)
-            assert reader.cut()
+            assert reader.cancel()
         first, second = server.received
         assert first.connection == second.connection
 
@@ -228,7 +228,7 @@ class TestCut:
         client = connect(server.certificate)
         with reading(client, server.url) as reader:
             assert server.waits.wait(AT_ONCE_S)
-            reader.cut()
+            reader.cancel()
         assert open_connections(client) == []
         assert client.post(server.url, json={}).status_code == 200
         first, second = server.received
@@ -242,7 +242,7 @@ class TestCut:
             client = connect(certificate, proxy=server.proxy)
             with reading(client, server.url) as reader:
                 assert reader.some.wait(AT_ONCE_S)
-                assert reader.cut()
+                assert reader.cancel()
                 assert server.left.wait(AT_ONCE_S)
         assert reader.got == PIECE
 
@@ -259,7 +259,7 @@ class TestCut:
         client = connect(server.certificate)
         with reading(client, server.url) as one, reading(client, server.url) as other:
             assert both.wait(AT_ONCE_S)
-            assert one.cut()
+            assert one.cancel()
             other.join(0.05)
             assert other.is_alive()
 
@@ -272,7 +272,7 @@ class TestUncut:
         with reading(client, server.url) as reader:
             assert reader.ends()
         assert (reader.got, reader.error) == (b"{}", None)
-        reader.line.cut()
+        reader.cancellation.cancel()
         assert client.post(server.url, json={}).status_code == 200
         first, second = server.received
         assert first.connection == second.connection
@@ -292,7 +292,7 @@ class TestUncut:
             assert first.ends()
         with reading(client, server.url) as second:
             assert server.waits.wait(AT_ONCE_S)
-            first.line.cut()
+            first.cancellation.cancel()
             late.set()
             assert second.ends()
         assert (second.got, second.error) == (b"{}", None)
@@ -351,7 +351,7 @@ GREENLETS = """if True:
         reader = gevent.spawn(read, cuttable(client), url, line, begun)
         assert begun.wait(30)
         gevent.sleep(0.05)  # until it waits for more
-        line.cut()
+        line.cancel()
         reader.join(AT_ONCE_S)
         print(reader.dead)
 """

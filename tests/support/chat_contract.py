@@ -316,10 +316,10 @@ class ChatContract:
         """Another thread can end the wait for the next byte, at once."""
         server.script(self.api, step)
         provider.warm_up(full=True)
-        line, ends = Cancellation(), []
+        cancellation, ends = Cancellation(), []
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             stream = provider.stream(Request(wire.PROMPT, timeout=60))
             ends.append(followed(stream)[1])
 
@@ -327,7 +327,7 @@ class ChatContract:
         reader.start()
         assert server.arrived(1, self.api)
         time.sleep(0.05)  # until it waits
-        line.cut()
+        cancellation.cancel()
         reader.join(AT_ONCE_S)
         assert not reader.is_alive()
         assert isinstance(ends[0], TransientError)

@@ -480,11 +480,11 @@ class GoogleChatContract:
     def test_cut(self, server, step):
         """Another thread can end a stream that waits for headers or for a text."""
         server.script(self.wire, step)
-        provider, line, ends = self.provider(server.url), Cancellation(), []
+        provider, cancellation, ends = self.provider(server.url), Cancellation(), []
         provider.warm_up(full=True)
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             ends.append(texts(provider.stream(Request("Hi", timeout=60))))
 
         thread = Thread(target=read)
@@ -492,7 +492,7 @@ class GoogleChatContract:
         assert server.arrived(1, self.wire)
         (attempt,) = server.attempts(self.wire)
         time.sleep(0.05)  # until it waits
-        line.cut()
+        cancellation.cancel()
         thread.join(AT_ONCE_S)
         assert not thread.is_alive()
         assert isinstance(ends[0][1], TransientError)
@@ -502,12 +502,12 @@ class GoogleChatContract:
     def test_cut_before(self, server):
         """A stream that nobody wants any more ends as soon as it has a connection."""
         server.script(self.wire, faults.hang)
-        provider, line, ends = self.provider(server.url), Cancellation(), []
+        provider, cancellation, ends = self.provider(server.url), Cancellation(), []
         provider.warm_up(full=True)
-        line.cut()
+        cancellation.cancel()
 
         def read():
-            current_cancellation.set(line)
+            current_cancellation.set(cancellation)
             ends.append(texts(provider.stream(Request("Hi", timeout=60))))
 
         thread = Thread(target=read)
@@ -519,16 +519,16 @@ class GoogleChatContract:
     def test_line_of_an_ended_stream(self):
         """The line of a stream that is over cuts no request on the same connection."""
         with FaultServer(keep_alive=True) as server:
-            provider, line = self.provider(server.url), Cancellation()
+            provider, cancellation = self.provider(server.url), Cancellation()
 
             def read():
-                current_cancellation.set(line)
+                current_cancellation.set(cancellation)
                 texts(provider.stream(Request("Hi")))
 
             thread = Thread(target=read)
             thread.start()
             thread.join()
-            line.cut()
+            cancellation.cancel()
             assert provider.answer(Request("Hi")).content == wire.ANSWER
             self.hang_up(provider._client.get())
             first, second = server.attempts(self.wire)

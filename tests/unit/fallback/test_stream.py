@@ -586,7 +586,7 @@ class InterruptingClock(SystemClock):
     def interrupt(self, *texts):
         """Play texts, then interrupt who waits for more, and wait to be closed."""
         closed = threading.Event()
-        current_cancellation.get().attach(closed.set)
+        current_cancellation.get().on_cancel(closed.set)
         yield from texts
         self.due.set()
         assert closed.wait(A_MINUTE)

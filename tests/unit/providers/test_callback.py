@@ -105,11 +105,11 @@ def test_a_slow_reader_holds_nobody():
     assert list(items) == list(range(1, 1000))
 
 
-def on(line, read):
+def on(cancellation, read):
     """Read in a thread whose stream has a line; return the thread."""
 
     def run():
-        current_cancellation.set(line)
+        current_cancellation.set(cancellation)
         read()
 
     thread = threading.Thread(target=run)
@@ -119,17 +119,17 @@ def on(line, read):
 
 def test_cutting_the_line_wakes_the_reader():
     """A reader that waits ends at once, and the function is told to stop."""
-    line, first, seen = Cancellation(), threading.Event(), []
+    cancellation, first, seen = Cancellation(), threading.Event(), []
 
     def pause(take):
         take("first")
         first.wait(SOON)
         seen.append(take("second"))
 
-    reader = on(line, lambda: seen.extend(Called(pause).items(SOON)))
+    reader = on(cancellation, lambda: seen.extend(Called(pause).items(SOON)))
     while not seen:
         time.sleep(0.001)
-    line.cut()
+    cancellation.cancel()
     reader.join(AT_ONCE_S)
     assert not reader.is_alive()
     first.set()
@@ -140,9 +140,9 @@ def test_cutting_the_line_wakes_the_reader():
 
 def test_a_line_that_is_cut_already():
     """Whoever comes too late stops the function at its first call."""
-    line, endless, seen = Cancellation(), Endless(), []
-    line.cut()
-    reader = on(line, lambda: seen.extend(Called(endless).items(SOON)))
+    cancellation, endless, seen = Cancellation(), Endless(), []
+    cancellation.cancel()
+    reader = on(cancellation, lambda: seen.extend(Called(endless).items(SOON)))
     reader.join(SOON)
     assert endless.stopped.wait(SOON)
     assert seen == []

@@ -13,7 +13,7 @@ from flask_llm.cli.doctor import Subject, examine
 from flask_llm.cli.doctor.app import parts
 from flask_llm.providers import internals
 from flask_llm.providers import model_lifecycle as retired
-from flask_llm.providers.transport import cuttable
+from flask_llm.providers.transport import cancellable
 
 WHY = "something does not work"
 
@@ -66,7 +66,7 @@ class TestPart:
         """A transport of another kind is left as it is, and answers."""
         httpx = import_module(library)
         transport = httpx.MockTransport(lambda _: httpx.Response(200))
-        with cuttable(httpx.Client(transport=transport)) as client:
+        with cancellable(httpx.Client(transport=transport)) as client:
             assert client.get("http://x").status_code == 200
         assert [part.rpartition(".")[2] for part in missing] == ["_pool"]
 

@@ -170,7 +170,7 @@ def test_a_stream_holds_its_slot():
     ):
         with pytest.raises(BusyError, match=r"busy \(1 at once\)"):
             ask()
-    reader.cut()
+    reader.cancel()
 
     assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
 
@@ -218,7 +218,7 @@ def hung(each, end):
 
     reader, _ = each.open(play, A_MINUTE, 0)
     assert inside.wait(A_MINUTE)
-    reader.cut()
+    reader.cancel()
     return reader
 
 
@@ -248,7 +248,7 @@ def test_streams_that_were_cut_and_do_not_end_are_bounded(end, ask, clock):
     assert go() == 42
     clock.now += 1.5
     for stream in streams:
-        stream.cut()  # again, which gives them no more time
+        stream.cancel()  # again, which gives them no more time
     with pytest.raises(BusyError, match="8 abandoned calls"):
         go()
 
@@ -265,7 +265,7 @@ def test_streams_that_end_when_they_are_cut_are_not_counted(clock):
     for _ in range(20):
         reader, _ = each.open(lambda _: played(page, page), A_MINUTE, 0)
         reader.take(A_MINUTE)
-        reader.cut()
+        reader.cancel()
         until(lambda reader=reader: reader.over)
     clock.now += 60
 
@@ -280,7 +280,7 @@ def test_a_cut_stream_that_ends_at_once_blocks_nobody():
     for _ in range(20):
         reader, _ = each.open(lambda _: played(page, page), A_MINUTE, A_MINUTE)
         reader.take(A_MINUTE)
-        reader.cut()
+        reader.cancel()
 
     assert each.call(lambda _: 42, A_MINUTE, A_MINUTE) == 42
 
@@ -290,7 +290,7 @@ def test_a_stream_that_is_over_leaves_nothing_to_count():
     each = bulkhead()
     reader, _ = each.open(lambda _: played("a"), A_MINUTE, 0)
     until(lambda: reader.over)
-    reader.cut()
+    reader.cancel()
 
     assert not each._calls.get().abandoned
 

@@ -13,11 +13,11 @@ from flask_llm.resilience.stream_reader import (
 
 
 @pytest.fixture
-def line():
+def cancellation():
     """The line by which the caller of this test may leave."""
-    line = Cancellation()
-    token = callers_cancellation.set(line)
-    yield line
+    cancellation = Cancellation()
+    token = callers_cancellation.set(cancellation)
+    yield cancellation
     callers_cancellation.reset(token)
 
 
@@ -55,22 +55,22 @@ def test_glances_end_when_the_caller_has_left():
     assert list(Caller(lambda: next(answers)).glances(60)) == [0.25] * 3
 
 
-def test_a_line_that_is_cut_is_a_caller_that_has_left(line):
+def test_a_line_that_is_cut_is_a_caller_that_has_left(cancellation):
     """The cancelled task's way; the line is that of whoever makes the caller."""
     caller = Caller(None)
     callers_cancellation.set(None)
     assert (caller.may_leave, caller.has_left()) == (True, False)
-    line.cut()
+    cancellation.cancel()
 
     assert caller.has_left()
     assert list(caller.glances(60)) == [0.25]
 
 
 @pytest.mark.parametrize(("gone", "cut"), [(True, False), (False, True), (True, True)])
-def test_either_way_of_leaving_counts(line, gone, cut):
+def test_either_way_of_leaving_counts(cancellation, gone, cut):
     """A view's client, and the task of an async view."""
     if cut:
-        line.cut()
+        cancellation.cancel()
 
     assert Caller(lambda: gone).has_left()
 

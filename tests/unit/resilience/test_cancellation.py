@@ -11,41 +11,41 @@ from flask_llm.resilience.stream_reader import Cancellation, current_cancellatio
 
 def test_cutting_hangs_up():
     """Once a connection is there, it is ended at once."""
-    line, ended = Cancellation(), []
-    line.attach(lambda: ended.append(1))
-    assert (line.is_cut, ended) == (False, [])
-    line.cut()
+    cancellation, ended = Cancellation(), []
+    cancellation.on_cancel(lambda: ended.append(1))
+    assert (cancellation.is_cancelled, ended) == (False, [])
+    cancellation.cancel()
 
-    assert (line.is_cut, ended) == (True, [1])
+    assert (cancellation.is_cancelled, ended) == (True, [1])
 
 
 def test_a_connection_that_comes_too_late_is_hung_up():
     """A stream may be closed while its provider is still being connected to."""
-    line, ended = Cancellation(), []
-    line.cut()
-    line.attach(lambda: ended.append(1))
+    cancellation, ended = Cancellation(), []
+    cancellation.cancel()
+    cancellation.on_cancel(lambda: ended.append(1))
 
     assert ended == [1]
 
 
 def test_the_last_connection_counts():
     """A redirect or a second try replaces the one before."""
-    line, ended = Cancellation(), []
-    line.attach(lambda: ended.append("first"))
-    line.attach(lambda: ended.append("second"))
-    line.cut()
+    cancellation, ended = Cancellation(), []
+    cancellation.on_cancel(lambda: ended.append("first"))
+    cancellation.on_cancel(lambda: ended.append("second"))
+    cancellation.cancel()
 
     assert ended == ["second"]
 
 
 def test_an_ended_connection_is_no_error():
     """Shutting down what is closed already may fail."""
-    line = Cancellation()
-    line.attach(lambda: 1 / 0)
-    line.cut()
-    line.cut()
+    cancellation = Cancellation()
+    cancellation.on_cancel(lambda: 1 / 0)
+    cancellation.cancel()
+    cancellation.cancel()
 
-    assert line.is_cut
+    assert cancellation.is_cancelled
 
 
 def test_who_ends_the_caller_is_heard():
@@ -54,10 +54,10 @@ def test_who_ends_the_caller_is_heard():
     def hang_up():
         raise KeyboardInterrupt
 
-    line = Cancellation()
-    line.attach(hang_up)
+    cancellation = Cancellation()
+    cancellation.on_cancel(hang_up)
     with pytest.raises(KeyboardInterrupt):
-        line.cut()
+        cancellation.cancel()
 
 
 def test_there_is_no_line_outside_of_streams():
@@ -73,20 +73,20 @@ def test_a_forked_child_does_not_end_its_parent_s_connection():
 
         def connected():
             line, (mine, other) = Cancellation(), socket.socketpair()
-            line.attach(lambda: mine.shutdown(socket.SHUT_RDWR))
+            line.on_cancel(lambda: mine.shutdown(socket.SHUT_RDWR))
             return line, mine, other
 
         line, mine, other = connected()
         child = os.fork()
         if child == 0:
-            line.cut()
+            line.cancel()
             own, _, far = connected()
-            own.cut()
-            os._exit(0 if line.is_cut and far.recv(1) == b"" else 1)
+            own.cancel()
+            os._exit(0 if line.is_cancelled and far.recv(1) == b"" else 1)
         assert os.waitpid(child, 0)[1] == 0
         other.sendall(b"on")
         assert mine.recv(2) == b"on"
-        line.cut()
+        line.cancel()
         assert other.recv(1) == b""
     """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

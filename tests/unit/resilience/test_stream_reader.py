@@ -184,7 +184,7 @@ def test_little_is_read_ahead(ended, size):
     while made - asked < _MOST_AHEAD and time.monotonic() < begin + A_MINUTE:
         time.sleep(0.001)
     time.sleep(0.02)
-    each.cut()
+    each.cancel()
 
     assert _MOST_AHEAD <= made - asked < _MOST_AHEAD + size
     assert max(ahead) < _MOST_AHEAD
@@ -208,7 +208,7 @@ def test_room_that_was_not_needed_is_none_later(ended):
     while not made and time.monotonic() < begin + A_MINUTE:
         time.sleep(0.001)
     time.sleep(0.05)  # in which there could be another one
-    each.cut()
+    each.cancel()
 
     assert made == [0]
 
@@ -256,14 +256,14 @@ def test_cutting_closes_the_generator(ended, read):
     assert begun.wait(A_MINUTE)
     if not read:
         time.sleep(0.02)  # in which it goes on to where it waits for its reader
-    each.cut()
-    each.cut()
+    each.cancel()
+    each.cancel()
 
     assert closed.wait(A_MINUTE)
     assert ended.event.wait(A_MINUTE)
     with pytest.raises(Abandoned):
         each.take(A_MINUTE)
-    assert (each.is_cut, ended.times) == (True, 1)
+    assert (each.is_cancelled, ended.times) == (True, 1)
 
 
 def test_cutting_hangs_up_the_connection(ended):
@@ -271,14 +271,14 @@ def test_cutting_hangs_up_the_connection(ended):
     hung_up = threading.Event()
 
     def wait():
-        current_cancellation.get().attach(hung_up.set)
+        current_cancellation.get().on_cancel(hung_up.set)
         yield "a"
         assert hung_up.wait(A_MINUTE)
         raise OSError("connection is gone")
 
     each = reader(wait, ended)
     assert each.take(A_MINUTE) == "a"
-    each.cut()
+    each.cancel()
 
     assert ended.event.wait(A_MINUTE)
     with pytest.raises(Abandoned):
@@ -291,17 +291,17 @@ def test_a_cut_is_never_taken_for_the_end(ended):
 
     class CutNow(StreamReader):
         @property
-        def is_cut(self):
-            seen = super().is_cut
+        def is_cancelled(self):
+            seen = super().is_cancelled
             if not seen and threading.current_thread() is reader:
-                self.cut()
+                self.cancel()
                 assert ended.event.wait(A_MINUTE)
                 time.sleep(0.02)  # the thread lets go of it
             return seen
 
     def wait():
         gone = threading.Event()
-        current_cancellation.get().attach(gone.set)
+        current_cancellation.get().on_cancel(gone.set)
         assert gone.wait(A_MINUTE)
         yield from ()
 
@@ -315,7 +315,7 @@ def test_a_cut_connection_leaves_no_cycles(ended):
 
     def wait():
         gone = threading.Event()
-        current_cancellation.get().attach(gone.set)
+        current_cancellation.get().on_cancel(gone.set)
         yield "a"
         assert gone.wait(A_MINUTE)
         raise OSError("connection is gone")
@@ -323,7 +323,7 @@ def test_a_cut_connection_leaves_no_cycles(ended):
     def cut():
         each = reader(wait, ended)
         each.take(A_MINUTE)
-        each.cut()
+        each.cancel()
         assert ended.event.wait(A_MINUTE)
         ended.event.clear()
         time.sleep(0.02)  # the thread lets go of it
@@ -340,7 +340,7 @@ def test_cutting_wakes_who_waits(ended):
         yield "a"
 
     each = reader(hang, ended)
-    threading.Timer(0.05, each.cut).start()
+    threading.Timer(0.05, each.cancel).start()
     started = time.monotonic()
     for _ in range(2):
         with pytest.raises(Abandoned):
@@ -363,7 +363,7 @@ def test_a_relay_that_is_cut_before_it_runs_asks_nobody(ended):
 
     late = Late()
     each = reader(ask, ended, late)
-    each.cut()
+    each.cancel()
     contextvars.copy_context().run(late.run)
 
     assert (asked, ended.times) == ([], 1)
@@ -411,7 +411,7 @@ def test_a_stream_within_a_stream_ends_with_it(ended):
 
     each = reader(outer, ended)
     each.take(A_MINUTE)
-    each.cut()
+    each.cancel()
 
     assert closed.wait(A_MINUTE)
     assert ended.event.wait(A_MINUTE)
@@ -419,15 +419,15 @@ def test_a_stream_within_a_stream_ends_with_it(ended):
 
 def test_the_caller_of_a_stream_can_leave(ended):
     """A task that is cancelled cuts what its thread waits for."""
-    line = Cancellation()
-    token = callers_cancellation.set(line)
+    cancellation = Cancellation()
+    token = callers_cancellation.set(cancellation)
     try:
         each = reader(lambda: texts("a", "b", "c"), ended)
     finally:
         callers_cancellation.reset(token)
-    line.cut()
+    cancellation.cancel()
 
-    assert each.is_cut
+    assert each.is_cancelled
     assert ended.event.wait(A_MINUTE)
 
 
@@ -469,7 +469,7 @@ def read(each):
         while (text := each.take(A_MINUTE)) is not None:
             got.append(text)
     except Abandoned:
-        assert each.is_cut, "a signal was lost"
+        assert each.is_cancelled, "a signal was lost"
         return got, False
     return got, True
 
@@ -482,7 +482,7 @@ def test_streams_in_haste(hasty, seed):
     for number in range(150):
         ended, whole = Ended(), drawn(chance)
         each = reader(lambda whole=whole: texts(*whole, result=42), ended)
-        cutter = threading.Timer(chance.random() * 0.002, each.cut)
+        cutter = threading.Timer(chance.random() * 0.002, each.cancel)
         if number % 2:
             cutter.start()
         got, complete = read(each)
