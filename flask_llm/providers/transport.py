@@ -1,9 +1,9 @@
 """HTTP for the SDKs: it can be cancelled, and is bounded in size and time.
 
-The timeouts of httpx and requests limit each read only: a body that drips in never ends.
-The hooks here hold it to what is left of the attempt's seconds when the headers are
-there. Headers that drip in are not stopped. Nor can another thread end a stream that one
-of theirs waits for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
+httpx and requests limit each read only: a body that drips in never ends. The hooks here
+hold it to what is left of the attempt's seconds when the headers are there. Headers that
+drip in are not stopped. Nor can another thread end a stream that one of theirs waits
+for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
 """
 
 import socket
