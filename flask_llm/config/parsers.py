@@ -62,10 +62,7 @@ def seconds(*, above_zero: bool = False) -> Parser[float]:
     """Return a parser of seconds, up to a day."""
 
     def parse(value: Any) -> float:
-        try:
-            number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
+        number = _number(value)
         if not 0 <= number <= _DAY or (above_zero and number == 0):
             least = "more than 0" if above_zero else "0"
             raise ValueError(
@@ -96,13 +93,17 @@ def lasting(value: Any) -> float:
 
 def fraction(value: Any) -> float:
     """Parse a part of a whole, from 0 to 1."""
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0 <= number <= 1:
+    if not 0 <= (number := _number(value)) <= 1:
         raise ValueError(f"must be a number from 0 to 1, not {shown(value)}")
     return number
+
+
+def _number(value: Any) -> float:
+    """Return a value as a number; NaN if it is none."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def one_of(*words: str) -> Parser[str]:

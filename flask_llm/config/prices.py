@@ -1,12 +1,11 @@
-"""What tokens cost by the app's own word: LLM_PRICES."""
+"""The app's own prices of tokens: LLM_PRICES."""
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .parsers import shown, table
-from .reader import Reader
+from .reader import Reader, closest
 
 KEY = "LLM_PRICES"
 
@@ -65,7 +64,9 @@ def _faults(name: object, sides: object) -> Iterator[str]:
         return
     for side in sides:
         if side not in _SIDES:
-            yield f"has an unknown price {shown(side)} for {name!r}{_hint(side)}"
+            close = closest(side, _SIDES)
+            hint = f"; did you mean {close!r}?" if close else " (known: input, output)"
+            yield f"has an unknown price {shown(side)} for {name!r}{hint}"
     for side in _SIDES:
         if side not in sides:
             yield f"has no {side!r} for {name!r}"
@@ -74,11 +75,6 @@ def _faults(name: object, sides: object) -> Iterator[str]:
                 f"must have US dollars per million tokens as {side!r} of {name!r},"
                 f" 0 or more, not {shown(sides[side])}"
             )
-
-
-def _hint(side: object) -> str:
-    close = difflib.get_close_matches(str(side), _SIDES, 1)
-    return f"; did you mean {close[0]!r}?" if close else " (known: input, output)"
 
 
 def _is_price(value: Any) -> bool:

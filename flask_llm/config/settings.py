@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from ..resilience.circuit_breaker import BreakerPolicy
@@ -49,51 +50,26 @@ class Observing:
     traces: bool = False
     dashboard: bool = True
 
-    @classmethod
-    def read(cls, reader: Reader) -> "Observing":
-        """Return the settings; what is wrong stays in `reader.faults`."""
-        usual = cls()
-        usage_url = reader.read("LLM_USAGE_URL", text, usual.usage_url)
-        registry = reader.read("LLM_METRICS_REGISTRY", _as_it_is, None)
-        return cls(
-            log_content=reader.read("LLM_LOG_CONTENT", flag, usual.log_content),
-            usage=reader.read("LLM_USAGE", flag, bool(usage_url)),
-            usage_url=usage_url,
-            usage_days=reader.read(
-                "LLM_USAGE_DAYS", unless_none(whole(1)), usual.usage_days
-            ),
-            metrics=reader.read("LLM_METRICS", flag, registry is not None),
-            metrics_registry=registry,
-            traces=reader.read("LLM_TRACES", flag, usual.traces),
-            dashboard=reader.read("LLM_DASHBOARD", flag, usual.dashboard),
-        )
-
-
-_as_it_is: Parser[object] = lambda value: value  # noqa: E731  # that is all of it
-
-
-_PRESET = "patient"
-
 
 @dataclass(frozen=True, slots=True)
 class LLMConfig:
     """The settings of one app that concern no single provider.
 
     Attributes:
-        primary: First chain entry: a name, "name:model", or a provider object.
-        fallbacks: The entries after it.
+        primary: First provider of the chain: a name, "name:model", or an object.
+        fallbacks: The providers after it.
         retry: How long to insist on one provider: the preset's numbers, as changed.
         deadline: Seconds for a whole call; None for no limit.
         limits: How long a stream may be silent.
         heartbeat: Seconds between two signs of life of a silent `stream_response`.
-        breaker: When a provider rests, and for how long.
+        breaker: When the circuit of a provider opens, and for how long.
         state_url: Where the circuits are kept.
         warm_up: What is made ready before the first call: "off", "import" or "full".
         timeout: Seconds for one attempt.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         url_prefix: Path under which the blueprint is registered.
-        prices: What tokens cost by the app's own word, by model, chain entry or
-            provider.
+        observing: Which observers are on.
+        prices: The app's own prices of tokens, by model, "name:model" or provider.
     """
 
     primary: Any = "gemini"
@@ -119,103 +95,100 @@ class LLMConfig:
     @classmethod
     def read(cls, reader: Reader) -> "LLMConfig":
         """Return the settings; what is wrong stays in `reader.faults`."""
-        usual = cls()
-        above_zero = seconds(above_zero=True)
-        preset_name = reader.read("LLM_RETRY_PRESET", one_of(*PRESETS), _PRESET)
-        preset = PRESETS[preset_name]
-        with reader.usually(_source_of(preset_name)):
-            retry = _retry(reader, preset.retry)
-            deadline = reader.read(
-                "LLM_DEADLINE", unless_none(above_zero), preset.deadline
-            )
-            limits = _limits(reader, preset.limits)
-        return cls(
-            primary=reader.read("LLM_PRIMARY_PROVIDER", one_entry, usual.primary),
-            fallbacks=reader.read("LLM_FALLBACK_PROVIDERS", names, usual.fallbacks),
-            retry=retry,
-            deadline=deadline,
-            limits=limits,
-            heartbeat=reader.read("LLM_HEARTBEAT", above_zero, usual.heartbeat),
-            breaker=_breaker(reader, usual.breaker),
-            state_url=reader.read("LLM_STATE_URL", state_url, usual.state_url),
-            warm_up=reader.read(
-                "LLM_WARM_UP", one_of("off", "import", "full"), usual.warm_up
-            ),
-            timeout=reader.read("LLM_TIMEOUT", above_zero, usual.timeout),
-            fallback_on_blocked=reader.read(
-                "LLM_FALLBACK_ON_BLOCKED", flag, usual.fallback_on_blocked
-            ),
-            url_prefix=reader.read("LLM_URL_PREFIX", url_prefix, usual.url_prefix),
-            observing=Observing.read(reader),
-            prices=own_prices(reader),
-        )
+        name = reader.read("LLM_RETRY_PRESET", one_of(*PRESETS), _PRESET)
+        preset = PRESETS[name]
+        usual = cls(retry=preset.retry, deadline=preset.deadline, limits=preset.limits)
+        found: dict[str, Any] = {}
+        for key, attribute, parse in SETTINGS:
+            is_of_preset = attribute.startswith(_OF_PRESET) and name != _PRESET
+            default = _default(attribute, usual, found)
+            unset = f"preset {name}" if is_of_preset else DEFAULT
+            found[attribute] = reader.read(key, parse, default, unset)
+        _require_growth(reader, found)
+        return cls(**_grouped(found), prices=own_prices(reader))
 
 
-def _source_of(preset: str) -> str:
-    """Return where the numbers of a preset come from, for the reader's notes."""
-    return DEFAULT if preset == _PRESET else f"preset {preset}"
+_PRESET = "patient"
+_OF_PRESET = ("retry.", "limits.", "deadline")
+
+_above_zero = seconds(above_zero=True)
+_limit = unless_none(_above_zero)
+
+SETTINGS: tuple[tuple[str, str, Parser[Any]], ...] = (
+    ("LLM_RETRY_DELAY", "retry.delay", seconds()),
+    ("LLM_RETRY_MAX_DELAY", "retry.max_delay", seconds()),
+    ("LLM_MAX_RETRIES", "retry.max_attempts", whole()),
+    ("LLM_RETRY_JITTER", "retry.jitter", fraction),
+    ("LLM_RETRY_MAX_RETRY_AFTER", "retry.max_retry_after", seconds()),
+    ("LLM_RETRY_TIMEOUTS", "retry.retry_timeouts", flag),
+    ("LLM_DEADLINE", "deadline", _limit),
+    ("LLM_FIRST_TOKEN_TIMEOUT", "limits.first_token", _limit),
+    ("LLM_STALL_TIMEOUT", "limits.stall", _limit),
+    ("LLM_PRIMARY_PROVIDER", "primary", one_entry),
+    ("LLM_FALLBACK_PROVIDERS", "fallbacks", names),
+    ("LLM_HEARTBEAT", "heartbeat", _above_zero),
+    ("LLM_BREAKER_REST", "breaker.rest", seconds()),
+    ("LLM_BREAKER_MAX_REST", "breaker.max_rest", seconds()),
+    ("LLM_BREAKER_FAILURES", "breaker.failures", whole()),
+    ("LLM_BREAKER_WINDOW", "breaker.window", _above_zero),
+    ("LLM_MAX_COOLDOWN", "breaker.max_cooldown", seconds()),
+    ("LLM_STATE_URL", "state_url", state_url),
+    ("LLM_WARM_UP", "warm_up", one_of("off", "import", "full")),
+    ("LLM_TIMEOUT", "timeout", _above_zero),
+    ("LLM_FALLBACK_ON_BLOCKED", "fallback_on_blocked", flag),
+    ("LLM_URL_PREFIX", "url_prefix", url_prefix),
+    ("LLM_USAGE_URL", "observing.usage_url", text),
+    ("LLM_METRICS_REGISTRY", "observing.metrics_registry", lambda value: value),
+    ("LLM_LOG_CONTENT", "observing.log_content", flag),
+    ("LLM_USAGE", "observing.usage", flag),
+    ("LLM_USAGE_DAYS", "observing.usage_days", unless_none(whole(1))),
+    ("LLM_METRICS", "observing.metrics", flag),
+    ("LLM_TRACES", "observing.traces", flag),
+    ("LLM_DASHBOARD", "observing.dashboard", flag),
+)
+"""Key, attribute of `LLMConfig` and parser; in the order in which they are shown."""
+
+_KEYS = {attribute: key for key, attribute, _ in SETTINGS}
+# The longest of times that grow, and the first of them.
+_GROWING = {"retry.max_delay": "retry.delay", "breaker.max_rest": "breaker.rest"}
 
 
-def _retry(reader: Reader, usual: RetryPolicy) -> RetryPolicy:
-    """Return the preset's policy, with each number that is set alone."""
-    delay, max_delay = _growing(
-        reader,
-        ("LLM_RETRY_DELAY", "LLM_RETRY_MAX_DELAY"),
-        (usual.delay, usual.max_delay),
-    )
-    return RetryPolicy(
-        max_attempts=reader.read("LLM_MAX_RETRIES", whole(), usual.max_attempts),
-        delay=delay,
-        max_delay=max_delay,
-        jitter=reader.read("LLM_RETRY_JITTER", fraction, usual.jitter),
-        max_retry_after=reader.read(
-            "LLM_RETRY_MAX_RETRY_AFTER", seconds(), usual.max_retry_after
-        ),
-        retry_timeouts=reader.read("LLM_RETRY_TIMEOUTS", flag, usual.retry_timeouts),
-    )
+def _default(attribute: str, usual: LLMConfig, found: Mapping[str, Any]) -> Any:
+    """Return what holds for a setting that is not set, by those before it."""
+    default = attrgetter(attribute)(usual)
+    if first := _GROWING.get(attribute):
+        return max(default, found[first])
+    if attribute == "observing.usage":
+        return bool(found["observing.usage_url"])
+    if attribute == "observing.metrics":
+        return found["observing.metrics_registry"] is not None
+    return default
 
 
-def _limits(reader: Reader, usual: StreamLimits) -> StreamLimits:
-    """Return the preset's limits of a stream, each as it is set alone."""
-    limit = unless_none(seconds(above_zero=True))
-    return StreamLimits(
-        first_token=reader.read("LLM_FIRST_TOKEN_TIMEOUT", limit, usual.first_token),
-        stall=reader.read("LLM_STALL_TIMEOUT", limit, usual.stall),
-    )
+def _require_growth(reader: Reader, found: Mapping[str, Any]) -> None:
+    for longest, first in _GROWING.items():
+        is_set = reader.raw(_KEYS[first]) is not None
+        if is_set and found[longest] < found[first]:
+            fault = f"{_KEYS[longest]} must not be less than {_KEYS[first]}"
+            reader.faults.append(fault)
 
 
-def _growing(
-    reader: Reader, keys: tuple[str, str], usual: tuple[float, float]
-) -> tuple[float, float]:
-    """Return the first and the longest of times that grow, in seconds.
-
-    A first one beyond the longest raises it, unless both were set.
-    """
-    first, most = usual
-    low = reader.read(keys[0], seconds(), first)
-    if reader.raw(keys[0]) is not None:
-        most = max(most, low)
-    high = reader.read(keys[1], seconds(), most)
-    if reader.raw(keys[0]) is not None and high < low:
-        reader.faults.append(f"{keys[1]} must not be less than {keys[0]}")
-    return low, high
+_PARTS = {
+    "retry": RetryPolicy,
+    "limits": StreamLimits,
+    "breaker": BreakerPolicy,
+    "observing": Observing,
+}
 
 
-def _breaker(reader: Reader, usual: BreakerPolicy) -> BreakerPolicy:
-    """Return when a provider rests, and for how long."""
-    above_zero = seconds(above_zero=True)
-    rest, max_rest = _growing(
-        reader,
-        ("LLM_BREAKER_REST", "LLM_BREAKER_MAX_REST"),
-        (usual.rest, usual.max_rest),
-    )
-    return BreakerPolicy(
-        failures=reader.read("LLM_BREAKER_FAILURES", whole(), usual.failures),
-        window=reader.read("LLM_BREAKER_WINDOW", above_zero, usual.window),
-        rest=rest,
-        max_rest=max_rest,
-        max_cooldown=reader.read("LLM_MAX_COOLDOWN", seconds(), usual.max_cooldown),
-    )
+def _grouped(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all attributes of `LLMConfig`, those of its parts joined."""
+    values: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {part: {} for part in _PARTS}
+    for attribute, value in found.items():
+        part, _, name = attribute.rpartition(".")
+        parts.get(part, values)[name] = value
+    return values | {part: make(**parts[part]) for part, make in _PARTS.items()}
 
 
 _PLAIN = (str, int, float)

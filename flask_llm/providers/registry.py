@@ -8,7 +8,6 @@ entry-point group `flask_llm.providers`. A class is imported when it is first as
 name's own keys: `LLM_CLAUDE_EU_MODEL`, `CLAUDE_EU_API_KEY`.
 """
 
-import difflib
 import logging
 import math
 import re
@@ -25,7 +24,13 @@ from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
 from ..config.parsers import shown, table
-from ..config.reader import Reader, default_api_key_name, key_part, setting_key
+from ..config.reader import (
+    Reader,
+    closest,
+    default_api_key_name,
+    key_part,
+    setting_key,
+)
 from ..errors import LLMError, text_of
 from .base import LLMProvider
 
@@ -371,8 +376,8 @@ def _keys(name: str, provider_class: ProviderClass) -> dict[str, str]:
 
 
 def _unknown(name: str, setting: object, allowed: Collection[str]) -> str:
-    close = difflib.get_close_matches(str(setting), allowed, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    close = closest(setting, allowed)
+    hint = f"; did you mean {close!r}?" if close else ""
     return (
         f"has an unknown setting {shown(setting)} for {shown(name)}{hint}"
         f" (known: provider, {', '.join(sorted(allowed))})"
