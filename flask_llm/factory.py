@@ -45,7 +45,7 @@ from .fallback.provider_handle import ProviderHandle
 from .fallback.stream import LLMStream, OnInterrupt, StreamingCall
 from .filters import Filters
 from .providers.base import LLMProvider
-from .providers.registry import Directory, Registry
+from .providers.registry import Registry
 from .resilience.bulkhead import Bulkhead
 from .resilience.clock import SYSTEM, Clock
 from .resilience.deadline import Deadline
@@ -318,15 +318,15 @@ class LLMFactory:
     ) -> None:
         reader = Reader(config)
         self.config = LLMConfig.read(reader)
-        directory = Directory.read(reader, self.PROVIDER_REGISTRY)
+        registry = self.PROVIDER_REGISTRY.of_app(reader)
         written = written_chain(
             reader, self.config, primary_provider, fallback_providers
         )
-        entries = chain_entries(reader, self.config, directory, written)
-        self.spare = tuple(spare_entries(reader, self.config, directory, written))
+        entries = chain_entries(reader, self.config, registry, written)
+        self.spare = tuple(spare_entries(reader, self.config, registry, written))
         settings = [each.settings for each in (*entries, *self.spare) if each.settings]
         in_use = {each.name: each.api_key_name for each in settings}
-        reader.finish(in_use, set(directory) - in_use.keys())
+        reader.finish(in_use, set(registry) - in_use.keys())
         self.notices = (*self.PROVIDER_REGISTRY.left_out, *reader.warnings)
         self._settings = tuple(reader.settings.values())
         self._clock = clock

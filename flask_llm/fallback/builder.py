@@ -19,7 +19,7 @@ from ..config.parsers import (
 from ..config.reader import Reader, setting_key, unknown
 from ..config.settings import LLMConfig, ProviderSettings
 from ..providers.base import BrokenProvider, LLMProvider
-from ..providers.registry import KEY, Directory, PluginError
+from ..providers.registry import KEY, PluginError, Registry
 from .provider_handle import ProviderHandle
 
 log = logging.getLogger("flask_llm")
@@ -55,7 +55,7 @@ def written_chain(
 def chain_entries(
     reader: Reader,
     config: LLMConfig,
-    directory: Directory,
+    registry: Registry,
     written: Collection[Written],
 ) -> list[ProviderHandle]:
     """Return the chain of an app, each entry once; faults stay with the reader.
@@ -63,7 +63,7 @@ def chain_entries(
     Args:
         reader: Where the keys are looked up.
         config: The app's general settings.
-        directory: Which class a name stands for.
+        registry: Which class a name stands for.
         written: The entries in order.
     """
     entries: dict[object, ProviderHandle] = {}
@@ -77,7 +77,7 @@ def chain_entries(
             name = _free_name(each, taken)
             taken.add(name)
             entries[key] = ProviderHandle.of(each, name)
-        elif entry := _named(reader, config, directory, source, each):
+        elif entry := _named(reader, config, registry, source, each):
             entries[key] = entry
     return list(entries.values())
 
@@ -85,7 +85,7 @@ def chain_entries(
 def spare_entries(
     reader: Reader,
     config: LLMConfig,
-    directory: Directory,
+    registry: Registry,
     written: Collection[Written],
 ) -> list[ProviderHandle]:
     """Return the endpoints outside of the chain; faults stay with the reader.
@@ -93,13 +93,13 @@ def spare_entries(
     Args:
         reader: Where the keys are looked up.
         config: The app's general settings.
-        directory: Which class a name stands for.
+        registry: Which class a name stands for.
         written: The entries of the chain.
     """
     names = [each for _, each in written if isinstance(each, str)]
     in_chain = {each.partition(":")[0] for each in names}
-    spare = [name for name in directory.endpoints if name not in in_chain]
-    return [_configured(reader, config, directory, KEY, name) for name in spare]
+    spare = [name for name in registry.endpoints if name not in in_chain]
+    return [_configured(reader, config, registry, KEY, name) for name in spare]
 
 
 def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
@@ -110,7 +110,7 @@ def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
 
 
 def _named(
-    reader: Reader, config: LLMConfig, directory: Directory, source: str, written: Any
+    reader: Reader, config: LLMConfig, registry: Registry, source: str, written: Any
 ) -> ProviderHandle | None:
     """Return the link that a name stands for, or None if it is a fault."""
     if not isinstance(written, str):
@@ -118,27 +118,27 @@ def _named(
         reader.faults.append(f"{source} must be a provider's name, not {kind}")
         return None
     name = written.partition(":")[0]
-    if name in directory:
-        return _configured(reader, config, directory, source, written)
-    if not directory.is_faulty(name):
-        reader.faults.append(f"{source} {unknown(name, directory)}")
+    if name in registry:
+        return _configured(reader, config, registry, source, written)
+    if not registry.is_faulty(name):
+        reader.faults.append(f"{source} {unknown(name, registry)}")
     return None
 
 
 def _configured(
-    reader: Reader, config: LLMConfig, directory: Directory, source: str, written: str
+    reader: Reader, config: LLMConfig, registry: Registry, source: str, written: str
 ) -> ProviderHandle:
     """Return the link that a known name stands for."""
     name = written.partition(":")[0]
     try:
-        provider_class = directory[name]
-        key_name, key = _api_key(reader, directory, name)
+        provider_class = registry[name]
+        key_name, key = _api_key(reader, registry, name)
         basic = ProviderSettings(name, written, key, key_name)
         settings = read_settings(reader, config, source, basic, provider_class)
     except PluginError as error:
         broken = error
     except Exception as exc:  # noqa: BLE001  # a stranger's class may raise anything
-        broken = PluginError.at_start(name, exc)
+        broken = PluginError.at_start(registry.endpoints.get(name, name), exc)
     else:
         return ProviderHandle.configured(provider_class, settings)
     log.error("%s", broken)
@@ -208,11 +208,11 @@ def _with_model(
     )
 
 
-def _api_key(reader: Reader, directory: Directory, name: str) -> tuple[str, str]:
+def _api_key(reader: Reader, registry: Registry, name: str) -> tuple[str, str]:
     """Return where the API key is written, or can be, and the key or an empty text."""
-    if not directory[name].takes_key():
+    if not registry[name].takes_key():
         return "", ""
-    found, value = reader.first(directory.api_key_names(name))
+    found, value = reader.first(registry.api_key_names(name))
     key = "" if value is None else reader.parsed(found, api_key, value, "")
     reader.note(found, key)
     return reader.label(found), key

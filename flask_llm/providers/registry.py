@@ -35,13 +35,16 @@ from ..errors import LLMError, text_of
 from .base import LLMProvider
 
 GROUP = "flask_llm.providers"
+KEY = "LLM_PROVIDERS"
 
 _OWN = __name__.partition(".")[0] + "."
 _NAMES = "use letters, digits, - _ and ."
+_OF_MODELS = ("model", "base_url", "timeout")
 
 log = logging.getLogger("flask_llm")
 
 ProviderClass = type[LLMProvider]
+Entries = dict[str, EntryPoint | ProviderClass]
 
 
 class PluginError(LLMError):
@@ -59,12 +62,18 @@ class PluginError(LLMError):
 class Registry(MutableMapping[str, ProviderClass]):
     """Provider classes by name; those of entry points are imported on first use.
 
+    Args:
+        entries: What is known already; otherwise the entry points are looked up.
+
     Attributes:
+        endpoints: Names that the LLM_PROVIDERS of one app adds, and their providers.
         left_out: A sentence for each plug-in that cannot have its name.
     """
 
-    def __init__(self) -> None:
-        self._entries: dict[str, EntryPoint | ProviderClass] | None = None
+    def __init__(self, entries: Entries | None = None) -> None:
+        self._entries = entries
+        self._faulty: Collection[str] | None = ()
+        self.endpoints: dict[str, str] = {}
         self.left_out: list[str] = []
 
     def __getitem__(self, name: str) -> ProviderClass:
@@ -74,6 +83,7 @@ class Registry(MutableMapping[str, ProviderClass]):
             KeyError: Nobody has registered the name.
             PluginError: A plug-in has, but cannot be loaded.
         """
+        name = self.endpoints.get(name, name)
         found = self._all()[name]
         if not isinstance(found, type):  # a backport has entry points of its own
             found = self._all()[name] = _loaded(found)
@@ -88,23 +98,65 @@ class Registry(MutableMapping[str, ProviderClass]):
         del self._all()[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._all()  # the inherited one would import the class
+        # The inherited one would import the class.
+        return name in self.endpoints or name in self._all()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._all()))
+        yield from self.endpoints
+        yield from sorted(self._all())
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self.endpoints) + len(self._all())
+
+    def of_app(self, reader: Reader) -> "Registry":
+        """Return these classes, with the endpoints of an app above them.
+
+        Args:
+            reader: Where LLM_PROVIDERS is looked up; the endpoints' settings are put
+                into it, and faults stay with it.
+        """
+        layer = Registry(self._all())
+        if reader.raw(KEY) is not None:
+            layer.read_endpoints(reader)
+        return layer
+
+    def read_endpoints(self, reader: Reader) -> None:
+        """Add the endpoints of LLM_PROVIDERS.
+
+        Args:
+            reader: Where they are looked up.
+        """
+        written = reader.read(KEY, table("endpoints by name"), None)
+        taken = _taken(self)
+        found: dict[str, str] = {}
+        for name, settings in (written or {}).items():
+            if faults := [*_faults(self, taken, name, settings)]:
+                reader.faults += (f"{KEY} {fault}" for fault in faults)
+            else:
+                found[name] = settings["provider"]
+                _put(reader, self, name, settings)
+            taken.setdefault(default_api_key_name(str(name)), str(name))
+        self.endpoints = found
+        self._faulty = None if written is None else {*map(str, written)} - {*found}
+
+    def is_faulty(self, name: str) -> bool:
+        """Return whether a name is unknown for a fault that the reader has already."""
+        return name not in self and (self._faulty is None or name in self._faulty)
+
+    def api_key_names(self, name: str) -> tuple[str, ...]:
+        """Return the configuration keys that may hold a provider's API key."""
+        names = () if name in self.endpoints else self[name].api_key_names
+        return tuple(names) or (default_api_key_name(name),)
 
     def own(self) -> Iterator[tuple[str, ProviderClass]]:
         """Yield this package's classes by name; no plug-in is imported for it."""
         for name, found in [*self._all().items()]:
             place = getattr(found, "value", getattr(found, "__module__", ""))
             if place.startswith(_OWN):
-                with suppress(PluginError):  # a stranger's may claim to be ours
+                with suppress(PluginError):  # a third party's may claim to be ours
                     yield name, self[name]
 
-    def _all(self) -> dict[str, EntryPoint | ProviderClass]:
+    def _all(self) -> Entries:
         if self._entries is None:
             self._entries = {**self._named(_published())}
         return self._entries
@@ -143,7 +195,7 @@ def _loaded(entry: EntryPoint) -> ProviderClass:
     try:
         return checked(entry.load())
     except (Exception, SystemExit) as exc:
-        # A stranger's import may raise anything.
+        # A third party's import may raise anything.
         why = f"{type(exc).__name__}: {text_of(exc)}"
         raise PluginError(f"{origin(entry)} cannot be loaded: {why}") from exc
 
@@ -215,85 +267,6 @@ _FACTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """What a class states of itself: whether a value will do, and what would."""
 
 
-KEY = "LLM_PROVIDERS"
-
-_OF_MODELS = ("model", "base_url", "timeout")
-
-
-class Directory(Mapping[str, ProviderClass]):
-    """Which provider class a name stands for in one app: its endpoints, then all.
-
-    Args:
-        registry: The provider classes that every app knows.
-        endpoints: Those of this app's LLM_PROVIDERS, or why one cannot be used.
-        faulty: Names of LLM_PROVIDERS with faults that the reader knows; None if it
-            could not be read at all.
-    """
-
-    def __init__(
-        self,
-        registry: Registry,
-        endpoints: Mapping[str, ProviderClass | PluginError],
-        faulty: Collection[str] | None = (),
-    ) -> None:
-        self._registry = registry
-        self._endpoints = endpoints
-        self._faulty = faulty
-
-    @classmethod
-    def read(cls, reader: Reader, registry: Registry) -> "Directory":
-        """Return the names of an app, the endpoints' settings put into the reader.
-
-        Args:
-            reader: Where LLM_PROVIDERS is looked up; faults stay with it.
-            registry: The provider classes that every app knows.
-        """
-        if reader.raw(KEY) is None:
-            return cls(registry, {})
-        written = reader.read(KEY, table("endpoints by name"), None)
-        if written is None:
-            return cls(registry, {}, None)
-        found: dict[str, ProviderClass | PluginError] = {}
-        taken = _taken(registry)
-        for name, settings in written.items():
-            if faults := [*_faults(registry, taken, name, settings)]:
-                reader.faults += (f"{KEY} {fault}" for fault in faults)
-            else:
-                found[name] = _endpoint(reader, registry, name, settings)
-            taken.setdefault(default_api_key_name(str(name)), str(name))
-        return cls(registry, found, {*map(str, written)} - {*found})
-
-    def __getitem__(self, name: str) -> ProviderClass:
-        found = self._endpoints.get(name) or self._registry[name]
-        if isinstance(found, PluginError):
-            raise found
-        return found
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._endpoints or name in self._registry
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._endpoints
-        yield from self._registry
-
-    def __len__(self) -> int:
-        return len(self._endpoints) + len(self._registry)
-
-    @property
-    def endpoints(self) -> Collection[str]:
-        """The names of the app's endpoints."""
-        return self._endpoints.keys()
-
-    def is_faulty(self, name: str) -> bool:
-        """Return whether a name is unknown for a fault that has been told already."""
-        return name not in self and (self._faulty is None or name in self._faulty)
-
-    def api_key_names(self, name: str) -> tuple[str, ...]:
-        """Return the configuration keys that may hold a provider's API key."""
-        names = () if name in self._endpoints else self[name].api_key_names
-        return tuple(names) or (default_api_key_name(name),)
-
-
 def _taken(registry: Registry) -> dict[str, str]:
     """Return which provider each API key belongs to, as far as is known."""
     taken = {default_api_key_name(name): name for name in registry}
@@ -328,18 +301,16 @@ def _faults(
         )
 
 
-def _endpoint(
+def _put(
     reader: Reader, registry: Registry, name: str, settings: Mapping[Any, Any]
-) -> ProviderClass | PluginError:
-    """Return an endpoint's class, its settings put where its own keys are looked up."""
+) -> None:
+    """Put an endpoint's settings where its own keys are looked up."""
     provider = settings["provider"]
     try:
         provider_class = registry[provider]
         keys = _keys(name, provider_class)
-    except PluginError as error:
-        return error
-    except Exception as exc:  # noqa: BLE001  # a stranger's takes_key() may raise anything
-        return PluginError.at_start(provider, exc)
+    except Exception:  # noqa: BLE001  # a third party's class: the chain says why
+        return
     for setting, value in settings.items():
         if setting in keys:
             reader.put(keys[setting], value, f"{KEY}[{name!r}][{setting!r}]")
@@ -349,7 +320,6 @@ def _endpoint(
         addresses = (keys.get("base_url", ""), setting_key(provider, "base_url"))
         if reader.first(addresses)[1] is None:
             _share_key(reader, keys["api_key"], provider, provider_class)
-    return provider_class
 
 
 def _share_key(

@@ -8,7 +8,7 @@ from flask_llm.config.reader import Reader
 from flask_llm.config.settings import LLMConfig
 from flask_llm.errors import ConfigurationError, QuotaError
 from flask_llm.fallback.builder import chain_entries
-from flask_llm.providers.registry import GROUP, Directory
+from flask_llm.providers.registry import GROUP
 from flask_llm.testing import FakeProvider
 
 REGISTRY = LLMFactory.PROVIDER_REGISTRY
@@ -36,7 +36,7 @@ def build(primary, *fallbacks, **mapping):
     reader = Reader(mapping)
     written = [("LLM_PRIMARY_PROVIDER", primary)]
     written += [("LLM_FALLBACK_PROVIDERS", each) for each in fallbacks]
-    entries = chain_entries(reader, LLMConfig(), Directory(REGISTRY, {}), written)
+    entries = chain_entries(reader, LLMConfig(), REGISTRY, written)
     return entries, reader.faults
 
 
