@@ -35,7 +35,7 @@ from typing import (
 from .config.reader import Reader
 from .config.settings import LLMConfig
 from .config.state_url import store_of
-from .fallback.builder import chain_entries, spare_entries, written_chain
+from .fallback.builder import ChainBuilder
 from .fallback.call import Call
 from .fallback.chain import Chain
 from .fallback.health import CircuitBreakers, detailed, plain
@@ -319,11 +319,10 @@ class LLMFactory:
         reader = Reader(config)
         self.config = LLMConfig.read(reader)
         registry = self.PROVIDER_REGISTRY.of_app(reader)
-        written = written_chain(
-            reader, self.config, primary_provider, fallback_providers
-        )
-        entries = chain_entries(reader, self.config, registry, written)
-        self.spare = tuple(spare_entries(reader, self.config, registry, written))
+        builder = ChainBuilder(reader, self.config, registry)
+        written = builder.written(primary_provider, fallback_providers)
+        entries = builder.chain(written)
+        self.spare = tuple(builder.spare(written))
         settings = [each.settings for each in (*entries, *self.spare) if each.settings]
         in_use = {each.name: each.api_key_name for each in settings}
         reader.finish(in_use, set(registry) - in_use.keys())

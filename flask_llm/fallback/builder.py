@@ -1,8 +1,8 @@
-"""Makes the links of the chain out of the configuration."""
+"""Makes the providers of the chain out of the configuration."""
 
 import logging
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from functools import partial
 from itertools import chain, count
 from typing import Any
 
@@ -25,81 +25,170 @@ from .provider_handle import ProviderHandle
 log = logging.getLogger("flask_llm")
 
 Written = tuple[str, Any]
-"""A chain entry, with the key or argument in which it is written before it."""
+"""One of the chain, with the key or argument in which it is written before it."""
 
 
-def written_chain(
-    reader: Reader, config: LLMConfig, primary: object, fallbacks: object
-) -> list[Written]:
-    """Return the chain as written: an argument where there is one, else the setting.
-
-    Args:
-        reader: Where faults of the arguments stay.
-        config: The app's general settings.
-        primary: The argument for the first entry, or None.
-        fallbacks: The argument for the entries after it, or None.
-    """
-    head, first = "LLM_PRIMARY_PROVIDER", config.primary
-    if primary is not None:
-        head = "primary_provider"
-        first = reader.parsed(head, one_entry, primary, first)
-        reader.note("LLM_PRIMARY_PROVIDER", first, head)
-    tail, rest = "LLM_FALLBACK_PROVIDERS", config.fallbacks
-    if fallbacks is not None:
-        tail = "fallback_providers"
-        rest = reader.parsed(tail, names, fallbacks, rest)
-        reader.note("LLM_FALLBACK_PROVIDERS", rest, tail)
-    return [(head, first), *((tail, each) for each in rest)]
-
-
-def chain_entries(
-    reader: Reader,
-    config: LLMConfig,
-    registry: Registry,
-    written: Collection[Written],
-) -> list[ProviderHandle]:
-    """Return the chain of an app, each entry once; faults stay with the reader.
+class ChainBuilder:
+    """Makes the providers of one app; what is wrong stays with the reader.
 
     Args:
         reader: Where the keys are looked up.
         config: The app's general settings.
         registry: Which class a name stands for.
-        written: The entries in order.
     """
-    entries: dict[object, ProviderHandle] = {}
-    taken = {each for _, each in written if isinstance(each, str)}
-    for source, each in written:
-        # By identity: a provider object need not be hashable.
-        key = each if isinstance(each, str) else id(each)
-        if key in entries:
-            continue
-        if isinstance(each, LLMProvider):
-            name = _free_name(each, taken)
-            taken.add(name)
-            entries[key] = ProviderHandle.of(each, name)
-        elif entry := _named(reader, config, registry, source, each):
-            entries[key] = entry
-    return list(entries.values())
 
+    def __init__(self, reader: Reader, config: LLMConfig, registry: Registry) -> None:
+        self._reader = reader
+        self._config = config
+        self._registry = registry
 
-def spare_entries(
-    reader: Reader,
-    config: LLMConfig,
-    registry: Registry,
-    written: Collection[Written],
-) -> list[ProviderHandle]:
-    """Return the endpoints outside of the chain; faults stay with the reader.
+    def written(self, primary: object, fallbacks: object) -> list[Written]:
+        """Return the chain as written: an argument where there is one, or the setting.
 
-    Args:
-        reader: Where the keys are looked up.
-        config: The app's general settings.
-        registry: Which class a name stands for.
-        written: The entries of the chain.
-    """
-    names = [each for _, each in written if isinstance(each, str)]
-    in_chain = {each.partition(":")[0] for each in names}
-    spare = [name for name in registry.endpoints if name not in in_chain]
-    return [_configured(reader, config, registry, KEY, name) for name in spare]
+        Args:
+            primary: The argument for the first provider, or None.
+            fallbacks: The argument for the providers after it, or None.
+        """
+        reader = self._reader
+        head, first = "LLM_PRIMARY_PROVIDER", self._config.primary
+        if primary is not None:
+            head = "primary_provider"
+            first = reader.parsed(head, one_entry, primary, first)
+            reader.note("LLM_PRIMARY_PROVIDER", first, head)
+        tail, others = "LLM_FALLBACK_PROVIDERS", self._config.fallbacks
+        if fallbacks is not None:
+            tail = "fallback_providers"
+            others = reader.parsed(tail, names, fallbacks, others)
+            reader.note("LLM_FALLBACK_PROVIDERS", others, tail)
+        return [(head, first), *((tail, each) for each in others)]
+
+    def chain(self, written: Collection[Written]) -> list[ProviderHandle]:
+        """Return the chain of the app, each provider once.
+
+        Args:
+            written: The providers in order.
+        """
+        found: dict[object, ProviderHandle] = {}
+        taken = {each for _, each in written if isinstance(each, str)}
+        for place, each in written:
+            # By identity: a provider object need not be hashable.
+            key = each if isinstance(each, str) else id(each)
+            if key in found:
+                continue
+            if isinstance(each, LLMProvider):
+                name = _free_name(each, taken)
+                taken.add(name)
+                found[key] = ProviderHandle.of(each, name)
+            elif handle := self._named(place, each):
+                found[key] = handle
+        return list(found.values())
+
+    def spare(self, written: Collection[Written]) -> list[ProviderHandle]:
+        """Return the endpoints outside of the chain.
+
+        Args:
+            written: The providers of the chain.
+        """
+        in_chain = {
+            each.partition(":")[0] for _, each in written if isinstance(each, str)
+        }
+        spare = [each for each in self._registry.endpoints if each not in in_chain]
+        return [self._configured(KEY, name) for name in spare]
+
+    def _named(self, place: str, written: Any) -> ProviderHandle | None:
+        """Return the provider that a name stands for, or None if it is a fault."""
+        if not isinstance(written, str):
+            kind = type(written).__name__
+            self._reader.faults.append(f"{place} must be a provider's name, not {kind}")
+            return None
+        name = written.partition(":")[0]
+        if name in self._registry:
+            return self._configured(place, written)
+        if not self._registry.is_faulty(name):
+            self._reader.faults.append(f"{place} {unknown(name, self._registry)}")
+        return None
+
+    def _configured(self, place: str, written: str) -> ProviderHandle:
+        """Return the provider that a known name stands for."""
+        name = written.partition(":")[0]
+        try:
+            provider_class = self._registry[name]
+            settings = self._settings(place, written, provider_class)
+        except PluginError as error:
+            broken = error
+        except Exception as exc:  # noqa: BLE001  # a third party's class may raise anything
+            provider = self._registry.endpoints.get(name, name)
+            broken = PluginError.at_start(provider, exc)
+        else:
+            return ProviderHandle.configured(provider_class, settings)
+        log.error("%s", broken)
+        return ProviderHandle.of(BrokenProvider(written, str(broken)))
+
+    def _settings(
+        self, place: str, written: str, provider_class: type[LLMProvider]
+    ) -> ProviderSettings:
+        """Read everything that concerns one provider of the chain."""
+        reader = self._reader
+        name, colon, model = written.partition(":")
+        key_of = partial(setting_key, name)
+        key_name, key = self._api_key(name, provider_class)
+        limit, most = unless_none(whole(1)), provider_class.max_concurrency
+        settings: dict[str, Any] = {
+            "max_concurrency": reader.read(key_of("max_concurrency"), limit, most),
+            "options": self._options(key_of, provider_class),
+            "labels": reader.labels(name, ("base_url", *provider_class.options)),
+        }
+        if provider_class.default_model is not None:
+            settings |= self._of_models(key_of, place, model, provider_class)
+        elif colon:
+            fault = f"{place} asks for {written!r}, but {name} takes no model"
+            reader.faults.append(fault)
+        return ProviderSettings(name, written, key, key_name, **settings)
+
+    def _of_models(
+        self,
+        key_of: Callable[[str], str],
+        place: str,
+        model: str,
+        provider_class: type[LLMProvider],
+    ) -> dict[str, Any]:
+        """Return the settings of a provider with a choice of models."""
+        reader = self._reader
+        timeout = provider_class.default_timeout or self._config.timeout
+        configured = reader.read(key_of("model"), text, None)
+        if configured is None:
+            reader.note(key_of("model"), provider_class.default_model)
+        return {
+            "model": model or configured,
+            "model_key": place if model else reader.label(key_of("model")),
+            "base_url": reader.read(key_of("base_url"), url, None),
+            "base_url_key": reader.label(key_of("base_url")),
+            "timeout": reader.read(
+                key_of("timeout"), seconds(above_zero=True), timeout
+            ),
+        }
+
+    def _api_key(self, name: str, provider_class: type[LLMProvider]) -> tuple[str, str]:
+        """Return where the API key is written, or can be, and the key or ""."""
+        if not provider_class.takes_key():
+            return "", ""
+        found, value = self._reader.first(self._registry.api_key_names(name))
+        key = "" if value is None else self._reader.parsed(found, api_key, value, "")
+        self._reader.note(found, key)
+        return self._reader.label(found), key
+
+    def _options(
+        self, key_of: Callable[[str], str], provider_class: type[LLMProvider]
+    ) -> dict[str, object]:
+        """Return the provider's own settings that are set, by argument name."""
+        found: dict[str, object] = {}
+        for option, parse in provider_class.options.items():
+            others = filter(None, [provider_class.other_keys.get(option)])
+            key, value = self._reader.first((key_of(option), *others))
+            if value is not None:
+                found[option] = self._reader.parsed(key, parse, value, None)
+            self._reader.note(key, found.get(option))
+        return {option: value for option, value in found.items() if value is not None}
 
 
 def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
@@ -107,126 +196,3 @@ def _free_name(provider: LLMProvider, taken: Collection[str]) -> str:
     name = str(provider.get_provider_name())
     numbered = (f"{name}-{number}" for number in count(2))
     return next(each for each in chain([name], numbered) if each not in taken)
-
-
-def _named(
-    reader: Reader, config: LLMConfig, registry: Registry, source: str, written: Any
-) -> ProviderHandle | None:
-    """Return the link that a name stands for, or None if it is a fault."""
-    if not isinstance(written, str):
-        kind = type(written).__name__
-        reader.faults.append(f"{source} must be a provider's name, not {kind}")
-        return None
-    name = written.partition(":")[0]
-    if name in registry:
-        return _configured(reader, config, registry, source, written)
-    if not registry.is_faulty(name):
-        reader.faults.append(f"{source} {unknown(name, registry)}")
-    return None
-
-
-def _configured(
-    reader: Reader, config: LLMConfig, registry: Registry, source: str, written: str
-) -> ProviderHandle:
-    """Return the link that a known name stands for."""
-    name = written.partition(":")[0]
-    try:
-        provider_class = registry[name]
-        key_name, key = _api_key(reader, registry, name)
-        basic = ProviderSettings(name, written, key, key_name)
-        settings = read_settings(reader, config, source, basic, provider_class)
-    except PluginError as error:
-        broken = error
-    except Exception as exc:  # noqa: BLE001  # a stranger's class may raise anything
-        broken = PluginError.at_start(registry.endpoints.get(name, name), exc)
-    else:
-        return ProviderHandle.configured(provider_class, settings)
-    log.error("%s", broken)
-    return ProviderHandle.of(BrokenProvider(written, str(broken)))
-
-
-def read_settings(
-    reader: Reader,
-    config: LLMConfig,
-    source: str,
-    basic: ProviderSettings,
-    provider_class: type[LLMProvider],
-) -> ProviderSettings:
-    """Read everything that concerns one chain entry; faults stay with the reader.
-
-    Args:
-        reader: Where the keys are looked up.
-        config: The app's general settings.
-        source: The configuration key in which the entry is written.
-        basic: Its name, the entry as written, and the API key.
-        provider_class: The class that states what it needs.
-    """
-    most = reader.read(
-        setting_key(basic.name, "max_concurrency"),
-        unless_none(whole(1)),
-        provider_class.max_concurrency,
-    )
-    basic = replace(
-        basic,
-        max_concurrency=most,
-        options=_options(reader, basic.name, provider_class),
-        labels=reader.labels(basic.name, ("base_url", *provider_class.options)),
-    )
-    if provider_class.default_model is not None:
-        return _with_model(reader, config, source, provider_class, basic)
-    if ":" in basic.entry:
-        reader.faults.append(
-            f"{source} asks for {basic.entry!r}, but {basic.name} takes no model"
-        )
-    return basic
-
-
-def _with_model(
-    reader: Reader,
-    config: LLMConfig,
-    source: str,
-    provider_class: type[LLMProvider],
-    basic: ProviderSettings,
-) -> ProviderSettings:
-    """Add what only a provider with a choice of models is configured by."""
-    model = basic.entry.partition(":")[2]
-    keys = {
-        setting: setting_key(basic.name, setting)
-        for setting in ("model", "base_url", "timeout")
-    }
-    timeout = provider_class.default_timeout or config.timeout
-    configured_model = reader.read(keys["model"], text, None)
-    if configured_model is None:
-        reader.note(keys["model"], provider_class.default_model)
-    return replace(
-        basic,
-        model=model or configured_model,
-        model_key=source if model else reader.label(keys["model"]),
-        base_url=reader.read(keys["base_url"], url, None),
-        base_url_key=reader.label(keys["base_url"]),
-        timeout=reader.read(keys["timeout"], seconds(above_zero=True), timeout),
-    )
-
-
-def _api_key(reader: Reader, registry: Registry, name: str) -> tuple[str, str]:
-    """Return where the API key is written, or can be, and the key or an empty text."""
-    if not registry[name].takes_key():
-        return "", ""
-    found, value = reader.first(registry.api_key_names(name))
-    key = "" if value is None else reader.parsed(found, api_key, value, "")
-    reader.note(found, key)
-    return reader.label(found), key
-
-
-def _options(
-    reader: Reader, name: str, provider_class: type[LLMProvider]
-) -> dict[str, object]:
-    """Return the provider's own settings that are set, by argument name."""
-    found: dict[str, object] = {}
-    for option, parse in provider_class.options.items():
-        others = filter(None, [provider_class.other_keys.get(option)])
-        key, value = reader.first((setting_key(name, option), *others))
-        if value is not None:
-            found[option] = reader.parsed(key, parse, value, None)
-        reader.note(key, found.get(option))
-    return {option: value for option, value in found.items() if value is not None}

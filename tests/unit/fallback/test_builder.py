@@ -7,7 +7,7 @@ from flask_llm import LLMFactory, LLMProvider, LLMResponse
 from flask_llm.config.reader import Reader
 from flask_llm.config.settings import LLMConfig
 from flask_llm.errors import ConfigurationError, QuotaError
-from flask_llm.fallback.builder import chain_entries
+from flask_llm.fallback.builder import ChainBuilder
 from flask_llm.providers.registry import GROUP
 from flask_llm.testing import FakeProvider
 
@@ -36,8 +36,8 @@ def build(primary, *fallbacks, **mapping):
     reader = Reader(mapping)
     written = [("LLM_PRIMARY_PROVIDER", primary)]
     written += [("LLM_FALLBACK_PROVIDERS", each) for each in fallbacks]
-    entries = chain_entries(reader, LLMConfig(), REGISTRY, written)
-    return entries, reader.faults
+    builder = ChainBuilder(reader, LLMConfig(), REGISTRY)
+    return builder.chain(written), reader.faults
 
 
 def test_entries_keep_their_order_and_their_names():
