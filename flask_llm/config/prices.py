@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from ..errors import ConfigurationError
 from .parsers import shown, table
-from .reader import Reader, closest
+from .reader import closest
 
 KEY = "LLM_PRICES"
 
@@ -39,20 +40,26 @@ FREE = TokenPrice(0.0, 0.0)
 """Where nobody sends a bill."""
 
 
-def own_prices(reader: Reader) -> dict[str, TokenPrice]:
-    """Return the app's own prices by model, chain entry or provider.
+_parse_table = table("prices by model")
+
+
+def own_prices(value: Any) -> Mapping[str, TokenPrice]:
+    """Parse the app's own prices by model, "name:model" or provider.
 
     Args:
-        reader: Where LLM_PRICES is looked up; every fault stays with it.
+        value: What LLM_PRICES holds.
+
+    Raises:
+        ConfigurationError: With each fault as the second half of a sentence.
+        ValueError: It is no mapping, nor the JSON of one.
     """
-    prices: dict[str, TokenPrice] = {}
-    nothing: Mapping[Any, Any] = {}
-    for name, sides in reader.read(KEY, table("prices by model"), nothing).items():
-        if faults := [*_faults(name, sides)]:
-            reader.faults += (f"{KEY} {fault}" for fault in faults)
-        else:
-            prices[name.strip()] = TokenPrice(*(float(sides[each]) for each in _SIDES))
-    return prices
+    written = _parse_table(value)
+    if faults := [fault for each in written.items() for fault in _faults(*each)]:
+        raise ConfigurationError(faults)
+    return {
+        name.strip(): TokenPrice(*(float(sides[each]) for each in _SIDES))
+        for name, sides in written.items()
+    }
 
 
 def _faults(name: object, sides: object) -> Iterator[str]:

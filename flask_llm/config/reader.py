@@ -88,9 +88,12 @@ class Reader:
         """Return `value` parsed; a fault is noted under `key` and gives `default`."""
         try:
             return parse(value)
+        except ConfigurationError as several:
+            faults: Iterable[object] = several.faults
         except (ValueError, TypeError) as fault:  # a third party's may raise both
-            self.faults.append(f"{self.label(key)} {fault}")
-            return default
+            faults = [fault]
+        self.faults += (f"{self.label(key)} {fault}" for fault in faults)
+        return default
 
     def put(self, key: str, value: Any, label: str) -> None:
         """Say what is found under `key`, before any other source.

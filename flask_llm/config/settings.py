@@ -105,7 +105,7 @@ class LLMConfig:
             unset = f"preset {name}" if is_of_preset else DEFAULT
             found[attribute] = reader.read(key, parse, default, unset)
         _require_growth(reader, found)
-        return cls(**_grouped(found), prices=own_prices(reader))
+        return cls(**_grouped(found))
 
 
 _PRESET = "patient"
@@ -145,6 +145,7 @@ SETTINGS: tuple[tuple[str, str, Parser[Any]], ...] = (
     ("LLM_METRICS", "observing.metrics", flag),
     ("LLM_TRACES", "observing.traces", flag),
     ("LLM_DASHBOARD", "observing.dashboard", flag),
+    ("LLM_PRICES", "prices", own_prices),
 )
 """Key, attribute of `LLMConfig` and parser; in the order in which they are shown."""
 
