@@ -25,15 +25,15 @@ class TokenPrice(NamedTuple):
     input: float
     output: float
 
-    def cost(self, taken: int, given: int, at: float) -> float:  # noqa: ARG002  # a listed price's
+    def cost(self, prompt: int, answer: int, at: float) -> float:  # noqa: ARG002  # a listed price's
         """Return what an answer has cost in US dollars.
 
         Args:
-            taken: Tokens of its prompt.
-            given: Tokens of the answer, thinking included.
+            prompt: Tokens of its prompt.
+            answer: Tokens of the answer, thinking included.
             at: When it came, in seconds since 1970.
         """
-        return (self.input * taken + self.output * given) / _PER
+        return (self.input * prompt + self.output * answer) / _PER
 
 
 FREE = TokenPrice(0.0, 0.0)
