@@ -1,8 +1,8 @@
 """HTTP for the SDKs: it can be cancelled, and is bounded in size and time.
 
 httpx and requests limit each read only: a body that drips in never ends. The hooks here
-hold it to what is left of the attempt's seconds when the headers are there; headers that
-drip in are not stopped. Nor can another thread end a stream that one of theirs waits
+hold it to what is left of the attempt's seconds when the headers are there; what
+drips in before is not stopped. Nor can another thread end a stream that one of theirs waits
 for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
 """
 

@@ -37,4 +37,4 @@ def test_a_start(entered):
     """`init_app` with two providers."""
     files = {file for file, _ in entered["start"]}
 
-    assert len(files) <= 25, sorted(files)
+    assert len(files) <= 24, sorted(files)
