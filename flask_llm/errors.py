@@ -58,7 +58,7 @@ def text_of(value: object) -> str:
     """Return `str(value)`, or the name of its type where `__str__` itself fails."""
     try:
         return str(value)
-    except Exception:  # noqa: BLE001  # it is a stranger's
+    except Exception:  # noqa: BLE001  # it is a third party's
         return type(value).__name__
 
 

@@ -166,7 +166,7 @@ class LLMProvider(ABC):
             What is known of the answer, or a response with ``success=False``.
         """
         response = self.answer(request)
-        if getattr(response, "success", False):  # a stranger may return anything
+        if getattr(response, "success", False):  # a third party may return anything
             yield response.content
         return response
 
@@ -250,7 +250,7 @@ def explained(provider: LLMProvider, exc: Exception) -> ProviderError:
     for hook in (provider.explain, classify.from_exception):
         try:
             error = hook(exc)
-        except Exception as second:  # noqa: BLE001  # a stranger's exception may do anything
+        except Exception as second:  # noqa: BLE001  # a third party's may do anything
             log.debug("explain() failed with %s", type(second).__name__)
         else:
             if isinstance(error, ProviderError):

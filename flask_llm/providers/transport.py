@@ -1,9 +1,9 @@
 """HTTP for the SDKs: it can be cancelled, and is bounded in size and time.
 
 httpx and requests limit each read only: a body that drips in never ends. The hooks here
-hold it to what is left of the attempt's seconds when the headers are there; what
-drips in before is not stopped. Nor can another thread end a stream that one of theirs waits
-for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
+hold it to what is left of the attempt's seconds when the headers are there. What drips
+in before that is not stopped. Nor can another thread end a stream that one of theirs
+waits for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
 """
 
 import socket
