@@ -113,7 +113,7 @@ class ProviderError(LLMError):
         reason: A few words of ours, safe in any log.
         advice: What the developer can do, e.g. "set LLM_CLAUDE_MODEL".
         detail: The provider's own words.
-        provider: Chain entry that failed.
+        provider: Name of the provider that failed.
         status: HTTP status, if there was one.
         retry_after: Seconds after which the provider wants to be asked again.
         usage: Tokens of an answer that came and was no good, as in the metadata.

@@ -105,7 +105,7 @@ class AsyncLLMStream(AsyncIterator[str]):
 
     @property
     def provider_name(self) -> str:
-        """Chain entry that answers, or was asked last."""
+        """The provider that answers, or was asked last."""
         return self._stream.provider_name
 
     async def __anext__(self) -> str:
@@ -274,9 +274,9 @@ class LLMFactory:
     connected before the first call.
 
     Args:
-        primary_provider: First chain entry: a registered name, "name:model", or an
+        primary_provider: The first provider: a registered name, "name:model", or an
             `LLMProvider` object. Default: LLM_PRIMARY_PROVIDER.
-        fallback_providers: The entries after it. Default: LLM_FALLBACK_PROVIDERS.
+        fallback_providers: Those after it. Default: LLM_FALLBACK_PROVIDERS.
         config: Where the keys are looked up before the environment. Default: the
             current app's configuration inside an app context, else nothing.
         sender: Sender of the signals. Default: the factory itself.
@@ -293,7 +293,7 @@ class LLMFactory:
             being served, "" and None outside of one: the purpose of a call that names
             none, and what its log lines carry. A Flask app's factory has one.
         config: The general settings in force.
-        entries: The links of the chain, in order.
+        entries: The providers, in order.
         spare: The endpoints of LLM_PROVIDERS outside of the chain.
         sender: Sender of the signals: the Flask app, or the factory itself.
         filters: What may change or reject its prompts and answers.
@@ -565,7 +565,7 @@ class LLMFactory:
         a failure does not make it rest. Filters, signals and numbers do not see it.
 
         Args:
-            name: The chain entry.
+            name: The provider, as the configuration names it.
             deadline: Seconds for all of it.
 
         Returns:
@@ -582,7 +582,7 @@ class LLMFactory:
         Where LLM_STATE_URL is shared, that is so in each process; else in this one.
 
         Args:
-            name: The chain entry.
+            name: The provider, as the configuration names it.
 
         Raises:
             LookupError: There is no such entry in the chain.

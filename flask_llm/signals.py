@@ -40,7 +40,7 @@ class AttemptStarted(NamedTuple):
 
     Attributes:
         request: What is asked.
-        provider: Chain entry.
+        provider: The provider, as the configuration names it.
         model: The model that is asked; None if that is not known.
         streamed: Whether the answer is to come piece by piece.
     """
@@ -67,7 +67,7 @@ class RetryScheduled(NamedTuple):
     """The same provider will be asked again.
 
     Attributes:
-        provider: Chain entry.
+        provider: The provider, as the configuration names it.
         kind: Error kind of the failure.
         reason: The same in a few words.
         failures: Failures of this provider so far in this call.
@@ -87,8 +87,8 @@ class ProviderSwitched(NamedTuple):
     """The chain moves on.
 
     Attributes:
-        provider: Chain entry left behind.
-        next_provider: Chain entry asked next.
+        provider: The provider left behind.
+        next_provider: The provider asked next.
         kind: Error kind that made the chain move.
         reason: The same in a few words.
         request: What is asked.
@@ -107,7 +107,7 @@ class CircuitChanged(NamedTuple):
     Sent by the process that has seen it, also if a store shares the rest with others.
 
     Attributes:
-        provider: Chain entry.
+        provider: The provider, as the configuration names it.
         at: When that was, in seconds since 1970.
         until: When its rest ends; None if it has answered, or its circuit was reset.
         kind: Error kind that made it rest; None if it does not.

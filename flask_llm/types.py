@@ -472,7 +472,7 @@ class Attempt:
     """One try at one provider, or the reason why it was skipped.
 
     Attributes:
-        provider: Chain entry, as written in the configuration.
+        provider: The provider, as the configuration names it.
         outcome: "success", or the kind of the error, e.g. "quota".
         latency_s: Seconds that the try took; of a stream until its last text, the time
             included that its reader took.
@@ -527,7 +527,7 @@ class LLMResponse:
     Attributes:
         success: Whether `content` holds an answer.
         content: The model's text; empty on failure.
-        provider_name: Chain entry that answered, or was asked last.
+        provider_name: The provider that answered, or was asked last.
         error: Why there is no answer; None on success.
         metadata: Plain data, fit for JSON. A response of
             `LLMFactory.generate_content` always has the keys `model`, `usage`

@@ -142,7 +142,7 @@ def flag(value: Any) -> bool:
 
 
 def entry(value: Any) -> Any:
-    """Parse one chain entry: a name, "name:model", or a provider object as it is."""
+    """Parse one provider: a name, "name:model", or an object as it is."""
     if not isinstance(value, str):
         return value
     name, colon, model = (part.strip() for part in value.partition(":"))
@@ -152,7 +152,7 @@ def entry(value: Any) -> Any:
 
 
 def one_entry(value: Any) -> Any:
-    """Parse the one chain entry that the primary provider is."""
+    """Parse the one name that the primary provider is."""
     if isinstance(value, str) and "," in value:
         raise ValueError(
             "names one provider; the others go into LLM_FALLBACK_PROVIDERS"

@@ -197,7 +197,7 @@ _PLAIN = (str, int, float)
 
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
-    """What one chain entry is configured to be.
+    """What one provider is configured to be.
 
     Attributes:
         name: The provider's name in the registry.

@@ -204,7 +204,7 @@ def detailed(
     """Return all that is known of a provider without asking it.
 
     Args:
-        handle: The link of the chain.
+        handle: The provider.
         breakers: Knows whether its circuit is open.
         circuit: Its circuit.
     """

@@ -32,274 +32,10 @@ from ..resilience.clock import PerProcess
 from ..types import LLMResponse, Request
 from .logs import lines_of, log, tell
 
-# A provider's own words, cut: some put a whole web page into an error.
-_LONGEST_DETAIL = 300
-
 E = TypeVar("E", bound=ProviderError)
 
 
-def presentable(
-    error: E, name: str, settings: ProviderSettings | None, secrets: tuple[str, ...]
-) -> E:
-    """Return a copy that may be logged and shown.
-
-    Args:
-        error: What a provider raised or returned.
-        name: The chain entry.
-        settings: What it is configured to be, for the advice which key to look at.
-        secrets: What must be in no text.
-    """
-    try:
-        return error.copy(
-            provider=name,
-            reason=_line(error.reason, secrets),
-            detail=_line(error.detail, secrets),
-            advice=error.advice or _advice(error, settings),
-            status=error.status if isinstance(error.status, int) else None,
-            retry_after=_seconds(error.retry_after),
-        )
-    except Exception:  # noqa: BLE001  # a third party's subclass, with ideas of its own
-        why = f"failed ({type(error).__name__})"
-        return ProviderError(reason=why, provider=name)  # type: ignore[return-value]  # a base of E
-
-
-def _advice(error: ProviderError, settings: ProviderSettings | None) -> str:
-    """Return which configuration key to look at, where one is to blame."""
-    if settings is None:
-        return ""
-    if isinstance(error, AuthError) and "@" in (settings.base_url or ""):
-        return f"check {settings.base_url_key}"  # its user is sent, and no key
-    if isinstance(error, AuthError) and settings.api_key_name:
-        return f"{'check' if settings.api_key else 'set'} {settings.api_key_name}"
-    if isinstance(error, UnreachableError) and settings.base_url:
-        return f"check {settings.base_url_key}"
-    if isinstance(error, ModelNotFoundError) and settings.model_key:
-        return _of_model(settings, error.detail)
-    return ""
-
-
-def _of_model(settings: ProviderSettings, detail: str) -> str:
-    """Return what to change if there is no such model, or no such address."""
-    if not settings.base_url:
-        return f"set {settings.model_key}"
-    if "model" in detail.lower():
-        return f"set {settings.model_key}, or check {settings.base_url_key}"
-    # A server that does not speak of models may not know the path either.
-    return f"check {settings.base_url_key}, or set {settings.model_key}"
-
-
-def _seconds(value: object) -> float | None:
-    """Return a third party's retry_after, such as a header's text, as a number."""
-    try:
-        seconds = float(value)  # type: ignore[arg-type]  # that is what is tried
-    except (TypeError, ValueError):
-        return None
-    return seconds if 0 < seconds < math.inf else None
-
-
-def _line(text: object, secrets: tuple[str, ...]) -> str:
-    """Return a text that can be encoded, on one line, without keys and not too long."""
-    line = " ".join(redact(encodable(text_of(text)), secrets).split())
-    return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"
-
-
-# What providers call an answer that a filter stopped half-way.
-_BLOCKED = {"content_filter", "safety", "refusal"}
-
-# What another factory says of all its providers, where one stands in this chain.
-_SAID_OF_A_CHAIN = {BusyError, CoolingDownError, DeadlineError}
-
-
-def judged(
-    response: object, request: Request, *, streamed: bool = False
-) -> LLMResponse | ProviderError:
-    """Return a provider's answer as a caller may get it, or why it is none.
-
-    It can be encoded, and ends before the first of the stop texts.
-
-    Args:
-        response: What the provider has returned, whatever that is.
-        request: What was asked.
-        streamed: Whether its text has been handed out already, piece by piece.
-    """
-    if type(response) is not LLMResponse and not isinstance(response, LLMResponse):
-        kind = type(response).__name__
-        return BadAnswerError(reason=f"returned {kind} instead of an LLMResponse")
-    metadata: object = response.metadata
-    if type(metadata) is not dict and not isinstance(metadata, dict):
-        return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
-    if response.success:
-        answer = _judged_text(response, request, streamed=streamed)
-    else:
-        answer = _returned_error(response)
-    if isinstance(answer, ProviderError):
-        answer.usage = response.usage_told
-    return answer
-
-
-def _judged_text(
-    response: LLMResponse, request: Request, *, streamed: bool
-) -> LLMResponse | ProviderError:
-    """Return a response that claims success, with the text that a caller may get."""
-    content: object = response.content  # a third party may put anything there
-    if streamed and not content:
-        content = "streamed"
-    if type(content) is not str and not isinstance(content, str):
-        return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
-    if not content.strip():
-        return BadAnswerError(reason="empty answer")
-    finish = response.metadata.get("finish_reason")
-    if finish != "stop" and str(finish).lower() in _BLOCKED:
-        return ContentBlockedError(reason="answer cut by a content filter")
-    if streamed or (content.isascii() and not request.stop):
-        return response
-    return _shown(response, content, request.stop)
-
-
-def _shown(
-    response: LLMResponse, content: str, stops: Sequence[str]
-) -> LLMResponse | ProviderError:
-    """Return an answer that can be encoded, up to the first of the stop texts."""
-    whole = encodable(content)
-    text = cut_at(whole, stops)
-    if text == content:
-        return response
-    if not text.strip():
-        return BadAnswerError(reason="empty answer")
-    finish = {} if text == whole else {"finish_reason": "stop"}
-    return replace(response, content=text, metadata=response.metadata | finish)
-
-
-def _returned_error(response: LLMResponse) -> ProviderError:
-    """Return the error of a failed response, by its kind or else by its text."""
-    message = text_of(response.error or "")
-    named = response.metadata.get("error_kind")
-    kind = BY_KIND.get(named) if isinstance(named, str) else None
-    if kind in _SAID_OF_A_CHAIN:
-        return ProviderError(message)
-    return kind(message) if kind else classify.from_text(message)
-
-
 T = TypeVar("T")
-
-
-def cut_at(text: str, stops: Sequence[str]) -> str:
-    """Return a text up to the first of some stop texts."""
-    found = [at for at in map(text.find, stops) if at >= 0]
-    return text[: min(found)] if found else text
-
-
-def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
-    """Join characters whose halves have come in two pieces, as from some gateways.
-
-    Args:
-        pieces: The texts.
-    """
-    held = ""
-    with closing(pieces):
-        while True:
-            try:
-                text = held + next(pieces)
-            except StopIteration as end:
-                if held:
-                    yield encodable(held)
-                return end.value  # type: ignore[no-any-return]  # it is T
-            held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-            if text := encodable(text[:-1] if held else text):
-                yield text
-
-
-def texts(pieces: Iterable[object]) -> Generator[str, None, Any]:
-    """Return a generator of what a third party streams, if it is text; leave out "".
-
-    Args:
-        pieces: What a provider's `stream` has returned, whatever that is.
-
-    Returns:
-        What `pieces` returns, if it is a generator.
-
-    Raises:
-        BadAnswerError: There is something else among the texts.
-    """
-    iterator = iter(pieces)
-    try:
-        while True:
-            try:
-                piece = next(iterator)
-            except StopIteration as end:
-                return end.value
-            if not isinstance(piece, str):
-                kind = type(piece).__name__
-                raise BadAnswerError(reason=f"streamed {kind}, no text")
-            if piece:
-                yield piece
-    finally:
-        if close := getattr(iterator, "close", None):
-            close()
-
-
-def visible(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
-    """Hold back what no reader could see, until there is something to see.
-
-    A model that begins with line breaks and then fails has not begun yet.
-
-    Args:
-        pieces: The texts.
-    """
-    held = ""
-    with closing(pieces):
-        while not held.strip():
-            try:
-                held += next(pieces)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]  # it is T
-        yield held
-        result = yield from pieces
-    return result
-
-
-def until(
-    pieces: Generator[str, None, T], stops: Sequence[str]
-) -> Generator[str, None, T | None]:
-    """End a stream before the first of some stop texts.
-
-    Providers that know stop texts end there by themselves. For others each end of a
-    piece that may be the beginning of a stop text is held back.
-
-    Args:
-        pieces: The texts.
-        stops: The stop texts, none of them empty.
-
-    Returns:
-        What `pieces` returns, or None if it was left at a stop text.
-    """
-    held = ""
-    with closing(pieces):
-        while True:
-            try:
-                held += next(pieces)
-            except StopIteration as end:
-                if told := cut_at(held, stops):
-                    yield told
-                return end.value if told == held else None
-            told = cut_at(held, stops)
-            safe = len(held) - _beginning(held, stops)
-            # Another stop text that begins before this one may still be under way.
-            is_over = len(told) < len(held) and len(told) <= safe
-            if told := told[:safe]:
-                yield told
-            if is_over:
-                return None
-            held = held[len(told) :]
-
-
-def _beginning(text: str, stops: Sequence[str]) -> int:
-    """Return how many characters at a text's end may begin a stop text."""
-    longest = min(len(text), max(map(len, stops)) - 1)
-    for size in range(longest, 0, -1):
-        if any(each.startswith(text[-size:]) for each in stops):
-            return size
-    return 0
 
 
 # What a provider object handed in is trusted with; its own timeout is not known.
@@ -313,11 +49,11 @@ class ProviderHandle:
     """A provider of the chain, made on first use, once in each process.
 
     Args:
-        name: The entry as written; its name in status, logs and responses.
+        name: Its name as written, which is its name in status, logs and responses.
         make: Makes the provider.
         settings: What it is configured to be; None for a provider object handed in.
         max_concurrency: The most calls at once in a process; None for no limit.
-        model: What is asked there, to tell that two links ask the same model.
+        model: What is asked there, to tell that two providers ask the same model.
 
     Attributes:
         model_name: The model that is asked; None where only its provider knows it.
@@ -343,29 +79,29 @@ class ProviderHandle:
 
     @classmethod
     def of(cls, provider: LLMProvider, name: str = "") -> "ProviderHandle":
-        """Return the entry for a provider object handed in."""
+        """Return the handle of a provider object handed in."""
         most: object = provider.max_concurrency
         if most is not None and not (isinstance(most, int) and most > 0):
             kind = type(provider).__name__
             raise TypeError(f"{kind}.max_concurrency must be None, or 1 or more")
-        entry = cls(
+        handle = cls(
             name or provider.get_provider_name(),
             lambda: provider,
             max_concurrency=most,
         )
-        entry.circuit_key = fingerprint(entry.name, type(provider), *entry.secrets)
+        handle.circuit_key = fingerprint(handle.name, type(provider), *handle.secrets)
         model = getattr(provider, "model", None)
         if isinstance(model, str):
-            entry.model_name = encodable(type(provider).shown_model(model)) or None
-        return entry
+            handle.model_name = encodable(type(provider).shown_model(model)) or None
+        return handle
 
     @classmethod
     def configured(
         cls, provider_class: type[LLMProvider], settings: ProviderSettings
     ) -> "ProviderHandle":
-        """Return the entry for a provider class and its settings."""
+        """Return the handle of a provider class and its settings."""
         model = settings.model or provider_class.default_model
-        entry = cls(
+        handle = cls(
             settings.entry,
             lambda: provider_class.from_config(settings),
             settings,
@@ -374,8 +110,8 @@ class ProviderHandle:
         )
         if model:
             shown = provider_class.shown_model(model)
-            entry.model_name = shown if shown.isascii() else encodable(shown)
-        return entry
+            handle.model_name = shown if shown.isascii() else encodable(shown)
+        return handle
 
     @property
     def provider(self) -> LLMProvider:
@@ -564,20 +300,285 @@ def _is_for_the_caller(exc: BaseException) -> bool:
     return type(exc).__module__.partition(".")[0] in {"gevent", "greenlet"}
 
 
-def provider_name(entry: ProviderHandle) -> str:
-    """Return the provider's name, without the model of the chain entry."""
-    return entry.settings.name if entry.settings else entry.name
+def provider_name(handle: ProviderHandle) -> str:
+    """Return the provider's name, without the model that the configuration may add."""
+    return handle.settings.name if handle.settings else handle.name
 
 
-def provider_of(entry: ProviderHandle) -> LLMProvider | None:
+def provider_of(handle: ProviderHandle) -> LLMProvider | None:
     """Return the provider; None if it cannot be made, which `unavailable` explains."""
     try:
-        return entry.provider
+        return handle.provider
     except Exception:  # noqa: BLE001  # a third party's __init__ may raise anything
         return None
 
 
-def model_of(entry: ProviderHandle) -> str:
+def model_of(handle: ProviderHandle) -> str:
     """Return the model that is asked; empty if it has none, or does not tell."""
-    model: object = getattr(provider_of(entry), "model", None)
+    model: object = getattr(provider_of(handle), "model", None)
     return model if isinstance(model, str) else ""
+
+
+# What providers call an answer that a filter stopped half-way.
+_BLOCKED = {"content_filter", "safety", "refusal"}
+
+# What another factory says of all its providers, where one stands in this chain.
+_SAID_OF_A_CHAIN = {BusyError, CoolingDownError, DeadlineError}
+
+
+def judged(
+    response: object, request: Request, *, streamed: bool = False
+) -> LLMResponse | ProviderError:
+    """Return a provider's answer as a caller may get it, or why it is none.
+
+    It can be encoded, and ends before the first of the stop texts.
+
+    Args:
+        response: What the provider has returned, whatever that is.
+        request: What was asked.
+        streamed: Whether its text has been handed out already, piece by piece.
+    """
+    if type(response) is not LLMResponse and not isinstance(response, LLMResponse):
+        kind = type(response).__name__
+        return BadAnswerError(reason=f"returned {kind} instead of an LLMResponse")
+    metadata: object = response.metadata
+    if type(metadata) is not dict and not isinstance(metadata, dict):
+        return BadAnswerError(reason=f"metadata is {type(metadata).__name__}, no dict")
+    if response.success:
+        answer = _judged_text(response, request, streamed=streamed)
+    else:
+        answer = _returned_error(response)
+    if isinstance(answer, ProviderError):
+        answer.usage = response.usage_told
+    return answer
+
+
+def _judged_text(
+    response: LLMResponse, request: Request, *, streamed: bool
+) -> LLMResponse | ProviderError:
+    """Return a response that claims success, with the text that a caller may get."""
+    content: object = response.content  # a third party may put anything there
+    if streamed and not content:
+        content = "streamed"
+    if type(content) is not str and not isinstance(content, str):
+        return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
+    if not content.strip():
+        return BadAnswerError(reason="empty answer")
+    finish = response.metadata.get("finish_reason")
+    if finish != "stop" and str(finish).lower() in _BLOCKED:
+        return ContentBlockedError(reason="answer cut by a content filter")
+    if streamed or (content.isascii() and not request.stop):
+        return response
+    return _shown(response, content, request.stop)
+
+
+def _shown(
+    response: LLMResponse, content: str, stops: Sequence[str]
+) -> LLMResponse | ProviderError:
+    """Return an answer that can be encoded, up to the first of the stop texts."""
+    whole = encodable(content)
+    text = cut_at(whole, stops)
+    if text == content:
+        return response
+    if not text.strip():
+        return BadAnswerError(reason="empty answer")
+    finish = {} if text == whole else {"finish_reason": "stop"}
+    return replace(response, content=text, metadata=response.metadata | finish)
+
+
+def _returned_error(response: LLMResponse) -> ProviderError:
+    """Return the error of a failed response, by its kind or else by its text."""
+    message = text_of(response.error or "")
+    named = response.metadata.get("error_kind")
+    kind = BY_KIND.get(named) if isinstance(named, str) else None
+    if kind in _SAID_OF_A_CHAIN:
+        return ProviderError(message)
+    return kind(message) if kind else classify.from_text(message)
+
+
+# A provider's own words, cut: some put a whole web page into an error.
+_LONGEST_DETAIL = 300
+
+
+def presentable(
+    error: E, name: str, settings: ProviderSettings | None, secrets: tuple[str, ...]
+) -> E:
+    """Return a copy that may be logged and shown.
+
+    Args:
+        error: What a provider raised or returned.
+        name: The provider, as the configuration names it.
+        settings: What it is configured to be, for the advice which key to look at.
+        secrets: What must be in no text.
+    """
+    try:
+        return error.copy(
+            provider=name,
+            reason=_line(error.reason, secrets),
+            detail=_line(error.detail, secrets),
+            advice=error.advice or _advice(error, settings),
+            status=error.status if isinstance(error.status, int) else None,
+            retry_after=_seconds(error.retry_after),
+        )
+    except Exception:  # noqa: BLE001  # a third party's subclass, with ideas of its own
+        why = f"failed ({type(error).__name__})"
+        return ProviderError(reason=why, provider=name)  # type: ignore[return-value]  # a base of E
+
+
+def _advice(error: ProviderError, settings: ProviderSettings | None) -> str:
+    """Return which configuration key to look at, where one is to blame."""
+    if settings is None:
+        return ""
+    if isinstance(error, AuthError) and "@" in (settings.base_url or ""):
+        return f"check {settings.base_url_key}"  # its user is sent, and no key
+    if isinstance(error, AuthError) and settings.api_key_name:
+        return f"{'check' if settings.api_key else 'set'} {settings.api_key_name}"
+    if isinstance(error, UnreachableError) and settings.base_url:
+        return f"check {settings.base_url_key}"
+    if isinstance(error, ModelNotFoundError) and settings.model_key:
+        return _of_model(settings, error.detail)
+    return ""
+
+
+def _of_model(settings: ProviderSettings, detail: str) -> str:
+    """Return what to change if there is no such model, or no such address."""
+    if not settings.base_url:
+        return f"set {settings.model_key}"
+    if "model" in detail.lower():
+        return f"set {settings.model_key}, or check {settings.base_url_key}"
+    # A server that does not speak of models may not know the path either.
+    return f"check {settings.base_url_key}, or set {settings.model_key}"
+
+
+def _seconds(value: object) -> float | None:
+    """Return a third party's retry_after, such as a header's text, as a number."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # that is what is tried
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < math.inf else None
+
+
+def _line(text: object, secrets: tuple[str, ...]) -> str:
+    """Return a text that can be encoded, on one line, without keys and not too long."""
+    line = " ".join(redact(encodable(text_of(text)), secrets).split())
+    return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"
+
+
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to the first of some stop texts."""
+    found = [at for at in map(text.find, stops) if at >= 0]
+    return text[: min(found)] if found else text
+
+
+def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Join characters whose halves have come in two pieces, as from some gateways.
+
+    Args:
+        pieces: The texts.
+    """
+    held = ""
+    with closing(pieces):
+        while True:
+            try:
+                text = held + next(pieces)
+            except StopIteration as end:
+                if held:
+                    yield encodable(held)
+                return end.value  # type: ignore[no-any-return]  # it is T
+            held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+            if text := encodable(text[:-1] if held else text):
+                yield text
+
+
+def texts(pieces: Iterable[object]) -> Generator[str, None, Any]:
+    """Return a generator of what a third party streams, if it is text; leave out "".
+
+    Args:
+        pieces: What a provider's `stream` has returned, whatever that is.
+
+    Returns:
+        What `pieces` returns, if it is a generator.
+
+    Raises:
+        BadAnswerError: There is something else among the texts.
+    """
+    iterator = iter(pieces)
+    try:
+        while True:
+            try:
+                piece = next(iterator)
+            except StopIteration as end:
+                return end.value
+            if not isinstance(piece, str):
+                kind = type(piece).__name__
+                raise BadAnswerError(reason=f"streamed {kind}, no text")
+            if piece:
+                yield piece
+    finally:
+        if close := getattr(iterator, "close", None):
+            close()
+
+
+def visible(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Hold back what no reader could see, until there is something to see.
+
+    A model that begins with line breaks and then fails has not begun yet.
+
+    Args:
+        pieces: The texts.
+    """
+    held = ""
+    with closing(pieces):
+        while not held.strip():
+            try:
+                held += next(pieces)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # it is T
+        yield held
+        result = yield from pieces
+    return result
+
+
+def until(
+    pieces: Generator[str, None, T], stops: Sequence[str]
+) -> Generator[str, None, T | None]:
+    """End a stream before the first of some stop texts.
+
+    Providers that know stop texts end there by themselves. For others each end of a
+    piece that may be the beginning of a stop text is held back.
+
+    Args:
+        pieces: The texts.
+        stops: The stop texts, none of them empty.
+
+    Returns:
+        What `pieces` returns, or None if it was left at a stop text.
+    """
+    held = ""
+    with closing(pieces):
+        while True:
+            try:
+                held += next(pieces)
+            except StopIteration as end:
+                if told := cut_at(held, stops):
+                    yield told
+                return end.value if told == held else None
+            told = cut_at(held, stops)
+            safe = len(held) - _beginning(held, stops)
+            # Another stop text that begins before this one may still be under way.
+            is_over = len(told) < len(held) and len(told) <= safe
+            if told := told[:safe]:
+                yield told
+            if is_over:
+                return None
+            held = held[len(told) :]
+
+
+def _beginning(text: str, stops: Sequence[str]) -> int:
+    """Return how many characters at a text's end may begin a stop text."""
+    longest = min(len(text), max(map(len, stops)) - 1)
+    for size in range(longest, 0, -1):
+        if any(each.startswith(text[-size:]) for each in stops):
+            return size
+    return 0

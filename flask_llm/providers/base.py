@@ -262,7 +262,7 @@ class BrokenProvider(LLMProvider):
     """A provider that is never available, so that the app runs on with the others.
 
     Args:
-        name: The chain entry.
+        name: The provider, as the configuration names it.
         why: What is wrong with the plug-in.
     """
 
@@ -281,7 +281,7 @@ class BrokenProvider(LLMProvider):
         raise UnavailableError(reason=self._why)
 
     def get_provider_name(self) -> str:
-        """Return the chain entry."""
+        """Return the name in the configuration."""
         return self._name
 
     def is_available(self) -> bool:
