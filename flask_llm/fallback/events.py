@@ -1,7 +1,7 @@
 """What a call tells on its way: signals and lines of the log."""
 
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import ProviderError
 from ..signals import (
@@ -18,7 +18,8 @@ from ..signals import (
     retry_scheduled,
 )
 from ..types import Attempt, LLMResponse, Request
-from .logs import Content, of_attempt, of_response, tell
+from .chain import Chain
+from .logs import of_attempt, of_response, tell
 from .provider_handle import ProviderHandle
 from .result import CallResult
 
@@ -26,14 +27,7 @@ Latest = tuple[Attempt | None, int]
 """The attempt that a line of the log is about, and how many there have been."""
 
 
-class Sender(Protocol):
-    """What is told for: the sender of the signals, and what logs texts if wanted."""
-
-    sender: object
-    content: Content | None
-
-
-def started(chain: Sender, request: Request) -> None:
+def started(chain: Chain, request: Request) -> None:
     """Tell that a call begins."""
     emit(generation_started, chain.sender, GenerationStarted(request))
 
@@ -52,7 +46,7 @@ def asking(handle: ProviderHandle, number: int) -> None:
 
 
 def attempt_begins(
-    chain: Sender,
+    chain: Chain,
     request: Request,
     handle: ProviderHandle,
     streamed: bool,  # noqa: FBT001  # handed on
@@ -62,7 +56,7 @@ def attempt_begins(
     emit(attempt_started, chain.sender, begun)
 
 
-def attempt_ended(chain: Sender, request: Request, attempt: Attempt) -> None:
+def attempt_ended(chain: Chain, request: Request, attempt: Attempt) -> None:
     """Tell that an attempt has ended."""
     emit(attempt_made, chain.sender, AttemptMade(request, attempt))
 
@@ -74,7 +68,7 @@ def corrected(error: ProviderError, latest: Latest) -> None:
 
 
 def retried(  # what a retry is
-    chain: Sender,
+    chain: Chain,
     request: Request,
     error: ProviderError,
     failures: int,
@@ -92,7 +86,7 @@ def retried(  # what a retry is
 
 
 def gave_up(
-    chain: Sender, handle: ProviderHandle, error: ProviderError, latest: Latest
+    chain: Chain, handle: ProviderHandle, error: ProviderError, latest: Latest
 ) -> None:
     """Tell why a provider is not asked any more."""
     content = chain.content
@@ -101,7 +95,7 @@ def gave_up(
 
 
 def switched(
-    chain: Sender,
+    chain: Chain,
     request: Request,
     error: ProviderError,
     following: str,
@@ -124,7 +118,7 @@ def nobody_answered(result: CallResult, latency_s: float) -> None:
     tell(result.severity, "%s", result.summary(), **of_response(response))
 
 
-def answered(chain: Sender, response: LLMResponse) -> None:
+def answered(chain: Chain, response: LLMResponse) -> None:
     """Tell that a call has its answer; why one failed has been logged before."""
     words = (response.provider_name, response.metadata["latency_s"])
     line = "%s answered in %.2f s"
