@@ -16,7 +16,7 @@ from flask.cli import with_appcontext
 from ..observe.usage import LOG
 
 if TYPE_CHECKING:
-    from ..observe.usage.queries import By, Figures, Report
+    from ..web.report.usage import By, Figures, Report
 
 _UNKNOWN = "-"
 
@@ -55,7 +55,9 @@ def _cells(each: "Figures") -> list[str]:
 
 _COLUMNS: "dict[str, Callable[[Figures], str]]" = {
     "calls": lambda each: f"{each.calls:,}",
-    "attempts": lambda each: f"{each.attempts:,}",
+    "attempts": lambda each: (
+        _UNKNOWN if each.attempts is None else f"{each.attempts:,}"
+    ),
     "answered": lambda each: _share(each.answered_share),
     "by fallback": lambda each: _share(each.by_fallback_share),
     "tokens in": lambda each: f"{each.input_tokens:,}",
@@ -104,8 +106,8 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-# Seconds; a million calls take some of them.
-_PATIENCE_S = 600.0
+# Longer than that of a page: somebody waits who can stop it.
+_PATIENCE_S = 60.0
 
 
 def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -192,13 +194,14 @@ def _report(by: "By | None", since: float | None, until: float) -> "Report":
     if since is not None and since >= until:
         raise click.UsageError("--since must be before --until.")
     from ..observe.aggregates import SourceError
-    from ..observe.usage.queries import UsageSource, report
+    from ..observe.usage.queries import UsageSource
+    from ..web.report.usage import report
 
     source = UsageSource(log.place, patience_s=_PATIENCE_S)
     try:
         if not source.is_written():
             click.echo(f"Nothing was written yet to {log.place}", err=True)
-        return report(source, by, since, until)
+        return report(source, by, since, until, time.time())
     except SourceError as error:
         raise click.ClickException(str(error)) from None
 

@@ -17,6 +17,12 @@ STEPS_S = (15, 300, 3600)
 """Seconds over which calls are added up, each for itself: a long time is told coarsely,
 so that no page reads more than some thousand rows."""
 
+DAY_S = 86_400
+
+KEPT_S = {15: 2 * 3600, 300: 2 * DAY_S}
+"""Seconds for which the usage log keeps the sums of a step; the others as long as
+calls."""
+
 BOUNDS_S = tuple(0.005 * 1.4**power for power in range(34))
 """Upper bounds of the classes of times in seconds, from 5 ms to five minutes; one more
 class is above them all."""

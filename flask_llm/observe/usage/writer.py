@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from ...resilience.clock import SYSTEM, Clock
 from ...signals import CircuitChanged
 from .. import aggregates
-from ..aggregates import ATTEMPTS, CALLS, STEPS_S, About
+from ..aggregates import ATTEMPTS, CALLS, DAY_S, KEPT_S, STEPS_S, About
 from ..records import CallRecord
 from .database import Link, Portable, why
 from .settings import Place
@@ -144,11 +144,6 @@ class _Upserts:
         self._connection.execute(statement, rows)
 
 
-DAY_S = 86_400
-
-_SHORT = {15: 2 * 3600, 300: 2 * DAY_S}
-"""Seconds for which the sums of a step are kept; the others as long as calls."""
-
 _CALLS = 500
 _TIMES = 50
 
@@ -168,7 +163,7 @@ def pieces(now: float, days: int | None) -> Iterator[Piece]:
         yield partial(_delete_calls, limit)
         yield partial(_delete_changes, limit)
     for step in STEPS_S:
-        kept = _SHORT.get(step, None if days is None else days * DAY_S)
+        kept = KEPT_S.get(step, None if days is None else days * DAY_S)
         if kept is not None:
             yield from (partial(_delete_sums, each, step, now - kept) for each in SUMS)
 

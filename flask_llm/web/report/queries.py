@@ -44,7 +44,7 @@ def cost(rows: Sequence[Row]) -> float | None:
         return known
     tokens = count(rows, "input_tokens") + count(rows, "output_tokens")
     is_known = tokens and not count(rows, "unpriced")
-    return 0.0 if is_known or not count(rows, "calls") else None
+    return None if rows and not is_known else 0.0
 
 
 def share(part: float, whole: float) -> float | None:
