@@ -187,7 +187,7 @@ class Range:
 
     Attributes:
         seconds: How far.
-        step: Which sums it reads, one of `tally.STEPS_S`.
+        step: Which sums it reads, one of `STEPS_S`.
         width: Seconds of one point of its charts; a multiple of the step.
     """
 
@@ -268,7 +268,7 @@ class Source(Protocol):
         """Return sums of a span.
 
         Args:
-            table: `tally.CALLS` or `tally.ATTEMPTS`.
+            table: `CALLS` or `ATTEMPTS`.
             by: Dimensions of the table that are told apart, and "at" for the points of
                 a chart; () for one sum of all.
             span: From when to when.

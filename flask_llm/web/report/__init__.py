@@ -45,7 +45,7 @@ def report(
     Args:
         source: Where the numbers are from. If it cannot be read they are None.
         status: What `get_provider_status(detail=True)` returns.
-        range_name: One of `observe.source.RANGES`.
+        range_name: One of `observe.aggregates.RANGES`.
         now: Seconds since 1970.
         is_shared: Whether all processes know of the same rests.
     """

@@ -145,7 +145,7 @@ def span_of(name: str, now: float) -> Span:
     """Return the span of a range that ends now; begins with a whole point.
 
     Args:
-        name: One of `observe.source.RANGES`.
+        name: One of `observe.aggregates.RANGES`.
         now: Seconds since 1970.
     """
     found = RANGES[name]
