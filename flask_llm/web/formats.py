@@ -117,7 +117,7 @@ SPANS = {
     "24h": ("24 h", "the last 24 hours"),
     "7d": ("7 d", "the last 7 days"),
 }
-"""How the ranges of `observe.aggregates.RANGES` are called, on a link and in a sentence."""
+"""What the ranges of `RANGES` are called, on a link and in a sentence."""
 
 _PACES = {"15m": 3, "1h": 3, "24h": 30, "7d": 30}
 _BLIND_S = 15

@@ -48,7 +48,10 @@ def metrics(subject: Subject) -> Iterator[Finding]:
         yield _counted(os.environ[_FOLDER])
     else:
         message = f"on, without {_FOLDER}: each process shows its own calls only"
-        advice = f"right for one process; for more set {_FOLDER} to an empty folder"
+        advice = (
+            f"right for one process; for more set {_FOLDER} to an empty folder, and"
+            " child_exit in gunicorn.conf.py (docs/metrics.md)"
+        )
         yield Finding("note", _AREA, "LLM_METRICS", message, advice)
 
 
@@ -122,19 +125,35 @@ def _written(key: str, url: str, folder: str) -> Finding:
 
 def _counted(folder: str) -> Finding:
     """Judge the folder in which the processes count."""
-    from ...observe.metrics.multiprocess import is_left_over
-
     if not (folder and can_be_written(Path(folder))):
         message = "must be a folder that can be made and written to"
         advice = f"mkdir -p {folder}, before the server starts" if folder else ""
         return Finding("error", _AREA, _FOLDER, message, advice)
-    if is_left_over(Path(folder)):
+    if _is_left_over(Path(folder)):
         message = "has the counts of a server that has ended: they would be added"
         advice = "empty it each time before the server starts"
         return Finding("warning", _AREA, _FOLDER, message, advice)
     if not is_folder(folder):
         return Finding("ok", _AREA, _FOLDER, f"the first call makes {folder}")
     return Finding("ok", _AREA, _FOLDER, f"{folder} can be written to")
+
+
+def _is_left_over(folder: Path) -> bool:
+    """Return whether a folder has counts, and none of a process that lives."""
+    pids = {each.stem.rpartition("_")[2] for each in folder.glob("*.db")}
+    return bool(pids) and not any(map(_is_alive, pids))
+
+
+def _is_alive(pid: str) -> bool:
+    if os.name != "posix" or not pid.isdecimal():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 _KEY = "LLM_STATE_URL"

@@ -40,8 +40,8 @@ def install(app: Flask, factory: LLMFactory) -> None:
 def exposition(app: Flask, accept: str = "") -> tuple[bytes, str]:
     """Return the metrics of an app, and their content type.
 
-    In prometheus_client's multiprocess mode they are those of all processes, and of all
-    apps of these.
+    In prometheus_client's multiprocess mode they are those of all processes and of all
+    their apps, with whatever else these count there.
 
     Args:
         app: The app.
@@ -68,10 +68,11 @@ def _collector(app: Flask) -> Any:
             "The metrics are on the app's own registry (LLM_METRICS_REGISTRY), and"
             " shown where the app shows that."
         )
-    from .gauges import MULTIPROCESS
-    from .multiprocess import AllProcesses
+    from .multiprocess import MULTIPROCESS, AllProcesses
 
-    return AllProcesses(counting.meter.live) if MULTIPROCESS else counting.registry
+    if MULTIPROCESS:
+        return AllProcesses(counting.recorder.state.seen)
+    return counting.registry
 
 
 def _registry(given: object) -> Any:
@@ -86,7 +87,7 @@ def _registry(given: object) -> Any:
 
 
 def _warn_of_workers() -> None:
-    from .gauges import MULTIPROCESS
+    from .multiprocess import MULTIPROCESS
 
     if not MULTIPROCESS and "gunicorn" in os.environ.get("SERVER_SOFTWARE", ""):
         log.warning(

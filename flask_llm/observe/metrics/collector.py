@@ -1,4 +1,4 @@
-"""Counts what the signals tell."""
+"""Receivers and recorder: a call's signals become counts."""
 
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -26,8 +26,9 @@ from ...types import Attempt
 from ..records import SUCCESS, CallRecord
 from ..tracing import Facts
 from . import definitions
-from .definitions import Family, Values
-from .gauges import MULTIPROCESS, Live, counted
+from .definitions import Metric, Values
+from .gauges import StateCollector
+from .multiprocess import MULTIPROCESS, counted
 
 M = TypeVar("M", bound=MetricWrapperBase)
 
@@ -43,8 +44,8 @@ _MODALITY = "unknown"
 """No provider tells the tokens of texts and of images apart."""
 
 
-class Who(NamedTuple):
-    """Who is asked, as the conventions want it told.
+class Attributes(NamedTuple):
+    """Who is asked, in the labels of the conventions.
 
     Attributes:
         operation: What the API calls it.
@@ -68,15 +69,15 @@ class Who(NamedTuple):
         return cls(facts.operation, facts.provider, model, "", entry.name)
 
 
-class Meter:
+class Recorder:
     """The metrics of what happens, and how a call changes them.
 
     Attributes:
-        live: Those of what is so now.
+        state: Those of what is so now.
     """
 
     def __init__(self) -> None:
-        self.live = Live()
+        self.state = StateCollector()
         self._metrics: list[MetricWrapperBase] = []
         self._purpose, self._model = Values(_MOST_PURPOSES), Values(_MOST_MODELS)
         self._calls = self._series(Counter, definitions.CALLS)
@@ -92,12 +93,12 @@ class Meter:
         self._input = self._series(Counter, definitions.INPUT_TOKENS)
         self._output = self._series(Counter, definitions.OUTPUT_TOKENS)
 
-    def _series(self, kind: Callable[..., M], family: Family) -> Callable[..., M]:
+    def _series(self, kind: Callable[..., M], metric: Metric) -> Callable[..., M]:
         """Make a metric; return what finds one of its series by the labels' values."""
-        more: dict[str, Any] = {"buckets": family.buckets} if family.buckets else {}
-        metric = kind(family.name, family.text, family.labels, registry=None, **more)
-        self._metrics.append(metric)
-        return lru_cache(_AT_HAND)(metric.labels)
+        more: dict[str, Any] = {"buckets": metric.buckets} if metric.buckets else {}
+        made = kind(metric.name, metric.text, metric.labels, registry=None, **more)
+        self._metrics.append(made)
+        return lru_cache(_AT_HAND)(made.labels)
 
     def register(self, registry: CollectorRegistry) -> None:
         """Let a registry show the metrics.
@@ -105,7 +106,7 @@ class Meter:
         Raises:
             ValueError: It has one of these names already.
         """
-        for each in (*self._metrics, self.live):
+        for each in (*self._metrics, self.state):
             registry.register(each)
 
     def called(self, record: CallRecord) -> None:
@@ -121,22 +122,24 @@ class Meter:
         if record.streamed and record.first_token_s is not None:
             self._first_token_s(purpose).observe(record.first_token_s)
 
-    def attempted(self, attempt: Attempt, purpose: str, who: Who) -> None:
+    def attempted(self, attempt: Attempt, purpose: str, attributes: Attributes) -> None:
         """Count a request to a provider that is over."""
         purpose, model = self._purpose(purpose), self._model(attempt.model)
-        who, error = self._answered(who, attempt)
-        self._attempts(who.entry, model, attempt.outcome).inc()
-        self._request_s(*who, error).observe(attempt.latency_s)
+        attributes, error = self._answered(attributes, attempt)
+        self._attempts(attributes.entry, model, attempt.outcome).inc()
+        self._request_s(*attributes, error).observe(attempt.latency_s)
         usage = attempt.usage or _NO_TOKENS
-        self._input(*who, _MODALITY, purpose).inc(usage["input_tokens"])
-        self._output(*who, _MODALITY, purpose).inc(usage["output_tokens"])
+        self._input(*attributes, _MODALITY, purpose).inc(usage["input_tokens"])
+        self._output(*attributes, _MODALITY, purpose).inc(usage["output_tokens"])
         if attempt.cost_usd is not None:
-            self._cost(who.entry, model, purpose).inc(attempt.cost_usd)
+            self._cost(attributes.entry, model, purpose).inc(attempt.cost_usd)
 
-    def streamed(self, attempt: Attempt, seconds: float, who: Who) -> None:
+    def streamed(
+        self, attempt: Attempt, seconds: float, attributes: Attributes
+    ) -> None:
         """Count how long a provider took until the first text of a stream."""
-        who, _ = self._answered(who, attempt)
-        self._first_chunk_s(*who).observe(seconds)
+        attributes, _ = self._answered(attributes, attempt)
+        self._first_chunk_s(*attributes).observe(seconds)
 
     def retried(self, event: RetryScheduled) -> None:
         """Count a wait before a provider is asked again."""
@@ -144,39 +147,41 @@ class Meter:
 
     def circuit(self, event: CircuitChanged) -> None:
         """Note that a provider rests, or does so no longer."""
-        self.live.rests_until(event.provider, event.until or 0.0)
+        self.state.rests_until(event.provider, event.until or 0.0)
 
-    def _answered(self, who: Who, attempt: Attempt) -> tuple[Who, str]:
+    def _answered(
+        self, attributes: Attributes, attempt: Attempt
+    ) -> tuple[Attributes, str]:
         """Return who was asked, with the model that has answered, or the error."""
         if attempt.outcome != SUCCESS:
-            return who, attempt.outcome
-        return who._replace(answered=self._model(attempt.model)), ""
+            return attributes, attempt.outcome
+        return attributes._replace(answered=self._model(attempt.model)), ""
 
 
 @cache
-def _of_this_process() -> Meter:
+def _of_this_process() -> Recorder:
     """Return the one that counts into this process's files.
 
     Two would write over each other's counts there.
     """
-    return Meter()
+    return Recorder()
 
 
-_on: "WeakKeyDictionary[CollectorRegistry, Meter]" = WeakKeyDictionary()
+_on: "WeakKeyDictionary[CollectorRegistry, Recorder]" = WeakKeyDictionary()
 
 
-def meter_on(registry: CollectorRegistry) -> Meter:
-    """Return the meter that a registry shows; apps that share one are added up.
+def recorder_on(registry: CollectorRegistry) -> Recorder:
+    """Return the recorder that a registry shows; apps that share one are added up.
 
     Raises:
         ValueError: The registry has other metrics of these names.
     """
-    meter = _on.get(registry)
-    if meter is None:
-        meter = _of_this_process() if MULTIPROCESS else Meter()
-        meter.register(registry)
-        _on[registry] = meter
-    return meter
+    recorder = _on.get(registry)
+    if recorder is None:
+        recorder = _of_this_process() if MULTIPROCESS else Recorder()
+        recorder.register(registry)
+        _on[registry] = recorder
+    return recorder
 
 
 class Counting:
@@ -199,7 +204,7 @@ class Counting:
         self.own = registry
         self._factory = factory
         self._entries = {each.name: each for each in factory.entries}
-        self._who: dict[str, Who] = {}
+        self._attributes: dict[str, Attributes] = {}
         # A registry that a fork has inherited would show what the parent has counted.
         self._shown = PerProcess(self._made)
         self._shown.get()
@@ -210,7 +215,7 @@ class Counting:
         return self._shown.get()[0]
 
     @property
-    def meter(self) -> Meter:
+    def recorder(self) -> Recorder:
         """What counts them."""
         return self._shown.get()[1]
 
@@ -221,39 +226,39 @@ class Counting:
         retry_scheduled.connect(self._retried, app)
         circuit_changed.connect(self._changed, app)
 
-    def _made(self) -> tuple[CollectorRegistry, Meter]:
+    def _made(self) -> tuple[CollectorRegistry, Recorder]:
         registry = self.own or CollectorRegistry()
-        meter = meter_on(registry)
-        meter.live.add(self._factory)
-        return registry, meter
+        recorder = recorder_on(registry)
+        recorder.state.add(self._factory)
+        return registry, recorder
 
     @counted
     def _finished(self, _: object, event: GenerationFinished) -> None:
-        record, meter = CallRecord.of(event), self.meter
-        meter.called(record)
+        record, recorder = CallRecord.of(event), self.recorder
+        recorder.called(record)
         if record.streamed and record.first_token_s is not None:
             attempt = _under_way(record, record.first_token_s)
             waited = record.first_token_s - attempt.started_s
-            meter.streamed(attempt, waited, self._asked(attempt))
+            recorder.streamed(attempt, waited, self._asked(attempt))
 
     @counted
     def _attempted(self, _: object, event: AttemptMade) -> None:
         attempt, purpose = event.attempt, event.request.origin.purpose
-        self.meter.attempted(attempt, purpose, self._asked(attempt))
+        self.recorder.attempted(attempt, purpose, self._asked(attempt))
 
     @counted
     def _retried(self, _: object, event: RetryScheduled) -> None:
-        self.meter.retried(event)
+        self.recorder.retried(event)
 
     @counted
     def _changed(self, _: object, event: CircuitChanged) -> None:
-        self.meter.circuit(event)
+        self.recorder.circuit(event)
 
-    def _asked(self, attempt: Attempt) -> Who:
+    def _asked(self, attempt: Attempt) -> Attributes:
         name = attempt.provider
-        if name not in self._who:
-            self._who[name] = Who.of(self._entries[name])
-        return self._who[name]
+        if name not in self._attributes:
+            self._attributes[name] = Attributes.of(self._entries[name])
+        return self._attributes[name]
 
 
 def _under_way(record: CallRecord, seconds: float) -> Attempt:

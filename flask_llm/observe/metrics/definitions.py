@@ -28,7 +28,7 @@ _GEN_AI = (
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Metric:
     """A metric with all its series.
 
     Attributes:
@@ -46,101 +46,101 @@ class Family:
     buckets: tuple[float, ...] = ()
 
 
-CALLS = Family(
+CALLS = Metric(
     "flask_llm_calls_total",
     "counter",
     (*_WHAT_FOR, "outcome"),
     "Calls that are over, by who answered or was asked last; nobody is empty.",
 )
-FALLBACKS = Family(
+FALLBACKS = Metric(
     "flask_llm_fallbacks_total",
     "counter",
     _WHAT_FOR,
     "Calls that another provider than the first has answered.",
 )
-UNPRICED = Family(
+UNPRICED = Metric(
     "flask_llm_unpriced_calls_total",
     "counter",
     _WHAT_FOR,
     "Calls with tokens whose cost is not known, and not in flask_llm_cost_usd_total.",
 )
-CALL_S = Family(
+CALL_S = Metric(
     "flask_llm_call_duration_seconds",
     "histogram",
     ("purpose", "outcome"),
     "How long calls took, waits and fallbacks included.",
     _CALL_S,
 )
-FIRST_TOKEN_S = Family(
+FIRST_TOKEN_S = Metric(
     "flask_llm_call_time_to_first_token_seconds",
     "histogram",
     ("purpose",),
     "How long callers waited for the first text of streams, fallbacks included.",
     _CALL_S,
 )
-ATTEMPTS = Family(
+ATTEMPTS = Metric(
     "flask_llm_attempts_total",
     "counter",
     ("provider", "model", "outcome"),
     "Requests to providers; those that were skipped do not count.",
 )
-RETRIES = Family(
+RETRIES = Metric(
     "flask_llm_retries_total",
     "counter",
     ("provider", "kind"),
     "Waits before the same provider was asked again, by what made it fail.",
 )
-COST = Family(
+COST = Metric(
     "flask_llm_cost_usd_total",
     "counter",
     _WHAT_FOR,
     "What tokens cost in US dollars, as far as their price is known.",
 )
-REQUEST_S = Family(
+REQUEST_S = Metric(
     "gen_ai_client_operation_duration_seconds",
     "histogram",
     (*_GEN_AI, "error_type"),
     "How long requests to providers took.",
     _REQUEST_S,
 )
-FIRST_CHUNK_S = Family(
+FIRST_CHUNK_S = Metric(
     "gen_ai_client_operation_time_to_first_chunk_seconds",
     "histogram",
     _GEN_AI,
     "How long providers took until the first text of streams.",
     _REQUEST_S,
 )
-INPUT_TOKENS = Family(
+INPUT_TOKENS = Metric(
     "gen_ai_client_inference_usage_input_tokens_total",
     "counter",
     (*_GEN_AI, "gen_ai_token_modality", "purpose"),
     "Tokens of prompts.",
 )
-OUTPUT_TOKENS = Family(
+OUTPUT_TOKENS = Metric(
     "gen_ai_client_inference_usage_output_tokens_total",
     "counter",
     (*_GEN_AI, "gen_ai_token_modality", "purpose"),
     "Tokens of answers, hidden thinking included.",
 )
-IN_FLIGHT = Family(
+IN_FLIGHT = Metric(
     "flask_llm_attempts_in_flight",
     "gauge",
     ("provider",),
     "Requests to providers that have not ended, also if nobody waits any longer.",
 )
-CIRCUIT = Family(
+CIRCUIT = Metric(
     "flask_llm_circuit_state",
     "gauge",
     ("provider", "state"),
     "1 for the state that a provider is in, 0 for the others.",
 )
-REST_ENDS = Family(
+REST_ENDS = Metric(
     "flask_llm_circuit_rest_ends_timestamp_seconds",
     "gauge",
     ("provider",),
     "When a provider's rest ends; in the past, or 0, if it does not rest.",
 )
-PROCESSES = Family(
+PROCESSES = Metric(
     "flask_llm_processes",
     "gauge",
     (),

@@ -1,108 +1,28 @@
 """The gauges: state of the chain, and requests in flight.
 
-Where that cannot be, nothing is counted; no call and no start of a server fails for it.
-
 They are looked up when somebody asks, so that nothing has to be told of the end of a
 rest, or of a stream that is only forgotten. In prometheus_client's multiprocess mode,
 where one worker answers for all, each also notes them in its files.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, partial, wraps
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, ParamSpec
+from functools import cache, partial
+from typing import Any, Literal, NamedTuple
 from weakref import WeakSet, ref
 
-from prometheus_client import Gauge, values
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import Gauge
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ...factory import LLMFactory
 from ...resilience.bulkhead import Bulkhead
-from ...resilience.clock import PerProcess
 from . import definitions
-from .definitions import STATES, Family
-
-MULTIPROCESS = values.ValueClass is not values.MutexValue
-"""Whether prometheus_client counts in the files of PROMETHEUS_MULTIPROC_DIR."""
-
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-
-P = ParamSpec("P")
+from .definitions import STATES, Metric
+from .multiprocess import MULTIPROCESS, counted
 
 log = logging.getLogger("flask_llm")
-
-
-class Share:
-    """This process's share of the counts; its files are made with its first one.
-
-    Attributes:
-        fault: Why it counts nothing; empty if it can.
-        has_files: Whether it has counted.
-    """
-
-    def __init__(self) -> None:
-        self.fault = ""
-        self.has_files = False
-        self._folder = os.environ.get(_FOLDER, "")
-        try:
-            # Not by a Path, for which an empty name is the current folder.
-            os.makedirs(self._folder, exist_ok=True)  # noqa: PTH103
-        except OSError as error:
-            self.give_up(error)
-
-    def give_up(self, error: OSError) -> None:
-        """Count nothing any more: prometheus_client cannot go back to a lost file."""
-        self.fault = str(error)
-        log.error(
-            "LLM_METRICS: nothing is counted until a restart: %s: %s", _FOLDER, error
-        )
-
-    def files(self) -> list[Path]:
-        """Return the files of all processes.
-
-        Raises:
-            OSError: They cannot be read, or would not tell what this process counts.
-        """
-        if self.fault:
-            raise OSError(self.fault)
-        found = sorted(
-            each for each in Path(self._folder).iterdir() if each.suffix == ".db"
-        )
-        if self.has_files and str(os.getpid()) not in map(pid_of, found):
-            raise FileNotFoundError("this process's files were taken away")
-        return found
-
-
-SHARE = PerProcess(Share)
-
-
-def counted(method: Callable[P, None]) -> Callable[P, None]:
-    """Let what counts be left out where the process cannot; its log says so once."""
-    if not MULTIPROCESS:
-        return method
-
-    @wraps(method)
-    def counting(*args: P.args, **kwargs: P.kwargs) -> None:
-        share = SHARE.get()
-        if share.fault:
-            return
-        try:
-            method(*args, **kwargs)
-            share.has_files = True
-        except OSError as error:
-            share.give_up(error)
-
-    return counting
-
-
-def pid_of(file: Path) -> str:
-    """Return the process that counts in a file."""
-    return file.stem.rpartition("_")[2]
-
 
 _NOT_SHARED = "memory://"
 
@@ -140,18 +60,18 @@ class UnderWay:
 
     def __init__(self, gauge: Callable[[], Gauge]) -> None:
         self._gauge = cache(gauge)
-        self._lanes: list[ref[Bulkhead]] = []
+        self._bulkheads: list[ref[Bulkhead]] = []
 
     def add(self, bulkhead: Bulkhead) -> None:
         """Count an app's requests too; after a fork it may be known already."""
-        kept = [each for each in self._lanes if each() not in {None, bulkhead}]
-        self._lanes = [*kept, ref(bulkhead)]
+        kept = [each for each in self._bulkheads if each() not in {None, bulkhead}]
+        self._bulkheads = [*kept, ref(bulkhead)]
         if MULTIPROCESS:
             bulkhead.changed = self._note
 
     def number(self) -> int:
         """Return how many."""
-        bulkheads = (each() for each in self._lanes)
+        bulkheads = (each() for each in self._bulkheads)
         return sum(bulkhead.under_way for bulkhead in bulkheads if bulkhead is not None)
 
     def _note(self) -> None:
@@ -173,7 +93,7 @@ class UnderWay:
             written = number
 
 
-class Live(Collector):
+class StateCollector(Collector):
     """Looks at the apps of this process.
 
     It holds none of them: who has none any more shows nothing.
@@ -183,7 +103,7 @@ class Live(Collector):
         self._factories: WeakSet[LLMFactory] = WeakSet()
         self._under_way: dict[str, UnderWay] = {}
         self._in_flight = _gauge(definitions.IN_FLIGHT, "livesum")
-        self._rest_ends = _gauge(definitions.REST_ENDS, "livemostrecent")
+        self._rest_ends = _gauge(definitions.REST_ENDS, "livemax")
 
     def add(self, factory: LLMFactory) -> None:
         """Look at an app's factory too."""
@@ -198,11 +118,11 @@ class Live(Collector):
         if MULTIPROCESS:
             self._rest_ends.labels(provider).set(until)
 
-    def describe(self) -> Iterable[Metric]:
+    def describe(self) -> Iterable[GaugeMetricFamily]:
         """Return the metrics without a value; a registry compares their names."""
         return [_family(each) for each in definitions.SEEN]
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[GaugeMetricFamily]:
         """Return what is so in this process."""
         return self.seen(self.in_flight(), {}, 1)
 
@@ -211,7 +131,7 @@ class Live(Collector):
         in_flight: Mapping[str, float],
         rests: Mapping[str, float],
         processes: int,
-    ) -> Iterator[Metric]:
+    ) -> Iterator[GaugeMetricFamily]:
         """Return what is so.
 
         Args:
@@ -248,9 +168,9 @@ class Live(Collector):
         return found
 
 
-def _gauge(family: Family, mode: Literal["livesum", "livemostrecent"]) -> Gauge:
+def _gauge(metric: Metric, mode: Literal["livesum", "livemax"]) -> Gauge:
     return Gauge(
-        family.name, family.text, family.labels, registry=None, multiprocess_mode=mode
+        metric.name, metric.text, metric.labels, registry=None, multiprocess_mode=mode
     )
 
 
@@ -262,13 +182,13 @@ def _states(
             yield (name, state), int(number == standing.state)
 
 
-def _family(family: Family) -> GaugeMetricFamily:
-    return GaugeMetricFamily(family.name, family.text, labels=family.labels)
+def _family(metric: Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.name, metric.text, labels=metric.labels)
 
 
-def _filled(family: Family, found: Mapping[Any, float]) -> Metric:
+def _filled(metric: Metric, found: Mapping[Any, float]) -> GaugeMetricFamily:
     """Return a metric with a value for each of some labels' values."""
-    metric = _family(family)
+    family = _family(metric)
     for labels, value in found.items():
-        metric.add_metric(labels, value)
-    return metric
+        family.add_metric(labels, value)
+    return family

@@ -405,8 +405,8 @@ def test_metrics_that_fail_change_no_answer(streamed, monkeypatch, caplog):
     def fail(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr(type(app.extensions[NAME].meter), "attempted", fail)
-    monkeypatch.setattr(type(app.extensions[NAME].meter), "called", fail)
+    monkeypatch.setattr(type(app.extensions[NAME].recorder), "attempted", fail)
+    monkeypatch.setattr(type(app.extensions[NAME].recorder), "called", fail)
     if streamed:
         assert "".join(app.llm.stream_content("hello")) == "yes"
     else:
