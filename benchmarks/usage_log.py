@@ -17,11 +17,11 @@ from flask import Flask
 from flask_llm import FlaskLLM
 from flask_llm.observe.aggregates import ATTEMPTS, CALLS, RANGES, Span
 from flask_llm.observe.records import CallRecord
-from flask_llm.observe.usage.database import Link
+from flask_llm.observe.usage.database import Database
 from flask_llm.observe.usage.queries import UsageSource
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.tables import change_row
-from flask_llm.observe.usage.writer import Change, pieces, write
+from flask_llm.observe.usage.writer import pieces, write
 from flask_llm.signals import CircuitChanged
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Attempt
@@ -90,7 +90,7 @@ def _call(chance: random.Random, place: int, at: float) -> CallRecord:
     )
 
 
-def fill(link: Link, number: int, hours: float) -> None:
+def fill(link: Database, number: int, hours: float) -> None:
     """Write so many calls, and a change of a circuit for each thousand."""
     batch: list[CallRecord] = []
     begun, now = time.monotonic(), time.time()
@@ -98,7 +98,7 @@ def fill(link: Link, number: int, hours: float) -> None:
         batch.append(record)
         if len(batch) == _BATCH or place == number:
             change = CircuitChanged("gemini", record.finished_at)
-            rows = [change_row(Change(record.call_id, change).number, change)]
+            rows = [change_row(record.call_id, change)]
             link.run(lambda one, batch=batch, rows=rows: write(one, batch, rows))  # type: ignore[misc]  # mypy cannot tell the lambda's type
             batch = []
             for piece in pieces(now, None):
@@ -199,9 +199,9 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=168)
     parser.add_argument("--only-ask", action="store_true")
     options = parser.parse_args()
-    place = place_of(options.url, ".")
+    place = database_url_of(options.url, ".")
     if not options.only_ask:
-        fill(Link(place, writes=True, patience_s=600), options.calls, options.hours)
+        fill(Database(place, writes=True, patience_s=600), options.calls, options.hours)
     time_questions(UsageSource(place, patience_s=60))
     time_pages(options.url)
 

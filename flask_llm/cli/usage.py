@@ -197,10 +197,10 @@ def _report(by: "By | None", since: float | None, until: float) -> "Report":
     from ..observe.usage.queries import UsageSource
     from ..web.report.usage import report
 
-    source = UsageSource(log.place, patience_s=_PATIENCE_S)
+    source = UsageSource(log.url, patience_s=_PATIENCE_S)
     try:
         if not source.is_written():
-            click.echo(f"Nothing was written yet to {log.place}", err=True)
+            click.echo(f"Nothing was written yet to {log.url}", err=True)
         return report(source, by, since, until, time.time())
     except SourceError as error:
         raise click.ClickException(str(error)) from None

@@ -647,7 +647,7 @@ def test_refused_bare_token(api, tokens, reason, word):
     assert tokens.received == []
 
 
-def test_password_refused_in_place_of_a_token(api, tokens):
+def test_password_refused_in_database_url_of_a_token(api, tokens):
     """A proxy's refusal of a password in the address says nothing of a token."""
     api.answer = refusal()
     address = api.url.replace("//", "//user:hunter22@")

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 
 from flask_llm.observe.aggregates import ATTEMPTS, CALLS, Tally
 from flask_llm.observe.records import CallRecord
-from flask_llm.observe.usage.database import Link
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.database import Database
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.types import Attempt, LLMResponse
 
 USAGE = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
@@ -92,16 +92,16 @@ def attempt(provider, outcome="success", latency=0.5, cost=0.25, **fields):
     return Attempt(provider, outcome, latency, **fields)
 
 
-def link_to(url, *, writes=True):
+def database_at(url, *, writes=True):
     """Return a connection to a log."""
-    return Link(place_of(url, ""), writes=writes, patience_s=20)
+    return Database(database_url_of(url, ""), writes=writes, patience_s=20)
 
 
 def query(url, statement):
     """Return the rows of a statement."""
     from sqlalchemy import text
 
-    return link_to(url).run(lambda one: one.execute(text(statement)).fetchall())
+    return database_at(url).run(lambda one: one.execute(text(statement)).fetchall())
 
 
 def purposes(url):

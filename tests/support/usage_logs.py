@@ -10,7 +10,7 @@ from usage_calls import ANSWER, HEAD, python
 
 from flask_llm import FlaskLLM
 from flask_llm.observe.usage.queries import UsageSource
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.testing import FakeProvider
 
 
@@ -30,7 +30,7 @@ def postgres_url(postgres_server):  # noqa: F811  # the fixture
 
 @pytest.fixture
 def source(url):
-    return UsageSource(place_of(url, ""), patience_s=20)
+    return UsageSource(database_url_of(url, ""), patience_s=20)
 
 
 @pytest.fixture

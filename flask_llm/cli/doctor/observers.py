@@ -109,9 +109,9 @@ def _written(key: str, url: str, folder: str) -> Finding:
     """Judge the usage log."""
     from ...observe.usage.database import why
     from ...observe.usage.queries import probe
-    from ...observe.usage.settings import place_of
+    from ...observe.usage.settings import database_url_of
 
-    place = place_of(url, folder)
+    place = database_url_of(url, folder)
     describe = partial(why, secrets=place.secrets)
     fault = fault_of(partial(probe, place, _STATEMENT_S), _PATIENCE_S, describe)
     where = str(place.file) if place.file else "the database"

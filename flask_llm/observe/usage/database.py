@@ -6,10 +6,10 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import (
@@ -17,20 +17,18 @@ from sqlalchemy import (
     Connection,
     Engine,
     NullPool,
-    Table,
     create_engine,
     event,
     func,
     insert,
     inspect,
     select,
-    update,
 )
 
 from ...errors import redact, text_of
 from ...resilience.gevent import in_native_thread
-from .settings import Place
-from .tables import VERSION, Row, metadata, schema
+from .settings import DatabaseURL
+from .tables import VERSION, metadata, schema
 
 LOCK = 5_318_008_412
 """Number of the lock under which one process makes the tables of PostgreSQL."""
@@ -53,49 +51,56 @@ _READ_COMMITTED = "READ COMMITTED"
 _INSTRUCTIONS = 20_000  # of SQLite's machine between two looks at the time
 
 
-class Dialect(Protocol):
-    """How one kind of database is used.
+class Dialect:
+    """How one kind of database is used; here any that has no class of its own.
+
+    What its address and its driver say of time limits holds.
+
+    Args:
+        url: Where it is.
 
     Attributes:
         undoes_tables: Whether a transaction that is not committed leaves no tables.
     """
 
-    undoes_tables: bool
+    undoes_tables = False
 
-    def engine(self, *, writes: bool, patience_s: float) -> Engine:
+    def __init__(self, url: DatabaseURL) -> None:
+        self._file, self._url = url.file, url.engine_url
+
+    def engine(self, *, writes: bool, patience_s: float) -> Engine:  # noqa: ARG002  # neither can be said in a way that all understand
         """Return an engine that keeps no connection; connects to nothing.
+
+        Its statements see what others have committed.
 
         Args:
             writes: Whether transactions may write.
             patience_s: Seconds that a statement may take, where that can be said.
         """
+        engine = _engine(self._url, {})
+        try:
+            levels = engine.dialect.get_isolation_level_values(cast("Any", None))
+        except NotImplementedError:
+            levels = []
+        if _READ_COMMITTED in levels:
+            return engine.execution_options(isolation_level=_READ_COMMITTED)
+        return engine
 
     def is_there(self) -> bool:
-        """Return whether there can be a log, as far as that can be told from here."""
+        """Return whether there can be a log; of a server only the server knows."""
+        return True
 
     def lock_tables(self, connection: Connection) -> None:
-        """Let no other process make tables until the transaction ends."""
+        """Let no other process make tables until the transaction ends.
+
+        Nothing is done here: of two that make a table one fails, and tries again.
+        """
 
 
-def dialect_of(place: Place) -> Dialect:
-    """Return how a place is used."""
-    if place.file:
-        return Sqlite(place)
-    is_libpq = place.url.drivername in _LIBPQ_DRIVERS
-    return Postgres(place.url) if is_libpq else Other(place.url)
-
-
-class Postgres:
-    """PostgreSQL through libpq.
-
-    Args:
-        url: Its address.
-    """
+class Postgres(Dialect):
+    """PostgreSQL through libpq."""
 
     undoes_tables = True
-
-    def __init__(self, url: URL) -> None:
-        self._url = url
 
     def engine(self, *, writes: bool, patience_s: float) -> Engine:
         """Return an engine; what its address itself says of libpq's settings holds."""
@@ -109,27 +114,15 @@ class Postgres:
         _on_begin(engine, access + patience)
         return engine
 
-    def is_there(self) -> bool:
-        """Return true: only the server knows."""
-        return True
-
     def lock_tables(self, connection: Connection) -> None:
         """Wait for a lock of the database's own."""
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
 
 
-class Sqlite:
-    """A file of SQLite, used by many processes.
-
-    Args:
-        place: Where it is.
-    """
+class Sqlite(Dialect):
+    """A file of SQLite, used by many processes: whoever writes is alone."""
 
     undoes_tables = True
-
-    def __init__(self, place: Place) -> None:
-        assert place.file is not None
-        self._url, self._file = place.url, place.file
 
     def engine(self, *, writes: bool, patience_s: float) -> Engine:
         """Return an engine; one that writes makes the file and its folder."""
@@ -153,47 +146,22 @@ class Sqlite:
 
     def is_there(self) -> bool:
         """Return whether the file is there."""
-        return self._file.exists()
-
-    def lock_tables(self, connection: Connection) -> None:
-        """Do nothing: whoever writes is alone."""
+        return self._file is not None and self._file.exists()
 
     def _make_file(self, *_: object) -> None:
         """Make what is missing: the folder, and a file for nobody else's eyes."""
+        assert self._file is not None
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self._file.touch(0o600, exist_ok=False)
 
 
-class Other:
-    """Any other database, with what its address and its driver say of time limits.
-
-    Args:
-        url: Its address.
-    """
-
-    undoes_tables = False
-
-    def __init__(self, url: URL) -> None:
-        self._url = url
-
-    def engine(self, *, writes: bool, patience_s: float) -> Engine:  # noqa: ARG002  # neither can be said in a way that all understand
-        """Return an engine whose statements see what others have committed."""
-        engine = _engine(self._url, {})
-        try:
-            levels = engine.dialect.get_isolation_level_values(cast("Any", None))
-        except NotImplementedError:
-            levels = []
-        if _READ_COMMITTED in levels:
-            return engine.execution_options(isolation_level=_READ_COMMITTED)
-        return engine
-
-    def is_there(self) -> bool:
-        """Return true: only the server knows."""
-        return True
-
-    def lock_tables(self, connection: Connection) -> None:
-        """Do nothing: of two that make a table one fails, and tries again."""
+def dialect_of(url: DatabaseURL) -> Dialect:
+    """Return how a database is used."""
+    if url.file:
+        return Sqlite(url)
+    is_libpq = url.engine_url.drivername in _LIBPQ_DRIVERS
+    return Postgres(url) if is_libpq else Dialect(url)
 
 
 def _engine(url: URL, arguments: dict[str, Any]) -> Engine:
@@ -280,8 +248,8 @@ class NoLogYet(Exception):  # noqa: N818  # no error of anybody: nothing was wri
     """There are no tables, and whoever only reads makes none."""
 
 
-class Link:
-    """A connection that is made on first use, and again after each failure.
+class Database:
+    """One connection to the log, made on first use and again after each failure.
 
     One to SQLite is closed before every fork. SQLite keeps its locks in tables of the
     process: in a child that inherits an open connection, even one of its own may hold
@@ -293,18 +261,18 @@ class Link:
         patience_s: Seconds that one may wait for others, and a statement may take.
     """
 
-    def __init__(self, place: Place, *, writes: bool, patience_s: float) -> None:
-        self._file = place.file
+    def __init__(self, url: DatabaseURL, *, writes: bool, patience_s: float) -> None:
+        self._file = url.file
         self._writes = writes
         self._patience_s = patience_s
-        self._dialect = dialect_of(place)
+        self._dialect = dialect_of(url)
         self._engine = self._dialect.engine(writes=writes, patience_s=patience_s)
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._inode = 0
         self._parked = False
         if self._file:
-            _LINKS.add(self)
+            _DATABASES.add(self)
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Do something in one transaction; all of it happens, or nothing.
@@ -404,17 +372,17 @@ def _is(file: Path | None, inode: int) -> bool:
         return False
 
 
-_LINKS: WeakSet[Link] = WeakSet()
+_DATABASES: WeakSet[Database] = WeakSet()
 
 
 def _park(seconds: float = _FORK_S) -> None:
-    for link in list(_LINKS):
-        link.park(seconds)
+    for each in list(_DATABASES):
+        each.park(seconds)
 
 
 def _go_on() -> None:
-    for link in list(_LINKS):
-        link.go_on()
+    for each in list(_DATABASES):
+        each.go_on()
 
 
 # SQLite puts all into one file when the last connection is closed. Writers register
@@ -423,41 +391,5 @@ atexit.register(_park, _END_S)
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
     os.register_at_fork(
-        before=_park, after_in_parent=_go_on, after_in_child=_LINKS.clear
+        before=_park, after_in_parent=_go_on, after_in_child=_DATABASES.clear
     )
-
-
-class Portable:
-    """The way into a database whose own kind of upsert is not known here.
-
-    What is there is asked for first, so nobody else may write meanwhile: each writer
-    holds the row of the version until its transaction ends.
-
-    Args:
-        connection: In a transaction.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        # Not SELECT … FOR UPDATE, which some databases do not know.
-        connection.execute(update(schema).values(version=schema.c.version))
-
-    def insert_new(self, table: Table, rows: Sequence[Row]) -> set[str]:
-        """Insert the rows whose key is not there yet; return these keys."""
-        (key,) = table.primary_key
-        wanted = [row[key.name] for row in rows]
-        there = set(self._connection.scalars(select(key).where(key.in_(wanted))))
-        new = [row for row in rows if row[key.name] not in there]
-        if new:
-            self._connection.execute(table.insert(), new)
-        return set(wanted) - there
-
-    def add(self, table: Table, measures: Collection[str], rows: Sequence[Row]) -> None:
-        """Add rows of sums to those of the same key, and insert the others."""
-        for row in rows:
-            same = [key == row[key.name] for key in table.primary_key]
-            more = {name: table.c[name] + row[name] for name in measures}
-            # The database tells which keys are the same: it may overlook spaces.
-            found = self._connection.execute(update(table).where(*same).values(more))
-            if found.rowcount < 1:
-                self._connection.execute(table.insert(), row)

@@ -27,8 +27,8 @@ from ...types import Attempt
 from .. import aggregates
 from ..aggregates import About, Failure, SourceError, Span
 from ..records import SUCCESS, CallRecord
-from .database import Link, NoLogYet, dialect_of, is_ready, make_ready, why
-from .settings import Place
+from .database import Database, NoLogYet, dialect_of, is_ready, make_ready, why
+from .settings import DatabaseURL
 from .tables import (
     SUMS,
     attempts,
@@ -44,26 +44,28 @@ from .writer import write
 
 T = TypeVar("T")
 
-REST_S = 10.0
-"""Seconds for which an error is told again to whoever asks, without asking."""
+RETRY_S = 10.0
+"""Seconds for which an error is the answer to whoever asks, without asking."""
 
 _SPARE_S = 1.0
 
 
-class Asker:
-    """Asks the log of a place, in one process and for all its threads.
+class QueryGuard:
+    """Asks the log, in one process and for all its threads.
 
     Args:
-        place: Where it is.
+        url: Where it is.
         patience_s: Seconds to wait for an answer.
         clock: How long an error is remembered.
     """
 
-    def __init__(self, place: Place, patience_s: float, clock: Clock = SYSTEM) -> None:
-        self._secrets = place.secrets
+    def __init__(
+        self, url: DatabaseURL, patience_s: float, clock: Clock = SYSTEM
+    ) -> None:
+        self._secrets = url.secrets
         self._limit_s = patience_s + _SPARE_S
         self._clock = clock
-        self._link = Link(place, writes=False, patience_s=patience_s)
+        self._database = Database(url, writes=False, patience_s=patience_s)
         self._workers = ThreadPool(SYSTEM)
         self._lock = threading.Lock()
         self._error: str | None = None
@@ -85,7 +87,7 @@ class Asker:
             answer = self._answer(question, empty)
         except Exception as error:  # noqa: BLE001  # a driver may raise anything
             told = f"The usage log cannot be read: {why(error, self._secrets)}"
-            self._error, self._rests_until = told, self._clock.monotonic() + REST_S
+            self._error, self._rests_until = told, self._clock.monotonic() + RETRY_S
             raise SourceError(told) from None
         self._error = None
         return answer
@@ -96,13 +98,15 @@ class Asker:
             now = self._clock.monotonic()
             if self._error is None or now < self._rests_until:
                 return self._error
-            self._rests_until = now + self._limit_s + REST_S
+            self._rests_until = now + self._limit_s + RETRY_S
             return None
 
     def _answer(self, question: Callable[[Connection], T], empty: T) -> T:
         try:
             # A server that hangs is left behind; no timeout of a driver sees to that.
-            return self._workers.call(lambda: self._link.run(question), self._limit_s)
+            return self._workers.call(
+                lambda: self._database.run(question), self._limit_s
+            )
         except NoLogYet:
             return empty
         except Abandoned:
@@ -119,7 +123,7 @@ class UsageSource:
     """The `Source` of all calls in the log, whichever process made them.
 
     Args:
-        place: Where the log is.
+        url: Where the log is.
         of_writer: Tells how this process's writing goes.
         patience_s: Seconds to wait for an answer.
         clock: For how long an error is remembered.
@@ -127,13 +131,13 @@ class UsageSource:
 
     def __init__(
         self,
-        place: Place,
+        url: DatabaseURL,
         of_writer: Callable[[], About] = lambda: About("usage"),
         patience_s: float = PATIENCE_S,
         clock: Clock = SYSTEM,
     ) -> None:
         self._of_writer = of_writer
-        self._asker = PerProcess(lambda: Asker(place, patience_s, clock))
+        self._guard = PerProcess(lambda: QueryGuard(url, patience_s, clock))
 
     def about(self) -> About:
         """Return what is covered."""
@@ -180,8 +184,8 @@ class UsageSource:
         return [change_of(row) for row in self._rows(query)]
 
     def ask(self, question: Callable[[Connection], T], empty: T) -> T:
-        """Ask the database something; see `Asker.ask`."""
-        return self._asker.get().ask(question, empty)
+        """Ask the database something; see `QueryGuard.ask`."""
+        return self._guard.get().ask(question, empty)
 
     def _rows(self, query: Select[Any]) -> Sequence[Any]:
         return self.ask(lambda one: one.execute(query).mappings().all(), [])
@@ -265,19 +269,19 @@ _RECORD = CallRecord(
 )
 
 
-def probe(place: Place, patience_s: float) -> None:
+def probe(url: DatabaseURL, patience_s: float) -> None:
     """Write a call as the log does, and take it back; nothing is made that would stay.
 
     Args:
-        place: Where the log is.
+        url: Where the log is.
         patience_s: Seconds that a statement may take.
 
     Raises:
         Exception: It cannot be written.
     """
-    dialect = dialect_of(place)
-    if place.file and not dialect.is_there():
-        _check_folder(place.file)
+    dialect = dialect_of(url)
+    if url.file and not dialect.is_there():
+        _check_folder(url.file)
         return
     engine = dialect.engine(writes=True, patience_s=patience_s)
     # Never committed: it leaves no row, nor tables where there were none.

@@ -22,8 +22,8 @@ _UNFIT = {"oracle", "mssql"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the log is.
+class DatabaseURL:
+    """Where the database of the log is.
 
     Attributes:
         file: The file of SQLite, else None.
@@ -34,7 +34,7 @@ class Place:
     server: "URL | None" = field(default=None, repr=False)
 
     @cached_property
-    def url(self) -> "URL":
+    def engine_url(self) -> "URL":
         """The address as SQLAlchemy takes it."""
         from sqlalchemy import URL
 
@@ -58,8 +58,8 @@ class Place:
         return tuple(hidden | set(map(str, self.server.query.values())))
 
 
-def place_of(url: str, folder: str) -> Place:
-    """Return the place that an address names; connects to nothing.
+def database_url_of(url: str, folder: str) -> DatabaseURL:
+    """Return the database that an address names; connects to nothing.
 
     Args:
         url: The value of LLM_USAGE_URL; "" for a file in the folder.
@@ -69,15 +69,15 @@ def place_of(url: str, folder: str) -> Place:
         ConfigurationError: It names none, or what it needs is not installed.
     """
     if not url:
-        return Place(file=Path(folder) / _FILE)
+        return DatabaseURL(file=Path(folder) / _FILE)
     try:
         return _parsed(url, folder)
     except ValueError as fault:
         raise ConfigurationError([f"LLM_USAGE_URL {fault}"]) from None
 
 
-def _parsed(url: str, folder: str) -> Place:
-    """Return the place; a fault is the second half of a sentence."""
+def _parsed(url: str, folder: str) -> DatabaseURL:
+    """Return it; a fault is the second half of a sentence."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -90,14 +90,14 @@ def _parsed(url: str, folder: str) -> Place:
         ) from None
     backend, _, driver = parts.drivername.partition("+")
     if backend == "sqlite" and driver in {"", "pysqlite"}:
-        return Place(file=_file(parts, folder))
+        return DatabaseURL(file=_file(parts, folder))
     if backend == "sqlite":
         raise ValueError("must begin with sqlite:/// to name a file of SQLite")
     if backend in {"postgresql", "postgres"} and driver in {"", *_DRIVERS}:
         driver = _installed([driver] if driver else list(_DRIVERS))
-        return Place(server=parts.set(drivername=f"postgresql+{driver}"))
+        return DatabaseURL(server=parts.set(drivername=f"postgresql+{driver}"))
     _check_driver(parts)
-    return Place(server=parts)
+    return DatabaseURL(server=parts)
 
 
 def _file(parts: "URL", folder: str) -> Path:

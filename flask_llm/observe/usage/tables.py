@@ -165,6 +165,7 @@ Row = dict[str, Any]
 
 _COUNTED = ("input_tokens", "output_tokens", "total_tokens")
 _CALL = tuple(column.name for column in calls.columns)
+_ATTEMPT = tuple(name for name in Attempt.__slots__ if name != "usage")
 _LONGEST = {
     table: {
         column.name: column.type.length or 0
@@ -183,8 +184,8 @@ def call_row(record: CallRecord) -> Row:
 def attempt_rows(record: CallRecord) -> Iterator[Row]:
     """Yield the rows of a call's attempts."""
     for position, each in enumerate(record.attempts):
-        row = each.as_dict()
-        counted = row.pop("usage") or {}
+        row = {name: getattr(each, name) for name in _ATTEMPT}
+        counted = each.usage or {}
         row |= {name: counted.get(name) for name in _COUNTED}
         row |= {"call_id": record.call_id, "position": position}
         row["finished_at"] = record.started_at + each.started_s + each.latency_s
@@ -222,7 +223,7 @@ def record_of(row: RowMapping, tried: Iterable[RowMapping]) -> CallRecord:
 
 def attempt_of(row: RowMapping) -> Attempt:
     """Return the attempt of a row."""
-    fields = {name: row[name] for name in Attempt.__slots__ if name != "usage"}
+    fields = {name: row[name] for name in _ATTEMPT}
     counted = {name: row[name] for name in _COUNTED}
     known = None not in counted.values()
     return Attempt(**fields, usage=counted if known else None)

@@ -1,27 +1,27 @@
-"""Writes the usage log: queue, thread, batches, outages and retention."""
+"""Writes the usage log: receivers, queue, thread, batches, outages and retention."""
 
 import atexit
 import logging
 import os
 import random
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, select
+from sqlalchemy import Connection, Table, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from ...resilience.clock import SYSTEM, Clock
-from ...signals import CircuitChanged
+from ...resilience.clock import SYSTEM, Clock, PerProcess
+from ...signals import CircuitChanged, GenerationFinished
 from .. import aggregates
 from ..aggregates import ATTEMPTS, CALLS, DAY_S, KEPT_S, STEPS_S, About
 from ..records import CallRecord
-from .database import Link, Portable, why
-from .settings import Place
+from .database import Database, why
+from .settings import DatabaseURL
 from .tables import (
     SUMS,
     Row,
@@ -31,35 +31,16 @@ from .tables import (
     calls,
     change_row,
     circuits,
+    schema,
     sum_rows,
 )
 
+Change = tuple[str, CircuitChanged]
+"""A circuit that opened or closed, and what tells it from all others, should it be
+written twice."""
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A circuit that opened or closed.
-
-    Attributes:
-        number: Tells it from all others, should it be written twice.
-        event: What happened.
-    """
-
-    number: str
-    event: CircuitChanged
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Somebody waits until all before this is written.
-
-    Attributes:
-        passed: Set when it is.
-    """
-
-    passed: threading.Event = field(default_factory=lambda: threading.Event())  # noqa: PLW0108  # gevent patches it after our import
-
-
-Item = CallRecord | Change | Mark
+Item = CallRecord | Change
+"""What is written."""
 
 
 class Refused(Exception):  # noqa: N818  # it says what has happened
@@ -67,16 +48,6 @@ class Refused(Exception):  # noqa: N818  # it says what has happened
 
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-
-
-class _Way(Protocol):
-    """How rows get into one kind of database."""
-
-    def insert_new(self, table: Table, rows: Sequence[Row]) -> set[str]:
-        """Insert the rows whose key is not there yet; return these keys."""
-
-    def add(self, table: Table, measures: Collection[str], rows: Sequence[Row]) -> None:
-        """Add rows of sums to those of the same key, and insert the others."""
 
 
 def write(
@@ -104,7 +75,9 @@ def write(
         way.insert_new(circuits, changes)
 
 
-def _written_calls(way: _Way, records: Sequence[CallRecord]) -> list[CallRecord]:
+def _written_calls(
+    way: "_Upserts | _Portable", records: Sequence[CallRecord]
+) -> list[CallRecord]:
     """Write the rows of calls; return those that were not there yet."""
     if not records:
         return []
@@ -112,9 +85,9 @@ def _written_calls(way: _Way, records: Sequence[CallRecord]) -> list[CallRecord]
     return [record for record in records if record.call_id in new]
 
 
-def _way(connection: Connection) -> _Way:
+def _way(connection: Connection) -> "_Upserts | _Portable":
     insert = _INSERTS.get(connection.dialect.name)
-    return _Upserts(connection, insert) if insert else Portable(connection)
+    return _Upserts(connection, insert) if insert else _Portable(connection)
 
 
 class _Upserts:
@@ -142,6 +115,42 @@ class _Upserts:
             index_elements=list(table.primary_key), set_=more
         )
         self._connection.execute(statement, rows)
+
+
+class _Portable:
+    """The way into a database whose own kind of upsert is not known here.
+
+    What is there is asked for first, so nobody else may write meanwhile: each writer
+    holds the row of the version until its transaction ends.
+
+    Args:
+        connection: In a transaction.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Not SELECT … FOR UPDATE, which some databases do not know.
+        connection.execute(update(schema).values(version=schema.c.version))
+
+    def insert_new(self, table: Table, rows: Sequence[Row]) -> set[str]:
+        """Insert the rows whose key is not there yet; return these keys."""
+        (key,) = table.primary_key
+        wanted = [row[key.name] for row in rows]
+        there = set(self._connection.scalars(select(key).where(key.in_(wanted))))
+        new = [row for row in rows if row[key.name] not in there]
+        if new:
+            self._connection.execute(table.insert(), new)
+        return set(wanted) - there
+
+    def add(self, table: Table, measures: Collection[str], rows: Sequence[Row]) -> None:
+        """Add rows of sums to those of the same key, and insert the others."""
+        for row in rows:
+            same = [key == row[key.name] for key in table.primary_key]
+            more = {name: table.c[name] + row[name] for name in measures}
+            # The database tells which keys are the same: it may overlook spaces.
+            found = self._connection.execute(update(table).where(*same).values(more))
+            if found.rowcount < 1:
+                self._connection.execute(table.insert(), row)
 
 
 _CALLS = 500
@@ -203,57 +212,20 @@ def _delete_sums(
     return True
 
 
-_PATIENCE_S = 20.0
-
-
-class Book:
-    """The log of a place, for one thread that writes.
+def write_items(connection: Connection, items: Sequence[Item]) -> None:
+    """Write calls and changes; what is there already is left out.
 
     Args:
-        place: Where it is.
+        connection: In a transaction. Only here a row is said to be at fault: who makes
+            the tables at the same time as others may be refused as well.
+        items: What is written, all of it or nothing.
+
+    Raises:
+        Refused: The database does not take one of them.
+        Exception: The database cannot be written now.
     """
-
-    def __init__(self, place: Place) -> None:
-        self._link = Link(place, writes=True, patience_s=_PATIENCE_S)
-
-    def write(self, items: list[Item]) -> None:
-        """Write all of these or none; those that are there already are left out.
-
-        Raises:
-            Refused: The database does not take one of them.
-            Exception: The database cannot be written now.
-        """
-        records = [each for each in items if isinstance(each, CallRecord)]
-        changes = [
-            change_row(each.number, each.event)
-            for each in items
-            if isinstance(each, Change)
-        ]
-        self._link.run(lambda connection: _write(connection, records, changes))
-
-    def clean(self, now: float, days: int | None) -> Iterator[None]:
-        """Delete what is old; yields now and then, so that others have their turn.
-
-        Args:
-            now: The time.
-            days: For how long calls are kept; None for ever.
-        """
-        for piece in pieces(now, days):
-            while self._link.run(piece):
-                yield
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._link.close()
-
-
-def _write(
-    connection: Connection, records: list[CallRecord], changes: list[Row]
-) -> None:
-    """Write, and say it if a row is at fault.
-
-    Only here: who makes the tables at the same time as others may be refused as well.
-    """
+    records = [each for each in items if isinstance(each, CallRecord)]
+    changes = [change_row(*each) for each in items if isinstance(each, tuple)]
     try:
         write(connection, records, changes)
     except Exception as error:
@@ -370,13 +342,14 @@ _FIRST_CLEAN_S = (60.0, 600.0)
 _BREATH_S = 0.02
 _LAST_CHANCE_S = 2.0
 _CLOSE_S = 0.5
+_PATIENCE_S = 20.0
 
 
 class Writer:
     """Takes calls at once, and writes them soon, in one process.
 
     Args:
-        place: Where the log is.
+        url: Where the log is.
         days: For how long calls are kept; None for ever.
         clock: The time.
         room: How much may wait; calls for which there is no room are lost, and counted.
@@ -387,19 +360,21 @@ class Writer:
 
     def __init__(
         self,
-        place: Place,
+        url: DatabaseURL,
         days: int | None,
         clock: Clock = SYSTEM,
         room: int = ROOM,
     ) -> None:
-        self.outage = Outage(clock, place.secrets)
-        self._place = place
+        self.outage = Outage(clock, url.secrets)
+        self._secrets = url.secrets
+        self._database = Database(url, writes=True, patience_s=_PATIENCE_S)
         self._days = days
         self._clock = clock
         self._room = room
         self._pid = os.getpid()
-        self._waiting: deque[Item] = deque()
-        self._batch: list[Item] = []
+        # An event is set when all before it is written.
+        self._waiting: deque[Item | threading.Event] = deque()
+        self._batch: list[Item | threading.Event] = []
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._starting = threading.Lock()
@@ -427,13 +402,13 @@ class Writer:
         Returns:
             Whether it is.
         """
-        mark = Mark()
+        mark = threading.Event()
         self._waiting.append(mark)
         if self._thread is None:
             self._start()
         self._hurry.set()
         self._wake.set()
-        return mark.passed.wait(timeout)
+        return mark.wait(timeout)
 
     def end(self, timeout: float = _LAST_CHANCE_S) -> None:
         """Write what waits, and stop; say how many calls are lost by that."""
@@ -473,62 +448,113 @@ class Writer:
                 atexit.register(self.end)
 
     def _work(self) -> None:
-        book = Book(self._place)
         while not self._ended:
             self._wake.wait(max(0.0, self._clean_at - self._clock.monotonic()))
             self._wake.clear()
             if self._waiting:
                 self._hurry.wait(_GATHER_S)  # more may come, to be written with it
-            self._write_all(book)
+            self._write_all()
             if self._clock.monotonic() >= self._clean_at:
                 self._clean_at = self._clock.monotonic() + _CLEAN_S
-                self._clean(book)
-        book.close()
+                self._clean()
+        self._database.close()
 
-    def _write_all(self, book: Book) -> None:
+    def _write_all(self) -> None:
         """Write until nothing waits, however long the database is away."""
         pause = _FIRST_PAUSE_S
         while (self._waiting or self._batch) and not self._ended:
             self._hurry.clear()
             try:
-                self._write_some(book)
+                self._write_some()
                 pause = _FIRST_PAUSE_S
             except Exception as error:  # noqa: BLE001  # a driver may raise anything
                 self.outage.failed(error, self._calls_left())
                 self._hurry.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
-    def _write_some(self, book: Book) -> None:
+    def _write_some(self) -> None:
         """Write a batch; it stays until it is written."""
         while self._waiting and len(self._batch) < _BATCH:
             self._batch.append(self._waiting.popleft())
-        marks = [each for each in self._batch if isinstance(each, Mark)]
-        self._write(book, [each for each in self._batch if not isinstance(each, Mark)])
+        items = [each for each in self._batch if isinstance(each, CallRecord | tuple)]
+        marks = [
+            each for each in self._batch if not isinstance(each, CallRecord | tuple)
+        ]
+        self._write(items)
         self._batch = []
         self.outage.over()
         for mark in marks:
-            mark.passed.set()
+            mark.set()
 
-    def _write(self, book: Book, items: list[Item]) -> None:
+    def _write(self, items: list[Item]) -> None:
         """Write calls; if one of them is refused, each of them alone."""
         try:
             if items:
-                book.write(items)
+                self._database.run(partial(write_items, items=items))
         except Refused as refusal:
             if len(items) == 1:
                 self.outage.refused(refusal.__cause__ or refusal)
                 return
             for each in items:
-                self._write(book, [each])
+                self._write([each])
 
-    def _clean(self, book: Book) -> None:
+    def _clean(self) -> None:
         """Delete what is old; calls that come meanwhile are written in between."""
         try:
-            for _ in book.clean(self._clock.time(), self._days):
-                self._hurry.wait(_BREATH_S)
-                self._write_all(book)
-                if self._ended:
-                    return
+            for piece in pieces(self._clock.time(), self._days):
+                while self._database.run(piece):
+                    self._hurry.wait(_BREATH_S)
+                    self._write_all()
+                    if self._ended:
+                        return
         except Exception as error:  # noqa: BLE001  # a driver may raise anything
-            told = why(error, self._place.secrets)
+            told = why(error, self._secrets)
             log.warning("LLM_USAGE: old calls are not deleted (%s)", told)
+
+
+class UsageLog:
+    """Hears an app's calls; the app keeps it at ``app.extensions["llm.usage"]``.
+
+    Args:
+        url: Where the log is.
+        days: For how long calls are kept; None for ever.
+
+    Attributes:
+        url: Where the log is.
+    """
+
+    def __init__(self, url: DatabaseURL, days: int | None) -> None:
+        self.url = url
+        self._days = days
+        self._writer = PerProcess(self._made)
+
+    def about(self) -> About:
+        """Return how this process's writing goes."""
+        writer = self._writer.made()
+        return About("usage") if writer is None else writer.about()
+
+    def finished(self, sender: object, event: GenerationFinished) -> None:  # noqa: ARG002  # blinker's own
+        """Let a call that is over be written; never waits."""
+        self._writer.get().put(CallRecord.of(event))
+
+    def changed(self, sender: object, event: CircuitChanged) -> None:  # noqa: ARG002  # blinker's own
+        """Let it be written that a circuit has opened or closed; never waits."""
+        self._writer.get().put((os.urandom(12).hex(), event))
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until this process's calls are written, for tests and scripts.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether they are.
+        """
+        writer = self._writer.made()
+        return writer is None or writer.flush(timeout)
+
+    def _made(self) -> Writer:
+        writer = Writer(self.url, self._days)
+        # When the app is gone; the writer itself sees to the end of the process.
+        weakref.finalize(self, writer.end).atexit = False
+        return writer

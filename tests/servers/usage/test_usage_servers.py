@@ -10,9 +10,9 @@ from sqlalchemy.exc import DBAPIError
 from usage_calls import ask, disagreements, purposes, soon
 
 from flask_llm.observe.aggregates import About, SourceError
-from flask_llm.observe.usage.database import Link
-from flask_llm.observe.usage.queries import REST_S, UsageSource
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.database import Database
+from flask_llm.observe.usage.queries import RETRY_S, UsageSource
+from flask_llm.observe.usage.settings import database_url_of
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def test_a_server_that_dies_in_traffic(app_of, postgres_server, postgres_url, li
     assert about.write_error
     assert postgres_server.password not in said + about.write_error
     assert log.about() == About("usage")
-    source = UsageSource(place_of(postgres_url, ""))
+    source = UsageSource(database_url_of(postgres_url, ""))
     assert not disagreements(postgres_url, source)
 
 
@@ -50,10 +50,10 @@ def test_a_server_that_hangs(app_of, postgres_server, postgres_url, clock):
     log = app.extensions["llm.usage"]
     ask(app, 10)
     assert log.flush()
-    source = UsageSource(place_of(postgres_url, ""), patience_s=0.7, clock=clock)
+    source = UsageSource(database_url_of(postgres_url, ""), patience_s=0.7, clock=clock)
 
     def answers():
-        clock.sleep(REST_S)  # a busy machine may be late once
+        clock.sleep(RETRY_S)  # a busy machine may be late once
         return source.about().since
 
     soon(answers)
@@ -76,7 +76,7 @@ def test_a_server_that_hangs(app_of, postgres_server, postgres_url, clock):
 
 def test_a_connection_that_falls_silent(postgres_server, postgres_url):
     """Its other end lives, so the system sees no fault; it is cut all the same."""
-    link = Link(place_of(postgres_url, ""), writes=True, patience_s=20)
+    link = Database(database_url_of(postgres_url, ""), writes=True, patience_s=20)
     assert link.run(lambda one: one.scalar(select(1))) == 1
     postgres_server.freeze()
     link._patience_s = 0.2
@@ -104,7 +104,7 @@ def test_a_commit_whose_answer_is_lost(app_of, postgres_url, postgres_server):
 
     assert proxy.swallow == 0
     assert purposes(postgres_url) == {"p": 23}
-    source = UsageSource(place_of(postgres_url, ""))
+    source = UsageSource(database_url_of(postgres_url, ""))
     assert not disagreements(postgres_url, source)
 
 

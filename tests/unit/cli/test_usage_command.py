@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 from commands import invoke
-from usage_calls import attempt, call, link_to
+from usage_calls import attempt, call, database_at
 
 from flask_llm.observe.aggregates import BOUNDS_S
 from flask_llm.observe.usage.writer import write
@@ -49,7 +49,7 @@ def usage_of(url):
     """Return what runs the command on a log with some calls."""
 
     def wrote(*calls):
-        link_to(url).run(lambda one: write(one, calls, []))
+        database_at(url).run(lambda one: write(one, calls, []))
         settings = {"LLM_USAGE_URL": url, "LLM_DASHBOARD": "off"}
         return lambda *args: invoke(settings, "usage", *args)
 
@@ -286,7 +286,9 @@ def test_a_log_that_was_never_written(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_place_of_a_log_is_told_without_a_password(postgres_url, postgres_server):
+def test_the_database_url_of_a_log_is_told_without_a_password(
+    postgres_url, postgres_server
+):
     """Of a server too that was never written to."""
     settings = {"LLM_USAGE_URL": f"{postgres_url}?sslmode=disable"}
     told = invoke(settings, "usage").stderr

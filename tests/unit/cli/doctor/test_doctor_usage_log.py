@@ -8,12 +8,12 @@ import pytest
 from postgres import postgres_server  # noqa: F401  # a fixture
 from real_time import AT_ONCE_S
 from sqlalchemy import NullPool, create_engine, inspect
-from usage_calls import call, link_to
+from usage_calls import call, database_at
 from wire import closed_port
 
 from flask_llm.cli.doctor import observers
 from flask_llm.observe.usage import database as dialects
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.tables import metadata
 from flask_llm.observe.usage.writer import write
 
@@ -28,13 +28,13 @@ def seen(look, url="", **config):
 
 def fill(url):
     """Let the log hold a call."""
-    with closing(link_to(url)) as link:
+    with closing(database_at(url)) as link:
         link.run(lambda connection: write(connection, [call(1, 1.0)], []))
 
 
 def rows(url):
     """Return what is in each table."""
-    with closing(link_to(url)) as link:
+    with closing(database_at(url)) as link:
         return link.run(
             lambda connection: {
                 name: connection.execute(table.select()).fetchall()
@@ -100,7 +100,7 @@ def test_a_log_that_can_be_written_keeps_what_it_has(look, url):
 def test_a_new_database_has_no_tables_afterwards(look, url):
     """Not the doctor shall own them, but the user of the server."""
     assert seen(look, url)[0] == "ok"
-    engine = create_engine(place_of(url, "").url, poolclass=NullPool)
+    engine = create_engine(database_url_of(url, "").engine_url, poolclass=NullPool)
 
     with closing(engine.connect()) as connection:
         assert inspect(connection).get_table_names() == []

@@ -6,19 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from real_time import AT_ONCE_S
-from usage_calls import link_to, soon
+from usage_calls import database_at, soon
 
 from flask_llm.observe.aggregates import About
-from flask_llm.observe.usage.database import Link
-from flask_llm.observe.usage.queries import REST_S, UsageSource
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.database import Database
+from flask_llm.observe.usage.queries import RETRY_S, UsageSource
+from flask_llm.observe.usage.settings import database_url_of
 
 
 def test_the_source_needs_an_answer_in_time(url):
     """A question that takes too long is an error in plain words."""
-    link_to(url).run(lambda one: None)
+    database_at(url).run(lambda one: None)
     lost = About("usage", lost=3)
-    source = UsageSource(place_of(url, ""), lambda: lost, patience_s=0.1)
+    source = UsageSource(database_url_of(url, ""), lambda: lost, patience_s=0.1)
     endless = {
         "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n)"
         " SELECT count(*) FROM n",
@@ -36,15 +36,15 @@ def test_the_source_needs_an_answer_in_time(url):
 
 def test_an_error_is_told_again_for_a_while(url, clock):
     """The log is not asked meanwhile; then it is, and all is well again."""
-    link = link_to(url)
+    link = database_at(url)
     version = "UPDATE flask_llm_schema SET version = "
     link.run(lambda one: one.exec_driver_sql(f"{version}2"))
-    source = UsageSource(place_of(url, ""), clock=clock)
+    source = UsageSource(database_url_of(url, ""), clock=clock)
     told = source.about().error
     assert "its tables are of version 2" in told
     link.run(lambda one: one.exec_driver_sql(f"{version}1"))
 
-    clock.sleep(REST_S - 0.1)
+    clock.sleep(RETRY_S - 0.1)
     assert source.about().error == told
     clock.sleep(0.2)
     assert source.about().error is None
@@ -60,15 +60,15 @@ def test_one_request_waits_for_a_server_that_hangs(tmp_path, clock, monkeypatch)
         assert len(asked) == 1 or over.wait(60)
         raise OSError(f"fault {len(asked)}")
 
-    monkeypatch.setattr(Link, "run", silent)
-    place = place_of(f"sqlite:///{tmp_path}/log.db", "")
+    monkeypatch.setattr(Database, "run", silent)
+    place = database_url_of(f"sqlite:///{tmp_path}/log.db", "")
     source = UsageSource(place, patience_s=60, clock=clock)
 
     def told(_=None):
         return source.about().error.rpartition(": ")[2]
 
     assert [told(), told()] == ["fault 1"] * 2
-    clock.sleep(REST_S + 0.1)
+    clock.sleep(RETRY_S + 0.1)
     with ThreadPoolExecutor(7) as requests:
         waits = requests.submit(told)
         try:

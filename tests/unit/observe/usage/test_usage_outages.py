@@ -4,11 +4,11 @@ import socket
 
 import pytest
 from real_time import AT_ONCE_S
-from usage_calls import ask, call, link_to, locked, purposes, query, soon
+from usage_calls import ask, call, database_at, locked, purposes, query, soon
 
 from flask_llm.observe.aggregates import SourceError
 from flask_llm.observe.usage import database as dialects
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.tables import metadata
 from flask_llm.observe.usage.writer import Writer
 
@@ -19,9 +19,9 @@ def test_what_has_no_room_is_counted_and_said_once(tmp_path, lines, monkeypatch)
     """One warning when it begins, and how many were lost when it is over."""
     monkeypatch.setattr(dialects, "_BUSY_S", 60)  # so that it is tried once
     url = f"sqlite:///{tmp_path}/log.db"
-    link_to(url).run(lambda one: None)
+    database_at(url).run(lambda one: None)
     with locked(tmp_path / "log.db"):
-        writer = Writer(place_of(url, ""), None, room=20)
+        writer = Writer(database_url_of(url, ""), None, room=20)
         for number in range(100):
             writer.put(call(number, NOW))
         assert not writer.flush(0.1)
@@ -48,7 +48,7 @@ def test_an_address_where_nobody_answers(app_of):
 
 def test_tables_of_a_newer_version_are_left_alone(app_of, url, lines):
     """Nothing is written, and both the log and a page say why."""
-    link_to(url).run(lambda one: None)
+    database_at(url).run(lambda one: None)
     query(url, "UPDATE flask_llm_schema SET version = 2 RETURNING 1")
     app = app_of(url)
     ask(app, 3)
@@ -68,7 +68,7 @@ def test_tables_made_by_alembic_are_taken(app_of, url):
     from flask_llm.observe.usage import metadata as exported
 
     assert exported is metadata
-    engine = create_engine(place_of(url, "").url)
+    engine = create_engine(database_url_of(url, "").engine_url)
     metadata.create_all(engine)
     engine.dispose()
     app = app_of(url)

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql, postgresql, registry
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
-from usage_calls import attempt, call, disagreements, link_to, purposes, query
+from usage_calls import attempt, call, database_at, disagreements, purposes, query
 
 from flask_llm.errors import ConfigurationError
 from flask_llm.observe.usage import database as dialects
@@ -23,9 +23,9 @@ from flask_llm.observe.usage import database as link
 from flask_llm.observe.usage import metadata
 from flask_llm.observe.usage import writer as ledger
 from flask_llm.observe.usage.queries import probe
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.tables import change_row
-from flask_llm.observe.usage.writer import Book, Writer, write
+from flask_llm.observe.usage.writer import Writer, write, write_items
 from flask_llm.signals import CircuitChanged
 
 NOW = 1_800_000_000.0
@@ -43,7 +43,7 @@ def test_what_is_written_twice_counts_once(url, source):
     records = [call(number, NOW, attempt("a"), attempt("b")) for number in range(5)]
     rows = [change_row("1", CircuitChanged("a", NOW))]
     more = [*rows, change_row("2", CircuitChanged("b", NOW))]
-    log = link_to(url)
+    log = database_at(url)
     log.run(lambda one: write(one, records[:3], rows))
     for _ in range(2):
         log.run(lambda one: write(one, records, more))
@@ -55,7 +55,7 @@ def test_what_is_written_twice_counts_once(url, source):
 
 def test_writers_at_once_lose_nothing(url, source):
     """They begin with an empty database, and each adds to the same sums."""
-    writers = [Writer(place_of(url, ""), None) for _ in range(4)]
+    writers = [Writer(database_url_of(url, ""), None) for _ in range(4)]
     for place, writer in enumerate(writers):
         for number in range(300):
             writer.put(call(1000 * place + number, NOW))
@@ -72,8 +72,8 @@ def test_writers_at_once_lose_nothing(url, source):
 def test_the_same_calls_at_once_count_once(url, source):
     """Whoever writes second waits, and then sees what the first has written."""
     records = [call(number, NOW) for number in range(50)]
-    link_to(url).run(lambda one: write(one, [], []))  # makes the tables
-    links = [link_to(url) for _ in range(4)]
+    database_at(url).run(lambda one: write(one, [], []))  # makes the tables
+    links = [database_at(url) for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda each: each.run(_writing(records)), links))
 
@@ -107,12 +107,12 @@ def test_processes_at_once_lose_nothing(script, url, source):
 def test_who_makes_the_tables_second_tries_again(url, monkeypatch):
     """That it is refused then is no fault of its calls, which are not lost."""
     refusal = IntegrityError("CREATE TABLE", {}, Exception("there already"))
-    book = Book(place_of(url, ""))
+    log = database_at(url)
     with monkeypatch.context() as patched:
         patched.setattr(link, "make_ready", Mock(side_effect=refusal))
         with pytest.raises(IntegrityError):
-            book.write([call(1, NOW)])
-    book.write([call(1, NOW)])
+            log.run(lambda one: write_items(one, [call(1, NOW)]))
+    log.run(lambda one: write_items(one, [call(1, NOW)]))
 
     assert purposes(url) == {"p": 1}
 
@@ -120,17 +120,19 @@ def test_who_makes_the_tables_second_tries_again(url, monkeypatch):
 @pytest.mark.slow
 def test_the_doctor_makes_no_tables_that_would_stay(postgres_url):
     """Some databases do not take tables back with their transaction."""
-    probe(place_of(postgres_url, ""), 5.0)
-    engine = create_engine(place_of(postgres_url, "").url, poolclass=NullPool)
+    probe(database_url_of(postgres_url, ""), 5.0)
+    engine = create_engine(
+        database_url_of(postgres_url, "").engine_url, poolclass=NullPool
+    )
     assert not inspect(engine).get_table_names()
-    link_to(postgres_url).run(lambda one: write(one, [call(1, NOW)], []))
-    probe(place_of(postgres_url, ""), 5.0)
+    database_at(postgres_url).run(lambda one: write(one, [call(1, NOW)], []))
+    probe(database_url_of(postgres_url, ""), 5.0)
     assert purposes(postgres_url) == {"p": 1}
 
 
 def test_no_connection_is_cut_that_has_no_number(url):
     """Drivers without one have their own time limits, or none."""
-    log = link_to(url)
+    log = database_at(url)
     log.run(lambda one: one.scalar(select(1)))
     log._file = None
     log._connection = SimpleNamespace(
@@ -200,12 +202,12 @@ def faraway(monkeypatch):
 
 def test_other_databases_are_taken(faraway):
     """If SQLAlchemy knows them and their driver is installed."""
-    place = place_of("faraway://u:secret@host/db", "")
+    place = database_url_of("faraway://u:secret@host/db", "")
 
-    assert place.url.drivername == "faraway"
+    assert place.engine_url.drivername == "faraway"
     assert "secret" in place.secrets
     assert "secret" not in repr(place) + str(place)
-    assert isinstance(dialects.dialect_of(place), dialects.Other)
+    assert isinstance(dialects.dialect_of(place), dialects.Dialect)
     assert dialects.dialect_of(place).engine(writes=True, patience_s=1.0)
 
 
@@ -223,7 +225,7 @@ def test_those_that_cannot_be_used_are_refused(faraway, monkeypatch, url, fault)
     """The fault names the key, and nothing of the address."""
     monkeypatch.setattr(Driver, "is_there", False)
     with pytest.raises(ConfigurationError, match=f"LLM_USAGE_URL .*{fault}") as caught:
-        place_of(url, "")
+        database_url_of(url, "")
 
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -8,8 +8,8 @@ from usage_calls import (
     answer,
     attempt,
     call,
+    database_at,
     disagreements,
-    link_to,
     purposes,
     query,
 )
@@ -18,7 +18,7 @@ from flask_llm.errors import QuotaError, TransientError
 from flask_llm.observe.aggregates import ATTEMPTS, CALLS, RANGES, Failure, Span
 from flask_llm.observe.records import CallRecord
 from flask_llm.observe.usage import metadata
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.tables import change_row
 from flask_llm.observe.usage.writer import Writer, write
 from flask_llm.signals import CircuitChanged, generation_finished
@@ -30,7 +30,7 @@ CANARY = "sk-canary-0123456789abcdef"
 
 def put(url, *records, changes=()):
     rows = [change_row(f"{place}", each) for place, each in enumerate(changes)]
-    link_to(url).run(lambda one: write(one, records, rows))
+    database_at(url).run(lambda one: write(one, records, rows))
 
 
 def span(name="1h", now=NOW):
@@ -230,7 +230,7 @@ def test_texts_that_a_database_does_not_take(url, source):
 
 def test_a_row_that_is_refused_does_not_hold_up_the_others(url, lines):
     """It is lost and counted; all others are written."""
-    writer = Writer(place_of(url, ""), None)
+    writer = Writer(database_url_of(url, ""), None)
     for number in range(5):
         writer.put(call(number, NOW, input_tokens=1 << 70 if number == 2 else 1))
     assert writer.flush(20)

@@ -4,14 +4,14 @@ import subprocess
 import sys
 
 import pytest
-from usage_calls import call, link_to, locked, purposes, query
+from usage_calls import call, database_at, locked, purposes, query
 
 from flask_llm.errors import ConfigurationError
 from flask_llm.observe import usage
 from flask_llm.observe.aggregates import SourceError
 from flask_llm.observe.usage import settings as place
 from flask_llm.observe.usage.database import why
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.writer import DAY_S, Writer, pieces, write
 
 NOW = 1_800_000_000.0
@@ -70,7 +70,7 @@ def test_an_address_switches_it_on(app_of, tmp_path):
 )
 def test_addresses_of_servers(url, driver):
     """As SQLAlchemy writes them, and as hosting platforms do."""
-    assert place_of(url, "").url.drivername == driver
+    assert database_url_of(url, "").engine_url.drivername == driver
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_driver_that_is_missing(monkeypatch, url, package):
     """The fault says how to get it."""
     monkeypatch.setattr(place, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError) as caught:
-        place_of(url, "")
+        database_url_of(url, "")
 
     assert f'pip install "{package}"' in str(caught.value)
 
@@ -144,10 +144,10 @@ def test_nothing_is_done_before_the_first_call(tmp_path):
 @pytest.mark.slow
 def test_no_text_holds_the_password(app_of, postgres_server, postgres_url):
     """Neither the place, nor an error of the driver that repeats the address."""
-    where = place_of(postgres_url, "")
+    where = database_url_of(postgres_url, "")
     password = postgres_server.password
     assert password in where.secrets
-    assert password not in repr(where) + str(where.url) + repr(where.url)
+    assert password not in repr(where) + str(where.engine_url) + repr(where.engine_url)
     assert (
         why(ValueError(f"bad {postgres_url}"), where.secrets).count("[redacted]") == 1
     )
@@ -167,7 +167,7 @@ def test_old_calls_and_sums_are_deleted(url, source):
         for place, (name, age) in enumerate(ages.items())
         for number in range(600)
     ]
-    link = link_to(url)
+    link = database_at(url)
     link.run(lambda one: write(one, records, []))
     for piece in pieces(NOW, 7):
         while link.run(piece):
@@ -188,7 +188,7 @@ def test_old_calls_and_sums_are_deleted(url, source):
 
 def test_without_days_calls_are_kept_for_ever(url):
     """Only the fine sums go, which nobody reads after their time."""
-    link = link_to(url)
+    link = database_at(url)
     link.run(lambda one: write(one, [call(1, NOW - 5000 * DAY_S)], []))
     for piece in pieces(NOW, None):
         while link.run(piece):
@@ -200,8 +200,10 @@ def test_without_days_calls_are_kept_for_ever(url):
 
 def test_the_writer_deletes_now_and_then(url, clock):
     """When an hour is over, without any call."""
-    link_to(url).run(lambda one: write(one, [call(1, clock.time() - 9 * DAY_S)], []))
-    writer = Writer(place_of(url, ""), 7, clock)
+    database_at(url).run(
+        lambda one: write(one, [call(1, clock.time() - 9 * DAY_S)], [])
+    )
+    writer = Writer(database_url_of(url, ""), 7, clock)
     clock.sleep(601)
     writer.put(call(2, clock.time(), purpose="new"))
     assert writer.flush(20)
