@@ -6,9 +6,8 @@ from typing import Any
 
 from flask import current_app
 
-from flask_llm import LLMFactory, LLMProvider, LLMResponse
+from flask_llm import LLMFactory, LLMProvider, LLMResponse, Request
 from flask_llm.errors import QuotaError
-from flask_llm.types import Request
 from flask_llm.web import AppFactory
 
 CHOICES = {

@@ -16,12 +16,6 @@ except ImportError as error:
 """
 
 
-@pytest.mark.parametrize("name", testing.__all__)
-def test_every_name_is_there(name):
-    """Those of the contracts too, which are imported when they are asked for."""
-    assert getattr(testing, name).__doc__
-
-
 def test_no_other_name_is_there():
     """A typo is an AttributeError, as in any module."""
     with pytest.raises(AttributeError, match="no attribute 'ProviderContrat'"):
