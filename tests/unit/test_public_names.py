@@ -50,6 +50,7 @@ flask_llm
         schema=None, purpose=None)
     get_provider_status(self, *, detail=False)
     register_provider(name, provider_class)
+    request_context
     reset(self, name)
     settings
     stream_content(self, prompt, temperature=0.0, max_tokens=1024, max_retries=None,
@@ -212,7 +213,6 @@ flask_llm.signals
   circuit_changed
   generation_finished
   generation_started
-  lossless(receiver)
   provider_switched
   retry_scheduled
 flask_llm.testing
