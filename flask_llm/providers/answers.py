@@ -9,6 +9,72 @@ from ..config.parsers import Parser, shown
 from ..errors import BadAnswerError, ProviderError
 from ..types import LLMResponse
 
+
+class ParsedResponse(NamedTuple):
+    """What a model has answered, and how that ended.
+
+    Attributes:
+        text: The text; "" if it has been handed out in pieces.
+        is_blank: Whether there was no text at all.
+        finish_reason: "stop", or "length" if it is cut by `max_tokens`.
+        usage: The tokens, if they were counted.
+        has_thought: Whether there was thinking, or the usage counts some.
+        request_id: What the provider's support asks for.
+        model: The model that answered, by the provider's name for it.
+    """
+
+    text: str
+    is_blank: bool
+    finish_reason: str
+    usage: dict[str, int] | None
+    has_thought: bool
+    request_id: str | None
+    model: str | None = None
+
+    def response(
+        self, provider: str, model: str, remedy: Callable[[], str]
+    ) -> LLMResponse:
+        """Return it as an answer.
+
+        Args:
+            provider: The provider that was asked.
+            model: The model that was asked, if the answer names none.
+            remedy: Returns the setting that would keep it from thinking, or "".
+
+        Raises:
+            BadAnswerError: It ends before its first word.
+        """
+        if self.is_blank and self.finish_reason == "length":
+            error = used_up(thought=self.has_thought, remedy=remedy())
+            error.usage = self.usage
+            raise error
+        return LLMResponse(
+            success=True,
+            content=self.text,
+            provider_name=provider,
+            metadata={
+                "model": self.model or model,
+                "usage": self.usage,
+                "finish_reason": self.finish_reason,
+                "request_id": self.request_id,
+            },
+        )
+
+
+@contextmanager
+def billed(usage: dict[str, int] | None) -> Iterator[None]:
+    """Put the tokens that an answer has cost into the error that it became.
+
+    Args:
+        usage: The tokens, as in `LLMResponse.metadata`.
+    """
+    try:
+        yield
+    except ProviderError as error:
+        error.usage = usage
+        raise
+
+
 SHORT = 4096
 """The `max_tokens` below which calls think as little as their model allows: below some
 pages of text, thinking can leave nothing for the answer."""
@@ -55,68 +121,3 @@ def words_or_tokens(*words: str, least: int = 0) -> Parser[str | int]:
         return int(plain)
 
     return parse
-
-
-@contextmanager
-def billed(usage: dict[str, int] | None) -> Iterator[None]:
-    """Let the error of an answer that is no good tell the tokens that it has cost.
-
-    Args:
-        usage: The tokens, as in `LLMResponse.metadata`.
-    """
-    try:
-        yield
-    except ProviderError as error:
-        error.usage = usage
-        raise
-
-
-class ParsedResponse(NamedTuple):
-    """What a model has said, and how that ended.
-
-    Attributes:
-        text: The text; "" if it has been handed out in pieces.
-        is_blank: Whether the model has said nothing.
-        finish_reason: "stop", or "length" if it is cut by `max_tokens`.
-        usage: The tokens, if they were counted.
-        has_thought: Whether there was thinking, or the usage counts some.
-        request_id: What the provider's support asks for.
-        model: The model that answered, by the provider's name for it.
-    """
-
-    text: str
-    is_blank: bool
-    finish_reason: str
-    usage: dict[str, int] | None
-    has_thought: bool
-    request_id: str | None
-    model: str | None = None
-
-    def response(
-        self, provider: str, model: str, remedy: Callable[[], str]
-    ) -> LLMResponse:
-        """Return it as an answer.
-
-        Args:
-            provider: Who was asked.
-            model: The model that was asked, if it has told no name.
-            remedy: Returns the setting that would keep it from thinking, or "".
-
-        Raises:
-            BadAnswerError: It ends before its first word.
-        """
-        if self.is_blank and self.finish_reason == "length":
-            error = used_up(thought=self.has_thought, remedy=remedy())
-            error.usage = self.usage
-            raise error
-        return LLMResponse(
-            success=True,
-            content=self.text,
-            provider_name=provider,
-            metadata={
-                "model": self.model or model,
-                "usage": self.usage,
-                "finish_reason": self.finish_reason,
-                "request_id": self.request_id,
-            },
-        )

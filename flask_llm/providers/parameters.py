@@ -1,4 +1,4 @@
-"""Parameters that do not travel: what a model takes, as known or as it told us."""
+"""Optional parameters that a model refuses: known before, or learned from a 400."""
 
 import logging
 import re
@@ -113,11 +113,11 @@ class Parameters:
         """
         if type(error) is not InvalidRequestError or error.status not in {400, 422}:
             return error
-        told = _param(exc)
+        named = _param(exc)
         refused = {
             name: _key(name, value)
             for name, value in sent.items()
-            if (told == name if told else _refusal(name).search(error.detail))
+            if (named == name if named else _refusal(name).search(error.detail))
         }
         outcomes = [self._remember(key) for key in refused.values()]
         if not any(outcomes):
@@ -140,7 +140,7 @@ class Parameters:
         return f"{key} refused, sent as {other} from now on"
 
     def _left_out(self, key: str, value: object) -> str:
-        """Return the warning that a parameter is not sent; tell the log of it once."""
+        """Return the warning that a parameter is not sent, and log it once."""
         why = "which takes none" if key in self._known else "which refused it"
         sentence = f"{key} is not sent to {self._model}, {why}"
         tell_once(_level(value), sentence)
@@ -162,7 +162,7 @@ def _level(value: object) -> int:
 
 @cache
 def tell_once(level: int, sentence: str) -> None:
-    """Tell the log, once in a process, what the warnings of each answer say."""
+    """Log, once in a process, what the warnings of each answer say."""
     log.log(level, "%s", sentence)
 
 
