@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 
 from .errors import BY_KIND, ProviderError
 from .schema import Schema
@@ -415,11 +415,6 @@ __all__ = ["Attempt", "LLMResponse", "Request", "Usage", "counted", "require"]
 
 # More than all of its providers write in a day.
 _TOO_MANY = 10**12
-
-
-def _is_count(told: object) -> TypeGuard[int]:
-    """Return whether a number of tokens can be one."""
-    return type(told) is int and 0 <= told < _TOO_MANY
 
 
 @dataclass(frozen=True, slots=True)

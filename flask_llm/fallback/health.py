@@ -81,12 +81,6 @@ class CircuitBreakers:
             return circuit.rests(self._clock.time() + wait)
         return circuit.until > 0 and failures < self._policy.failures
 
-    def error_if_open(self, handle: ProviderHandle) -> CoolingDownError | None:
-        """Return why a provider would not be asked now; None if it would be."""
-        (circuit,) = self._store.read([handle.circuit_key])
-        is_open = self.state(circuit) is State.OPEN
-        return self.error_of(handle, circuit) if is_open else None
-
     def acquire_probe(self, handle: ProviderHandle) -> bool:
         """Return whether this caller may make the probe; one at a time may."""
         now = self._clock.time()

@@ -15,7 +15,7 @@ from wire import PROMPT, closed_port
 from wired import WIRES, expired_credentials, loaded, settings
 
 from flask_llm import LLMFactory
-from flask_llm.resilience.circuit_breaker import CLOSED
+from flask_llm.resilience.circuit_breaker import CLOSED, State
 from flask_llm.testing import FakeProvider
 from flask_llm.types import LLMResponse
 
@@ -191,8 +191,11 @@ class Trial:
         )
         chain = factory._chain
         (self.entry, _) = chain.handles
-        self.rest = chain.breakers.error_if_open(self.entry)
         self.circuit = chain.breakers.snapshot()[row.provider]
+        is_open = chain.breakers.state(self.circuit) is State.OPEN
+        self.rest = (
+            chain.breakers.error_of(self.entry, self.circuit) if is_open else None
+        )
         self.attempts = [
             each for each in self.response.attempts if each.provider == row.provider
         ]
