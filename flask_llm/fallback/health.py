@@ -170,7 +170,7 @@ class CircuitBreakers:
 
 
 def _tell(
-    handle: ProviderHandle, error: ProviderError, rest: float, *, news: bool
+    handle: ProviderHandle, error: ProviderError, cooldown: float, *, news: bool
 ) -> None:
     """Log a rest: loudly once if it is a long one, until the provider answers again."""
     level = logging.WARNING
@@ -178,9 +178,9 @@ def _tell(
     if error.cooldown and error.severity < logging.ERROR:
         level = logging.ERROR if news else logging.DEBUG
     what = error.summary + (f", {error.meaning}" if error.meaning else "")
-    told = (handle.name, round(rest, 1), what)
-    fields = {**_who(handle), "kind": error.kind, "wait_s": rest}
-    tell(level, "%s cooling down for %g s after %s", *told, **fields)
+    words = (handle.name, round(cooldown, 1), what)
+    fields = {**_who(handle), "kind": error.kind, "wait_s": cooldown}
+    tell(level, "%s cooling down for %g s after %s", *words, **fields)
 
 
 def _who(handle: ProviderHandle) -> dict[str, str | None]:

@@ -80,20 +80,20 @@ def within(origin: CallContext) -> Iterator[None]:
         current_context.reset(token)
 
 
-def tell(level: int, sentence: str, *told: object, **fields: object) -> None:
+def tell(level: int, sentence: str, *words: object, **fields: object) -> None:
     """Write a record to the log.
 
     Args:
         level: How loud it is.
-        sentence: Its text, with a place for each of `told`.
-        told: What stands in these places.
+        sentence: Its text, with a place for each of `words`.
+        words: What stands in these places.
         fields: What else it carries, by names without their "llm_"; None is left out.
     """
     if log.isEnabledFor(level):
         known = {
             f"llm_{name}": each for name, each in fields.items() if each is not None
         }
-        log.log(level, sentence, *told, extra=known, stacklevel=2)
+        log.log(level, sentence, *words, extra=known, stacklevel=2)
 
 
 def of_attempt(attempt: Attempt) -> dict[str, Any]:
@@ -129,13 +129,13 @@ def lines_of(error: BaseException) -> str:
 
     Without what they say: an SDK's exceptions quote prompts and answers.
     """
-    told: list[str] = []
+    words: list[str] = []
     seen: BaseException | None = error
-    while seen is not None and len(told) < _MOST_CAUSES:
+    while seen is not None and len(words) < _MOST_CAUSES:
         lines = "".join(traceback.format_tb(seen.__traceback__))
-        told.append(f"{lines}{type(seen).__name__}")
+        words.append(f"{lines}{type(seen).__name__}")
         seen = seen.__cause__ or seen.__context__
-    return "\n\nafter\n\n".join(told)
+    return "\n\nafter\n\n".join(words)
 
 
 def _tokens(usage: dict[str, int] | None) -> dict[str, int]:

@@ -45,8 +45,8 @@ def tried(chain: Chain, handle: ProviderHandle, seconds: float) -> LLMResponse:
 def outcome(response: LLMResponse) -> str:
     """Return in a few words how a provider has answered."""
     if not response.success:
-        told = [each.error for each in response.attempts] or [response.error]
-        return f"{response.metadata['error_kind']}: {told[-1]}"
+        errors = [each.error for each in response.attempts] or [response.error]
+        return f"{response.metadata['error_kind']}: {errors[-1]}"
     usage = response.usage
     tokens = f"{usage.input_tokens}+{usage.output_tokens} tokens" if usage else None
     seconds = f"{response.metadata['latency_s']:.1f} s"

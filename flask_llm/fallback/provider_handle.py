@@ -80,14 +80,14 @@ class ProviderHandle:
     @classmethod
     def of(cls, provider: LLMProvider, name: str = "") -> "ProviderHandle":
         """Return the handle of a provider object handed in."""
-        most: object = provider.max_concurrency
-        if most is not None and not (isinstance(most, int) and most > 0):
+        limit: object = provider.max_concurrency
+        if limit is not None and not (isinstance(limit, int) and limit > 0):
             kind = type(provider).__name__
             raise TypeError(f"{kind}.max_concurrency must be None, or 1 or more")
         handle = cls(
             name or provider.get_provider_name(),
             lambda: provider,
-            max_concurrency=most,
+            max_concurrency=limit,
         )
         handle.circuit_key = fingerprint(handle.name, type(provider), *handle.secrets)
         model = getattr(provider, "model", None)

@@ -128,15 +128,15 @@ class StreamingCall(BaseCall[Opened]):
         answer = None if ending is None else replace(ending, content=text)
         return self._finished(self.result.response(answer))
 
-    def take(self, opened: Opened, most: float = math.inf) -> str | None:
+    def take(self, opened: Opened, at_most: float = math.inf) -> str | None:
         """Return the next text of a stream, or None at its end.
 
         Args:
             opened: The stream.
-            most: Seconds to wait at most.
+            at_most: Seconds to wait.
 
         Raises:
-            Abandoned: There was no text in `most` seconds, and may still be.
+            Abandoned: There was no text in `at_most` seconds, and may still be.
             ProviderError: It has broken off, or was silent for too long.
         """
         if self._deadline.is_over() and not opened.texts.over:
@@ -146,9 +146,9 @@ class StreamingCall(BaseCall[Opened]):
             opened.silent_since = now
         left = min(opened.silent_since + opened.stall - now, self._deadline.left())
         try:
-            text = opened.texts.take(min(left, most))
+            text = opened.texts.take(min(left, at_most))
         except Abandoned:
-            if most < left or opened.texts.is_cancelled:
+            if at_most < left or opened.texts.is_cancelled:
                 raise
             raise self._cut(opened) from None
         opened.silent_since = None
@@ -164,9 +164,9 @@ class StreamingCall(BaseCall[Opened]):
     def broken(self, opened: Opened, error: ProviderError) -> ProviderError:
         """Note that a stream broke off; return why, in the chain's words."""
         fault = error.with_traceback(None).copy(provider=opened.candidate.handle.name)
-        told = (fault.provider, fault.summary)
+        words = (fault.provider, fault.summary)
         fields = self._fields(opened, fault)
-        tell(logging.WARNING, "%s broke off its answer: %s", *told, **fields)
+        tell(logging.WARNING, "%s broke off its answer: %s", *words, **fields)
         self._note(opened.candidate, opened.timing, fault, begun=True)
         return fault
 
@@ -208,8 +208,8 @@ class StreamingCall(BaseCall[Opened]):
             raise ClosedError
         handle, chain, clock = candidate.handle, self._chain, self._clock
         first = self._limits.first_token if handle.streams else None
-        usual = first or handle.patience
-        limit = min(usual, math.inf if timing.limit is None else timing.limit)
+        default = first or handle.patience
+        limit = min(default, math.inf if timing.limit is None else timing.limit)
         stall = self._limits.stall or handle.timeout
         request = self._asked_for
         if first or timing.limit or self._limits.stall:
@@ -218,7 +218,7 @@ class StreamingCall(BaseCall[Opened]):
         def source(seconds: float) -> Generator[str, None, LLMResponse]:
             timing.at = clock.monotonic()
             timing.limit = limit
-            timing.given = seconds if seconds < usual * MOST else None
+            timing.given = seconds if seconds < default * MOST else None
             try:
                 return (yield from handle.stream(request, chain.secrets))
             finally:

@@ -29,7 +29,7 @@ class Bulkhead:
     """The calls to one provider.
 
     Args:
-        most: The most calls at once in a process; None for no limit.
+        max_calls: The most calls at once in a process; None for no limit.
         workers: Threads for calls with a time limit.
         clock: Where time is read.
 
@@ -40,11 +40,13 @@ class Bulkhead:
 
     changed: Callable[[], None] | None = None
 
-    def __init__(self, most: int | None, workers: ThreadPool, clock: Clock) -> None:
-        self._most = most
+    def __init__(
+        self, max_calls: int | None, workers: ThreadPool, clock: Clock
+    ) -> None:
+        self._max_calls = max_calls
         self._workers = workers
         self._clock = clock
-        self._calls = PerProcess(lambda: _Calls(self, most, clock))
+        self._calls = PerProcess(lambda: _Calls(self, max_calls, clock))
 
     @property
     def under_way(self) -> int:
@@ -71,7 +73,7 @@ class Bulkhead:
         """
         calls = self._calls.get()
         if limit is None:
-            if self._most is None:
+            if self._max_calls is None:
                 calls.enter()
             else:
                 calls.begin(patience)
@@ -153,14 +155,14 @@ class _Call:
 class _Calls:
     """One process's calls to a provider."""
 
-    def __init__(self, bulkhead: Bulkhead, most: int | None, clock: Clock) -> None:
+    def __init__(self, bulkhead: Bulkhead, max_calls: int | None, clock: Clock) -> None:
         self._bulkhead = bulkhead
-        self._most = most
+        self._max_calls = max_calls
         self._clock = clock
         # One for each; unlike a number it loses no change of two threads.
         self.under_way: deque[None] = deque()
-        self._slots = threading.Semaphore(most) if most else None
-        self._most_abandoned = min(most or _MOST_ABANDONED, _MOST_ABANDONED)
+        self._slots = threading.Semaphore(max_calls) if max_calls else None
+        self._most_abandoned = min(max_calls or _MOST_ABANDONED, _MOST_ABANDONED)
         self.abandoned: set[_Leavable] = set()
 
     def begin(self, patience: float) -> None:
@@ -169,7 +171,7 @@ class _Calls:
         if stuck >= self._most_abandoned:
             raise BusyError(reason=f"busy ({stuck} abandoned calls have not ended)")
         if self._slots and not self._slots.acquire(timeout=patience):
-            raise BusyError(reason=f"busy ({self._most} at once)")
+            raise BusyError(reason=f"busy ({self._max_calls} at once)")
         self.enter()
 
     def enter(self) -> None:
