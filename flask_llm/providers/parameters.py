@@ -59,6 +59,9 @@ class Parameters:
         renames: Under which other name a parameter is sent if the first is refused.
             Such parameters are never left out: ``{"max_tokens":
             "max_completion_tokens"}`` must not make an answer endless.
+
+    Attributes:
+        learned: Grows with each refusal: what was fitted before may not fit any more.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Parameters:
         self._model = model
         self._known = frozenset(refused)
         self._learned: set[str] = set()
+        self.learned = 0
         self._renames = renames
 
     def fit(self, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -134,6 +138,7 @@ class Parameters:
         if other is not None and self.refuses(other):
             return None
         self._learned.add(key)
+        self.learned += 1
         if other is None:
             return f"{key} refused, left out from now on"
         tell_once(logging.INFO, f"{key} is sent to {self._model} as {other}")

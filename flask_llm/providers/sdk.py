@@ -37,6 +37,10 @@ T = TypeVar("T")
 _STUMBLES = (ValueError, TypeError, AttributeError, LookupError, StopIteration)
 
 
+# Ways of asking that are kept, each with its own temperature and max_tokens.
+_MOST_FITS = 64
+
+
 class SdkProvider(LLMProvider):
     """A provider on top of an SDK: its facts, its client and its errors.
 
@@ -82,6 +86,7 @@ class SdkProvider(LLMProvider):
         self.timeout = timeout
         self._parameters = Parameters(self.model, self._refused(), self.renames)
         self._labels: Mapping[str, str] = {}
+        self._fits: dict[tuple[float, int, int], tuple[dict[str, Any], list[str]]] = {}
         self._client = PerProcess(self._connect_if_available)
 
     @classmethod
@@ -238,6 +243,13 @@ def _unconnected(exc: Exception) -> ProviderError:
     return UnavailableError(exc, reason=f"cannot be set up ({type(exc).__name__})")
 
 
+def _copied(optional: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: dict(value) if type(value) is dict else value
+        for name, value in optional.items()
+    }
+
+
 class ChatProvider(SdkProvider):
     """A provider whose SDK takes conversations and streams the answers.
 
@@ -340,6 +352,22 @@ class ChatProvider(SdkProvider):
             The request, the optional parameters, and a sentence for each thing that is
             not sent as asked for.
         """
+        if request.stop or request.schema is not None or further:
+            return self._fitted_anew(request, further)
+        # Without those it is the same for each prompt.
+        key = (request.temperature, request.max_tokens, self._parameters.learned)
+        fit = self._fits.get(key)
+        if fit is None:
+            if len(self._fits) >= _MOST_FITS:
+                self._fits.clear()
+            fit = self._fits[key] = self._fitted_anew(request, further)[1:]
+        optional, warnings = fit
+        # Copies, in case an SDK changes what it is given.
+        return request, _copied(optional), [*warnings]
+
+    def _fitted_anew(
+        self, request: Request, further: Mapping[str, Any]
+    ) -> tuple[Request, dict[str, Any], list[str]]:
         optional, warnings = self._parameters.fit(
             {**self._optional(request), **further}
         )

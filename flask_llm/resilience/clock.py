@@ -57,6 +57,18 @@ SYSTEM = SystemClock()
 T = TypeVar("T")
 
 
+# The number of this process: cheaper than to ask the system in each call.
+_process = [os.getpid()]
+
+
+def _note_process() -> None:
+    _process[0] = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
+    os.register_at_fork(after_in_child=_note_process)
+
+
 class PerProcess(Generic[T]):
     """An object made on first use, once in each process.
 
@@ -71,7 +83,7 @@ class PerProcess(Generic[T]):
 
     def get(self) -> T:
         """Return this process's object."""
-        pid = os.getpid()
+        pid = _process[0]
         try:
             return self._made[pid]
         except KeyError:
@@ -81,4 +93,4 @@ class PerProcess(Generic[T]):
 
     def made(self) -> T | None:
         """Return this process's object if there is one already."""
-        return self._made.get(os.getpid())
+        return self._made.get(_process[0])

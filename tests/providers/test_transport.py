@@ -327,7 +327,7 @@ GREENLETS = """if True:
     import gevent
     from gevent.event import Event
     from flask_llm.resilience.stream_reader import Cancellation, current_cancellation
-    from flask_llm.providers.transport import body_hooks, cuttable
+    from flask_llm.providers.transport import body_hooks, cancellable
 
     certificate, *urls = sys.argv[1:]
     context = ssl.create_default_context(cafile=certificate)
@@ -348,7 +348,7 @@ GREENLETS = """if True:
             event_hooks=hooks, verify=context, timeout=60
         )
         line, begun = Cancellation(), Event()
-        reader = gevent.spawn(read, cuttable(client), url, line, begun)
+        reader = gevent.spawn(read, cancellable(client), url, line, begun)
         assert begun.wait(30)
         gevent.sleep(0.05)  # until it waits for more
         line.cancel()
