@@ -57,7 +57,7 @@ def target(root: Mapping[str, Any], reference: object) -> Any:
 def inlined(root: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a schema in which what its own reference points to has been put.
 
-    A description beside the reference wins over that of the target.
+    A description beside the reference wins over that of its target.
 
     Args:
         root: The whole schema.
@@ -178,7 +178,6 @@ def _refused(constant: str) -> NoReturn:
 
 _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_refused)
 
-
 # What may follow the JSON of an answer that was cut.
 _FENCE = re.compile(r"[\s`~]*")
 
@@ -274,11 +273,11 @@ def without_nulls(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
     for key, each in value.items():
         naming = [form for form in forms if key in form.get("properties", ())]
         parts = [form["properties"][key] for form in naming]
-        is_optional = any(key not in form.get("required", ()) for form in naming)
-        allows_null = any(_allows_null(part, root) for part in parts)
-        if each is not None or allows_null or not is_optional:
-            parts = parts or [form.get("additionalProperties") for form in forms]
-            kept[key] = without_nulls(each, {"anyOf": parts}, root)
+        is_wrong = each is None and not any(_allows_null(part, root) for part in parts)
+        if is_wrong and any(key not in form.get("required", ()) for form in naming):
+            continue
+        parts = parts or [form.get("additionalProperties") for form in forms]
+        kept[key] = without_nulls(each, {"anyOf": parts}, root)
     return kept
 
 

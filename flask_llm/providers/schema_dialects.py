@@ -99,8 +99,8 @@ class _Transformer:
         if self.must_be_object and result.get("type") != "object":
             raise UnsupportedSchemaError
         if self.has_references:
-            for key in self.root.keys() & DEFINITIONS:
-                result[key] = self._part(key, self.root[key])
+            defined = [key for key in DEFINITIONS if key in self.root]
+            result |= {key: self._part(key, self.root[key]) for key in defined}
         return result
 
     def node(self, schema: Any) -> dict[str, Any]:

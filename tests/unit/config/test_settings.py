@@ -1,12 +1,13 @@
 import logging
 from dataclasses import replace
+from inspect import signature
 from operator import attrgetter
 
 import pytest
 
 from flask_llm.config import reader
 from flask_llm.config.reader import Reader
-from flask_llm.config.settings import LLMConfig, ProviderSettings
+from flask_llm.config.settings import SETTINGS, LLMConfig, ProviderSettings
 from flask_llm.errors import ConfigurationError
 from flask_llm.resilience.circuit_breaker import BreakerPolicy
 from flask_llm.resilience.retry import PRESETS, RetryPolicy, StreamLimits
@@ -35,6 +36,20 @@ def test_defaults_are_the_documented_ones():
         url_prefix="/llm",
     )
     assert faults == []
+
+
+def test_the_table_holds_every_setting():
+    """One that is not in it could not be set."""
+    parts = {"retry", "limits", "breaker", "observing"}
+    usual = LLMConfig()
+    inner = {
+        f"{part}.{name}"
+        for part in parts
+        for name in signature(type(getattr(usual, part))).parameters
+    }
+    outer = {*signature(LLMConfig).parameters} - parts
+
+    assert {attribute for _, attribute, _ in SETTINGS} == inner | outer
 
 
 def test_the_web_preset_is_for_code_inside_a_request():

@@ -226,6 +226,27 @@ def test_what_no_dialect_can_say(dialect, schema):
     assert dialect(schema) is None
 
 
+def wrapped(schema):
+    return {"allOf": [{"description": "One", "allOf": [schema]}]}
+
+
+@pytest.mark.parametrize("dialect", [strict, closed, openapi])
+def test_all_of_one_is_that_one(dialect):
+    """However often it is wrapped, as generators of schemas do."""
+    schema = schema_of(Flat)
+    inner = {key: schema[key] for key in schema if key != "$defs"}
+    said = dialect(wrapped(inner) | {"$defs": schema["$defs"]})
+    assert said == dialect(inner | {"description": "One", "$defs": schema["$defs"]})
+
+
+@pytest.mark.parametrize("dialect", [strict, closed, openapi])
+def test_a_tuple_is_found_inside_all_of_one(dialect):
+    """Its parts would be lost on the way."""
+    pair = {"type": "array", "items": {}, "prefixItems": [{"type": "string"}]}
+    schema = {"type": "object", "properties": {"a": wrapped(pair)}, "required": ["a"]}
+    assert dialect(schema) is None
+
+
 def test_strict_closes_every_object_and_needs_all_of_it():
     """OpenAI refuses an object with other or optional properties."""
     objects = [
