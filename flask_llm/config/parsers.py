@@ -73,7 +73,7 @@ def seconds(*, above_zero: bool = False) -> Parser[float]:
     return parse
 
 
-def lasting(value: Any) -> float:
+def duration(value: Any) -> float:
     """Parse how long something lasts, in seconds; -1 means for ever.
 
     Takes seconds, and durations as Go writes them, such as "1h30m".
@@ -87,8 +87,8 @@ def lasting(value: Any) -> float:
     try:
         return seconds()(value)
     except ValueError:
-        told = f"must be a duration such as 5m, seconds or -1, not {shown(value)}"
-        raise ValueError(told) from None
+        fault = f"must be a duration such as 5m, seconds or -1, not {shown(value)}"
+        raise ValueError(fault) from None
 
 
 def fraction(value: Any) -> float:
@@ -141,7 +141,7 @@ def flag(value: Any) -> bool:
     return parsed
 
 
-def entry(value: Any) -> Any:
+def provider(value: Any) -> Any:
     """Parse one provider: a name, "name:model", or an object as it is."""
     if not isinstance(value, str):
         return value
@@ -151,25 +151,25 @@ def entry(value: Any) -> Any:
     return f"{name}{colon}{model}"
 
 
-def one_entry(value: Any) -> Any:
+def one_provider(value: Any) -> Any:
     """Parse the one name that the primary provider is."""
     if isinstance(value, str) and "," in value:
         raise ValueError(
             "names one provider; the others go into LLM_FALLBACK_PROVIDERS"
         )
-    return entry(value)
+    return provider(value)
 
 
-def names(value: Any) -> tuple[Any, ...]:
-    """Parse the fallbacks: entries separated by commas, or a list of entries."""
+def providers(value: Any) -> tuple[Any, ...]:
+    """Parse the fallbacks: names separated by commas, or a list of them."""
     if isinstance(value, str):
         value = [] if value.strip().lower() == NONE else value.split(",")
     if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError("must be names separated by commas, or a list of them")
-    return tuple(each for each in map(entry, value) if each != "")
+    return tuple(each for each in map(provider, value) if each != "")
 
 
-def table(of: str) -> Parser[Mapping[Any, Any]]:
+def mapping(of: str) -> Parser[Mapping[Any, Any]]:
     """Return a parser of a mapping, or of the JSON of one. No fault repeats the value.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
-from .parsers import shown, table
+from .parsers import mapping, shown
 from .reader import closest
 
 KEY = "LLM_PRICES"
@@ -40,7 +40,7 @@ FREE = TokenPrice(0.0, 0.0)
 """Where nobody sends a bill."""
 
 
-_parse_table = table("prices by model")
+_parse = mapping("prices by model")
 
 
 def own_prices(value: Any) -> Mapping[str, TokenPrice]:
@@ -53,7 +53,7 @@ def own_prices(value: Any) -> Mapping[str, TokenPrice]:
         ConfigurationError: With each fault as the second half of a sentence.
         ValueError: It is no mapping, nor the JSON of one.
     """
-    written = _parse_table(value)
+    written = _parse(value)
     if faults := [fault for each in written.items() for fault in _faults(*each)]:
         raise ConfigurationError(faults)
     return {

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..config.parsers import (
     api_key,
-    names,
-    one_entry,
+    one_provider,
+    providers,
     seconds,
     text,
     unless_none,
@@ -53,12 +53,12 @@ class ChainBuilder:
         head, first = "LLM_PRIMARY_PROVIDER", self._config.primary
         if primary is not None:
             head = "primary_provider"
-            first = reader.parsed(head, one_entry, primary, first)
+            first = reader.parsed(head, one_provider, primary, first)
             reader.note("LLM_PRIMARY_PROVIDER", first, head)
         tail, others = "LLM_FALLBACK_PROVIDERS", self._config.fallbacks
         if fallbacks is not None:
             tail = "fallback_providers"
-            others = reader.parsed(tail, names, fallbacks, others)
+            others = reader.parsed(tail, providers, fallbacks, others)
             reader.note("LLM_FALLBACK_PROVIDERS", others, tail)
         return [(head, first), *((tail, each) for each in others)]
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..config.parsers import installed, lasting, one_of, seconds, whole
+from ..config.parsers import duration, installed, one_of, seconds, whole
 from ..errors import (
     BadAnswerError,
     InvalidRequestError,
@@ -386,7 +386,7 @@ class OllamaProvider(ChatProvider):
     schema_parameter = "format"
     options = {  # noqa: RUF012  # never changed
         "context": whole(256),
-        "keep_alive": lasting,
+        "keep_alive": duration,
         "load_timeout": seconds(),
         "thinking": one_of("auto", "on", "off"),
     }
@@ -405,7 +405,7 @@ class OllamaProvider(ChatProvider):
     ) -> None:
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
         self.context = context
-        self.keep_alive = None if keep_alive is None else lasting(keep_alive)
+        self.keep_alive = None if keep_alive is None else duration(keep_alive)
         self.load_timeout = load_timeout
         self.thinking = self.options["thinking"](thinking)
         self.longest_attempt = max(timeout, load_timeout)

@@ -23,7 +23,7 @@ from contextlib import suppress
 from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
-from ..config.parsers import shown, table
+from ..config.parsers import mapping, shown
 from ..config.reader import (
     Reader,
     closest,
@@ -126,7 +126,7 @@ class Registry(MutableMapping[str, ProviderClass]):
         Args:
             reader: Where they are looked up.
         """
-        written = reader.read(KEY, table("endpoints by name"), None)
+        written = reader.read(KEY, mapping("endpoints by name"), None)
         taken = _taken(self)
         found: dict[str, str] = {}
         for name, settings in (written or {}).items():
