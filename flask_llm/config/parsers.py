@@ -241,7 +241,7 @@ def api_key(value: Any) -> str:
 def shown(value: Any) -> str:
     """Return a value for an error's text, cut in case a key was put there.
 
-    Of an object only its type: what it says of itself may tell a key.
+    Of an object only its type: its own text may hold a key.
     """
     if not _is_plain(value):
         return type(value).__name__

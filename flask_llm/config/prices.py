@@ -37,7 +37,7 @@ class TokenPrice(NamedTuple):
 
 
 FREE = TokenPrice(0.0, 0.0)
-"""Where nobody sends a bill."""
+"""For providers that take no money."""
 
 
 _parse = mapping("prices by model")

@@ -136,7 +136,7 @@ class Reader:
         return keys[0], None
 
     def finish(self, in_use: Mapping[str, str], others: Iterable[str]) -> None:
-        """Raise for the faults found, and warn of keys that nobody reads.
+        """Raise for the faults found, and warn of keys that are never read.
 
         Args:
             in_use: Providers whose keys have all been looked up, and where the API key
@@ -222,8 +222,8 @@ def unknown(name: str, known: Iterable[str]) -> str:
     """Return a fault, the second half of a sentence that begins with a key.
 
     Args:
-        name: A name that nobody has registered.
-        known: Those that somebody has.
+        name: A name that is not registered.
+        known: Those that are.
     """
     if re.search(r"[\s;|\[\]]", name):
         return f"must be names separated by commas, not {shown(name)}"
@@ -276,7 +276,7 @@ class Setting:
         key: Its name.
         value: Its parsed value; never shown as it is.
         source: Where it comes from: "app.config", "environment", "default", a preset,
-            an argument's name, or a place in LLM_PROVIDERS.
+            an argument's name, or where it is written in LLM_PROVIDERS.
     """
 
     key: str
@@ -285,16 +285,16 @@ class Setting:
 
     @property
     def is_secret(self) -> bool:
-        """Whether it may only be told whether it is set.
+        """Whether no more may be shown than whether it is set.
 
-        Of a plug-in's settings only the names tell; a number of tokens is no secret.
+        Of a plug-in's settings only the names say so; a number of tokens is no secret.
         """
         if _NUMBER_NAME.search(self.key) and isinstance(self.value, float | int | None):
             return False
         return bool(_SECRET_NAME.search(self.key))
 
     def shown(self, secrets: Collection[str]) -> dict[str, Any]:
-        """Return what a page may tell of it.
+        """Return what a page may show of it.
 
         Args:
             secrets: Keys that are in no text.
@@ -333,7 +333,7 @@ def shown_address(url: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as text; of an object only what it is, since its text may tell."""
+    """Return a value as text; of an object only what it is: its text may be secret."""
     if isinstance(value, bool):
         return _FLAGS[value]
     if isinstance(value, int | float):

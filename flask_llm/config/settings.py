@@ -201,7 +201,7 @@ class ProviderSettings:
 
     Attributes:
         name: The provider's name in the registry.
-        entry: The entry as written, "claude" or "claude:claude-haiku-5-5".
+        entry: The name as written in the chain, "claude" or "claude:claude-haiku-5-5".
         api_key: The key; empty if there is none.
         api_key_name: The configuration key that holds it, or should.
         model: Model to use instead of the provider's default.
@@ -228,7 +228,7 @@ class ProviderSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
-        """Return what tells this endpoint from others in a shared store.
+        """Return what identifies this endpoint in a shared storage.
 
         Another key, address, model or project has its own limits. The key is in it as
         a hash that cannot be turned back: it is long and random.

@@ -70,7 +70,7 @@ class ChainBuilder:
         """
         found: dict[object, ProviderHandle] = {}
         taken = {each for _, each in written if isinstance(each, str)}
-        for place, each in written:
+        for label, each in written:
             # By identity: a provider object need not be hashable.
             key = each if isinstance(each, str) else id(each)
             if key in found:
@@ -79,7 +79,7 @@ class ChainBuilder:
                 name = _free_name(each, taken)
                 taken.add(name)
                 found[key] = ProviderHandle.of(each, name)
-            elif handle := self._named(place, each):
+            elif handle := self._named(label, each):
                 found[key] = handle
         return list(found.values())
 
@@ -95,25 +95,25 @@ class ChainBuilder:
         spare = [each for each in self._registry.endpoints if each not in in_chain]
         return [self._configured(KEY, name) for name in spare]
 
-    def _named(self, place: str, written: Any) -> ProviderHandle | None:
+    def _named(self, label: str, written: Any) -> ProviderHandle | None:
         """Return the provider that a name stands for, or None if it is a fault."""
         if not isinstance(written, str):
             kind = type(written).__name__
-            self._reader.faults.append(f"{place} must be a provider's name, not {kind}")
+            self._reader.faults.append(f"{label} must be a provider's name, not {kind}")
             return None
         name = written.partition(":")[0]
         if name in self._registry:
-            return self._configured(place, written)
+            return self._configured(label, written)
         if not self._registry.is_faulty(name):
-            self._reader.faults.append(f"{place} {unknown(name, self._registry)}")
+            self._reader.faults.append(f"{label} {unknown(name, self._registry)}")
         return None
 
-    def _configured(self, place: str, written: str) -> ProviderHandle:
+    def _configured(self, label: str, written: str) -> ProviderHandle:
         """Return the provider that a known name stands for."""
         name = written.partition(":")[0]
         try:
             provider_class = self._registry[name]
-            settings = self._settings(place, written, provider_class)
+            settings = self._settings(label, written, provider_class)
         except PluginError as error:
             broken = error
         except Exception as exc:  # noqa: BLE001  # a third party's class may raise anything
@@ -125,7 +125,7 @@ class ChainBuilder:
         return ProviderHandle.of(BrokenProvider(written, str(broken)))
 
     def _settings(
-        self, place: str, written: str, provider_class: type[LLMProvider]
+        self, label: str, written: str, provider_class: type[LLMProvider]
     ) -> ProviderSettings:
         """Read everything that concerns one provider of the chain."""
         reader = self._reader
@@ -139,16 +139,16 @@ class ChainBuilder:
             "labels": reader.labels(name, ("base_url", *provider_class.options)),
         }
         if provider_class.default_model is not None:
-            settings |= self._of_models(key_of, place, model, provider_class)
+            settings |= self._of_models(key_of, label, model, provider_class)
         elif colon:
-            fault = f"{place} asks for {written!r}, but {name} takes no model"
+            fault = f"{label} asks for {written!r}, but {name} takes no model"
             reader.faults.append(fault)
         return ProviderSettings(name, written, key, key_name, **settings)
 
     def _of_models(
         self,
         key_of: Callable[[str], str],
-        place: str,
+        label: str,
         model: str,
         provider_class: type[LLMProvider],
     ) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class ChainBuilder:
             reader.note(key_of("model"), provider_class.default_model)
         return {
             "model": model or configured,
-            "model_key": place if model else reader.label(key_of("model")),
+            "model_key": label if model else reader.label(key_of("model")),
             "base_url": reader.read(key_of("base_url"), url, None),
             "base_url_key": reader.label(key_of("base_url")),
             "timeout": reader.read(

@@ -166,7 +166,7 @@ def listed(address: str, names: Sequence[str]) -> "ListedPrice":
     """Return the price of a model.
 
     Args:
-        address: Where it is asked, which tells whose list applies.
+        address: Where it is asked, which decides whose list applies.
         names: Its names, the best one first.
 
     Raises:
@@ -195,7 +195,7 @@ class ListedPrice:
     """What a model's tokens cost by its provider's list, which time and size change.
 
     Computed here: the package's own `calc_price` takes 20 times as long, since it
-    tells apart what is never counted here, such as pictures and searches.
+    counts what never occurs here, such as pictures and searches.
 
     Args:
         model: The package's entry.

@@ -97,7 +97,7 @@ _TRANSPORT: dict[str, str] = {
     "ParseError": MALFORMED,  # google.protobuf.json_format
 }
 
-# Of httpx and httpx2, which also tell so of a name that is not known.
+# Of httpx and httpx2, which raise them for an unknown host name too.
 _UNREACHED = {"ConnectError", "ConnectionRefusedError"}
 
 # The request never left: its key or its address is malformed, so no retry can help.
@@ -166,7 +166,7 @@ def from_exception(
         exc: A `ProviderError` (returned as it is), an SDK's exception, or any other.
         detail: The provider's own words, where `str(exc)` is not the best of them.
         code: The machine-readable cause, where the provider class knows it.
-        retry_after: Seconds to rest, where they are not in a header.
+        retry_after: Seconds to wait, where they are not in a header.
     """
     if isinstance(exc, ProviderError):
         return exc

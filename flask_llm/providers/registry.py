@@ -4,7 +4,7 @@ The providers of this package enter by the door that is open to everybody's: the
 entry-point group `flask_llm.providers`. A class is imported when it is first asked for.
 
 ``LLM_PROVIDERS = {"claude-eu": {"provider": "claude", "base_url": …}}`` makes
-"claude-eu" a name like any other. What its entry leaves open is looked up under the
+"claude-eu" a name like any other. What is left open there is looked up under the
 name's own keys: `LLM_CLAUDE_EU_MODEL`, `CLAUDE_EU_API_KEY`.
 """
 
@@ -151,8 +151,8 @@ class Registry(MutableMapping[str, ProviderClass]):
     def own(self) -> Iterator[tuple[str, ProviderClass]]:
         """Yield this package's classes by name; no plug-in is imported for it."""
         for name, found in [*self._all().items()]:
-            place = getattr(found, "value", getattr(found, "__module__", ""))
-            if place.startswith(_OWN):
+            module = getattr(found, "value", getattr(found, "__module__", ""))
+            if module.startswith(_OWN):
                 with suppress(PluginError):  # a third party's may claim to be ours
                     yield name, self[name]
 
@@ -162,7 +162,7 @@ class Registry(MutableMapping[str, ProviderClass]):
         return self._entries
 
     def _named(self, found: Iterable[EntryPoint]) -> dict[str, EntryPoint]:
-        """Return entry points by name; nobody takes a name that another one has."""
+        """Return entry points by name; none takes a name that another one has."""
         entries: dict[str, EntryPoint] = {}
         for each in sorted(found, key=lambda each: not each.value.startswith(_OWN)):
             if not is_name(each.name):
