@@ -19,7 +19,7 @@ from ..signals import (
 )
 from ..types import Attempt, LLMResponse, Request
 from .chain import Chain
-from .logs import of_attempt, of_response, tell
+from .logs import log_line, of_attempt, of_response
 from .provider_handle import ProviderHandle
 from .result import CallResult
 
@@ -35,14 +35,14 @@ def started(chain: Chain, request: Request) -> None:
 def refused(error: ProviderError) -> None:
     """Tell that nobody is asked; without a filter's own words, which may quote."""
     line = "No provider was asked: %s"
-    tell(logging.INFO, line, error.reason, provider=error.provider, kind=error.kind)
+    log_line(logging.INFO, line, error.reason, provider=error.provider, kind=error.kind)
 
 
 def asking(handle: ProviderHandle, number: int) -> None:
     """Tell who is asked now."""
     line = "Using %s for content generation"
     who = {"provider": handle.name, "model": handle.model_name}
-    tell(logging.INFO, line, handle.name, **who, attempt=number)
+    log_line(logging.INFO, line, handle.name, **who, attempt=number)
 
 
 def attempt_begins(
@@ -115,14 +115,14 @@ def nobody_answered(result: CallResult, latency_s: float) -> None:
     """Tell that nobody has answered."""
     response = result.response(None)
     response.metadata["latency_s"] = latency_s
-    tell(result.severity, "%s", result.summary(), **of_response(response))
+    log_line(result.severity, "%s", result.summary(), **of_response(response))
 
 
 def answered(chain: Chain, response: LLMResponse) -> None:
     """Tell that a call has its answer; why one failed has been logged before."""
     words = (response.provider_name, response.metadata["latency_s"])
     line = "%s answered in %.2f s"
-    tell(logging.INFO, line, *words, **of_response(response))
+    log_line(logging.INFO, line, *words, **of_response(response))
     if chain.content:
         chain.content.answered(response)
 
@@ -132,4 +132,4 @@ def _log(latest: Latest, level: int, line: str, *words: object, **fields: Any) -
     attempt, number = latest
     if attempt is not None:
         fields = of_attempt(attempt) | {"attempt": number} | fields
-    tell(level, line, *words, **fields)
+    log_line(level, line, *words, **fields)

@@ -10,7 +10,7 @@ from ..resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
 from ..resilience.clock import Clock
 from ..resilience.storage.base import Storage
 from ..signals import CircuitChanged, circuit_changed, emit
-from .logs import tell
+from .logs import log_line
 from .provider_handle import ProviderHandle
 
 # What a probe may take beyond its longest time before its process is taken for dead.
@@ -141,7 +141,7 @@ class CircuitBreakers:
             lambda now: CLOSED if now.until == seen.until else now,
         )
         if seen.until:
-            tell(logging.INFO, "%s answers again", handle.name, **_who(handle))
+            log_line(logging.INFO, "%s answers again", handle.name, **_who(handle))
             self._changed(handle, self._clock.time())
 
     def reset(self, handle: ProviderHandle) -> None:
@@ -162,7 +162,7 @@ class CircuitBreakers:
         finally:
             if before.until:
                 line = "%s no longer rests: its circuit was reset"
-                tell(logging.INFO, line, handle.name, **_who(handle))
+                log_line(logging.INFO, line, handle.name, **_who(handle))
                 self._changed(handle, self._clock.time())
 
     def _changed(self, handle: ProviderHandle, at: float, *known: Any) -> None:
@@ -180,7 +180,7 @@ def _tell(
     what = error.summary + (f", {error.meaning}" if error.meaning else "")
     words = (handle.name, round(cooldown, 1), what)
     fields = {**_who(handle), "kind": error.kind, "wait_s": cooldown}
-    tell(level, "%s cooling down for %g s after %s", *words, **fields)
+    log_line(level, "%s cooling down for %g s after %s", *words, **fields)
 
 
 def _who(handle: ProviderHandle) -> dict[str, str | None]:

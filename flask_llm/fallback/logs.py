@@ -1,7 +1,7 @@
 """Lines of the log: their fields, their context, and the texts of calls if wanted.
 
 While a call is made each record has its number and its purpose, whoever writes it: a
-filter of the logger adds them. What else applies comes with the line itself, by `tell`.
+filter of the logger adds them. What else applies comes with the line itself, by `log_line`.
 """
 
 import logging
@@ -80,7 +80,7 @@ def within(origin: CallContext) -> Iterator[None]:
         current_context.reset(token)
 
 
-def tell(level: int, sentence: str, *words: object, **fields: object) -> None:
+def log_line(level: int, sentence: str, *words: object, **fields: object) -> None:
     """Write a record to the log.
 
     Args:
@@ -181,12 +181,14 @@ class Content:
         """Log a prompt as it goes to the providers."""
         messages = [_without_images(each) for each in request.messages]
         shown = self.shown(plain_text(request.system, messages))
-        tell(logging.INFO, "Prompt: %r", shown, prompt=shown)
+        log_line(logging.INFO, "Prompt: %r", shown, prompt=shown)
 
     def answered(self, response: LLMResponse) -> None:
         """Log an answer as the caller gets it."""
         name, shown = response.provider_name, self.shown(response.content)
-        tell(logging.INFO, "Answer of %s: %r", name, shown, answer=shown, provider=name)
+        log_line(
+            logging.INFO, "Answer of %s: %r", name, shown, answer=shown, provider=name
+        )
 
     def shown(self, text: str) -> str:
         """Return a text as it may stand in a log."""

@@ -30,7 +30,7 @@ from ..providers import classify
 from ..providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
 from ..resilience.clock import PerProcess
 from ..types import LLMResponse, Request
-from .logs import lines_of, log, tell
+from .logs import lines_of, log, log_line
 
 E = TypeVar("E", bound=ProviderError)
 
@@ -182,7 +182,7 @@ class ProviderHandle:
         except Exception as exc:  # noqa: BLE001  # it will fail again where it matters
             error = self._presentable(explained(self.provider, exc), self.secrets)
             line = "%s cannot be warmed up: %s"
-            tell(logging.WARNING, line, self.name, error, provider=self.name)
+            log_line(logging.WARNING, line, self.name, error, provider=self.name)
 
     def list_models(self) -> list[str]:
         """Return the models that the provider offers.
@@ -287,7 +287,9 @@ class ProviderHandle:
         if log.isEnabledFor(logging.DEBUG):
             told = redact(lines_of(exc), secrets)
             line, model = "%s raised\n%s", self.model_name
-            tell(logging.DEBUG, line, self.name, told, provider=self.name, model=model)
+            log_line(
+                logging.DEBUG, line, self.name, told, provider=self.name, model=model
+            )
 
     def _presentable(self, error: E, secrets: tuple[str, ...]) -> E:
         return presentable(error, self.name, self.settings, secrets)

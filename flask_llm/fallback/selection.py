@@ -9,7 +9,7 @@ from ..resilience.circuit_breaker import State
 from ..resilience.clock import Clock
 from ..resilience.deadline import Deadline
 from .health import CircuitBreakers
-from .logs import tell
+from .logs import log_line
 from .provider_handle import ProviderHandle
 from .result import CallResult
 
@@ -102,7 +102,7 @@ class Candidates:
     def _skip(
         self, handle: ProviderHandle, error: ProviderError, level: int = logging.INFO
     ) -> None:
-        tell(
+        log_line(
             level,
             "%s skipped: %s",
             handle.name,

@@ -23,7 +23,7 @@ from ..resilience.thread_pool import Abandoned
 from ..types import NOWHERE, Attempt, LLMResponse, Request
 from .call import MOST, AttemptTiming, BaseCall, Call
 from .chain import Chain
-from .logs import tell, within_its_call
+from .logs import log_line, within_its_call
 from .selection import Candidate
 
 # What a provider's own limit gets more than ours, so that ours ends a stream.
@@ -166,7 +166,7 @@ class StreamingCall(BaseCall[Opened]):
         fault = error.with_traceback(None).copy(provider=opened.candidate.handle.name)
         words = (fault.provider, fault.summary)
         fields = self._fields(opened, fault)
-        tell(logging.WARNING, "%s broke off its answer: %s", *words, **fields)
+        log_line(logging.WARNING, "%s broke off its answer: %s", *words, **fields)
         self._note(opened.candidate, opened.timing, fault, begun=True)
         return fault
 
@@ -189,7 +189,7 @@ class StreamingCall(BaseCall[Opened]):
         opened.texts.cancel()
         error = ClosedError(provider=opened.candidate.handle.name)
         fields = self._fields(opened, error)
-        tell(logging.INFO, "%s %s", error.provider, error.summary, **fields)
+        log_line(logging.INFO, "%s %s", error.provider, error.summary, **fields)
         self._note(opened.candidate, opened.timing, error, begun=True)
         return error
 

@@ -35,6 +35,7 @@ pytestmark = [
 PROVIDERS = {"openai": OpenAIProvider, "claude": ClaudeProvider}
 PATHS = {"openai": "/v1", "claude": ""}
 KEY = "sk-of-the-llama-server"
+A_LONG_TIME_S = 300.0  # a busy machine generates slowly
 STORY = "Write a long story."
 
 SERVER = """
@@ -107,7 +108,11 @@ def connect():
     made = []
 
     def connect(name, server, key=KEY):
-        made.append(PROVIDERS[name](key, base_url=f"{server.url}{PATHS[name]}"))
+        made.append(
+            PROVIDERS[name](
+                key, base_url=f"{server.url}{PATHS[name]}", timeout=A_LONG_TIME_S
+            )
+        )
         return made[-1]
 
     yield connect
