@@ -1,7 +1,7 @@
 """Lines of the log: their fields, their context, and the texts of calls if wanted.
 
 While a call is made each record has its number and its purpose, whoever writes it: a
-filter of the logger adds them. What else applies comes with the line itself, by `log_line`.
+filter of the logger adds them. What else applies comes with the line, by `log_line`.
 """
 
 import logging
