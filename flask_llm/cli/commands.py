@@ -23,7 +23,7 @@ from . import llm_commands
 from .usage import usage
 
 if TYPE_CHECKING:
-    from .doctor import Finding, Subject
+    from .doctor import CheckContext, Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,11 +259,11 @@ def doctor(
     from .doctor import CHECKS, examine, parts
     from .doctor import live as ask_each
 
-    app, subject = _subject(ctx.ensure_object(ScriptInfo))
+    app, context = _check_context(ctx.ensure_object(ScriptInfo))
     with app.app_context() if app else nullcontext():
-        agreed = live and _agreed(subject, yes=yes)
+        agreed = live and _agreed(context, yes=yes)
         asked = (ask_each, parts) if agreed else ()
-        findings = examine(subject, (*CHECKS, *asked))
+        findings = examine(context, (*CHECKS, *asked))
     bad = {"error", "warning"} if strict else {"error"}
     ok = not any(finding.level in bad for finding in findings)
     if as_json:
@@ -280,9 +280,9 @@ def _llm() -> LLMFactory:
     raise click.ClickException("This app has no FlaskLLM: call FlaskLLM(app) first.")
 
 
-def _subject(info: ScriptInfo) -> "tuple[Flask | None, Subject]":
+def _check_context(info: ScriptInfo) -> "tuple[Flask | None, CheckContext]":
     """Load the app and return it as the doctor sees it, even if it cannot start."""
-    from .doctor import Subject
+    from .doctor import CheckContext
 
     info.set_debug_flag = False  # the app's own setting is what a server would run with
     today = datetime.now(UTC).date()
@@ -291,12 +291,12 @@ def _subject(info: ScriptInfo) -> "tuple[Flask | None, Subject]":
     except NoAppException as error:
         # Of an import that fails Flask's text is the traceback.
         cause = error.__context__
-        return None, Subject(
+        return None, CheckContext(
             today, error=cause if isinstance(cause, ImportError) else error
         )
     except (Exception, SystemExit) as error:  # noqa: BLE001  # an app may raise anything
-        return None, Subject(today, error=error)
-    return app, Subject(
+        return None, CheckContext(today, error=error)
+    return app, CheckContext(
         today,
         factory=app.extensions.get("llm"),
         config=app.config,
@@ -307,9 +307,9 @@ def _subject(info: ScriptInfo) -> "tuple[Flask | None, Subject]":
     )
 
 
-def _agreed(subject: "Subject", *, yes: bool) -> bool:
+def _agreed(context: "CheckContext", *, yes: bool) -> bool:
     """Return whether each provider may be asked, which costs money."""
-    names = ", ".join(entry.name for entry in subject.able)
+    names = ", ".join(entry.name for entry in context.able)
     if yes or not names:
         return True
     if not sys.stdin.isatty():

@@ -12,7 +12,7 @@ from flask.cli import cli
 from storages import _redis_server, redis_server  # noqa: F401  # fixtures
 
 from flask_llm import LLMFactory
-from flask_llm.cli.doctor import Subject, examine
+from flask_llm.cli.doctor import CheckContext, examine
 
 TODAY = date(2026, 11, 23)
 HERE = ("debug", "guarded", "root", "instance")
@@ -27,7 +27,7 @@ def look(tmp_path):
         factory = LLMFactory(primary, config=config)
         instance = str(tmp_path / "instance")
         here = {"folder": tmp_path, "instance": instance, **here}
-        subject = Subject(today, factory, config, **here)
+        subject = CheckContext(today, factory, config, **here)
         look.all = examine(subject)
         return [
             (each.level, each.subject, each.message, each.advice)

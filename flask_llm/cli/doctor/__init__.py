@@ -1,6 +1,6 @@
 """What `flask llm doctor` looks at: one small check for each thing that can be wrong.
 
-A check is a function that takes a `Subject` and yields findings.
+A check is a function that takes a `CheckContext` and yields findings.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +17,13 @@ from .app import (
     start,
     versions,
 )
-from .checks import Finding, Subject, guarded
+from .checks import CheckContext, Finding, guarded
 from .observers import content, guard, metrics, store, traces, usage_log
 from .providers import chain, live, models, others, prices, unused_prices
 
-__all__ = ["CHECKS", "Finding", "Subject", "examine", "live", "parts"]
+__all__ = ["CHECKS", "CheckContext", "Finding", "examine", "live", "parts"]
 
-Check = Callable[[Subject], Iterator[Finding]]
+Check = Callable[[CheckContext], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     start,
@@ -50,17 +50,17 @@ CHECKS: tuple[Check, ...] = (
 """The checks that cost nothing."""
 
 
-def examine(subject: Subject, checks: Iterable[Check] = CHECKS) -> list[Finding]:
+def examine(context: CheckContext, checks: Iterable[Check] = CHECKS) -> list[Finding]:
     """Return what some checks find; none of them raises, no finding holds a key.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
         checks: The checks in order.
     """
-    secrets = subject.secrets()
+    secrets = context.secrets()
     found = (
         finding.cleaned(secrets)
         for check in checks
-        for finding in guarded(check.__name__, partial(check, subject))
+        for finding in guarded(check.__name__, partial(check, context))
     )
     return list(dict.fromkeys(found))  # a check may be made once more, after others

@@ -19,7 +19,7 @@ from ...config.settings import LLMConfig
 from ...errors import ConfigurationError, text_of
 from ...fallback.provider_handle import ProviderHandle, provider_of
 from ...providers import internals
-from .checks import Finding, Subject, guarded
+from .checks import CheckContext, Finding, guarded
 
 _USUAL: dict[str, Any] = {"timeout": 30, "worker_class": "sync", "threads": 1}
 _FILE = "gunicorn.conf.py"
@@ -98,64 +98,64 @@ _AREA = "settings"
 _OTHERS = 0o077
 
 
-def debug(subject: Subject) -> Iterator[Finding]:
+def debug(context: CheckContext) -> Iterator[Finding]:
     """Tell whether the app is in debug mode.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if subject.debug:
+    if context.debug:
         message = "on: whoever meets an error can run code in the app"
         advice = "never on a server that others reach"
         yield Finding("warning", _AREA, "debug", message, advice)
 
 
-def deadline(subject: Subject) -> Iterator[Finding]:
+def deadline(context: CheckContext) -> Iterator[Finding]:
     """Tell whether a call can outlast the worker that makes it.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if subject.factory is None:
+    if context.factory is None:
         return
     limit = None
     if installed("gunicorn"):
         arguments = os.environ.get("GUNICORN_CMD_ARGS", "")
         try:
-            limit = worker_timeout(arguments, subject.folder)
+            limit = worker_timeout(arguments, context.folder)
         except UnreadableError as where:
             message = f"gunicorn's timeout is computed in {where}, so unknown here"
             yield Finding("note", _AREA, "LLM_DEADLINE", message)
-    yield _deadline(subject.factory.config, limit)
+    yield _deadline(context.factory.config, limit)
 
 
-def addresses(subject: Subject) -> Iterator[Finding]:
+def addresses(context: CheckContext) -> Iterator[Finding]:
     """Tell which keys travel in plain text.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    for entry in (*subject.entries, *subject.spare):
+    for entry in (*context.entries, *context.spare):
         yield from guarded(entry.name, partial(_address, entry))
 
 
-def notices(subject: Subject) -> Iterator[Finding]:
+def notices(context: CheckContext) -> Iterator[Finding]:
     """Tell what was odd while the settings were read: typos, plug-ins left out.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    for sentence in subject.factory.notices if subject.factory else ():
+    for sentence in context.factory.notices if context.factory else ():
         yield Finding("warning", _AREA, "", sentence)
 
 
-def env_file(subject: Subject) -> Iterator[Finding]:
+def env_file(context: CheckContext) -> Iterator[Finding]:
     """Tell whether other users of the machine can read the keys.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    for file in _env_files(subject):
+    for file in _env_files(context):
         mode = file.stat().st_mode & 0o777
         if mode & _OTHERS:
             message = f"other users of this machine may read it (mode {mode:o})"
@@ -210,25 +210,25 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _env_files(subject: Subject) -> list[Path]:
+def _env_files(context: CheckContext) -> list[Path]:
     """Return the `.env` files that an app here may read: its own, and the nearest."""
     if os.name != "posix":
         return []
-    upwards = (folder / ".env" for folder in (subject.folder, *subject.folder.parents))
+    upwards = (folder / ".env" for folder in (context.folder, *context.folder.parents))
     files = {file for file in [next(filter(Path.is_file, upwards), None)] if file}
-    if root := subject.root:
+    if root := context.root:
         home = root.parent if (root / "__init__.py").is_file() else root
         files |= {root / ".env", home / ".env"}
     return sorted(filter(Path.is_file, files))
 
 
-def start(subject: Subject) -> Iterator[Finding]:
+def start(context: CheckContext) -> Iterator[Finding]:
     """Tell every fault of the configuration, or what else keeps the app from starting.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    error = subject.error
+    error = context.error
     if isinstance(error, ConfigurationError):
         for fault in error.faults:
             key, _, rest = fault.partition(" ")
@@ -236,7 +236,7 @@ def start(subject: Subject) -> Iterator[Finding]:
     elif error is not None:
         why = f"{type(error).__name__}: {text_of(error)}"
         yield Finding("error", "app", "start", f"cannot be loaded: {why}")
-    elif subject.factory is None:
+    elif context.factory is None:
         advice = "call FlaskLLM(app), or init_app(app) in your create_app()"
         yield Finding("error", "app", "start", "this app has no FlaskLLM", advice)
     else:
@@ -246,30 +246,30 @@ def start(subject: Subject) -> Iterator[Finding]:
 _ITSELF = "Flask-LLM"
 
 
-def versions(subject: Subject) -> Iterator[Finding]:
+def versions(context: CheckContext) -> Iterator[Finding]:
     """Tell the versions, and which are older than Flask-LLM needs.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
     yield Finding("ok", "versions", "Python", platform.python_version())
     least = _least()
-    for name in ["Flask", _ITSELF, *_distributions(subject)]:
+    for name in ["Flask", _ITSELF, *_distributions(context)]:
         if found := installed_version(name):
             yield _compared(name, found, least.get(name.lower(), "0"))
 
 
-def ended(subject: Subject) -> Iterator[Finding]:
+def ended(context: CheckContext) -> Iterator[Finding]:
     """Tell which SDKs of the chain their makers support no longer.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    for entry in subject.entries:
+    for entry in context.entries:
         yield from guarded(entry.name, partial(_ended, entry))
 
 
-def parts(_: Subject) -> Iterator[Finding]:
+def parts(_: CheckContext) -> Iterator[Finding]:
     """Tell which parts of the SDKs have been looked for in vain, in this process.
 
     Those of a client are known once it is made: when providers are asked.
@@ -300,9 +300,9 @@ def _ended(entry: ProviderHandle) -> Iterator[Finding]:
         yield Finding("warning", "versions", entry.name, str(sentence))
 
 
-def _distributions(subject: Subject) -> list[str]:
+def _distributions(context: CheckContext) -> list[str]:
     """Return the SDKs of all known providers, by their names on PyPI."""
-    providers = [*map(provider_of, subject.entries), *dict(subject.others()).values()]
+    providers = [*map(provider_of, context.entries), *dict(context.others()).values()]
     names = {getattr(each, "distribution", None) for each in providers}
     return sorted(name for name in names if isinstance(name, str))
 

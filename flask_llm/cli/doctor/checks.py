@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -18,6 +17,8 @@ from ...factory import LLMFactory
 from ...fallback.provider_handle import ProviderHandle, provider_name
 from ...providers.base import LLMProvider
 from ...providers.registry import PluginError
+from ...resilience.clock import SYSTEM
+from ...resilience.thread_pool import Abandoned, ThreadPool
 
 Level = Literal["ok", "note", "warning", "error"]
 
@@ -61,7 +62,7 @@ def guarded(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Findi
     """Yield what a check finds; its failure is one more finding."""
     try:
         yield from check()
-    except Exception as exc:  # noqa: BLE001  # it calls strangers' providers
+    except Exception as exc:  # noqa: BLE001  # it calls third-party providers
         why = f"{type(exc).__name__}: {text_of(exc)}"
         yield Finding("warning", "doctor", what, f"could not be checked: {why}")
 
@@ -77,7 +78,7 @@ _KEY_LIKE = re.compile(r"[\w.+/=-]{8,}", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckContext:
     """An app as far as it could be started.
 
     Attributes:
@@ -104,7 +105,7 @@ class Subject:
 
     @property
     def entries(self) -> list[ProviderHandle]:
-        """The links of the chain."""
+        """The providers of the chain."""
         return list(self.factory.entries) if self.factory else []
 
     @property
@@ -114,7 +115,7 @@ class Subject:
 
     @property
     def able(self) -> list[ProviderHandle]:
-        """The links of the chain that could be asked."""
+        """The providers of the chain that could be asked."""
         return [entry for entry in self.entries if entry.unavailable() is None]
 
     @property
@@ -190,21 +191,14 @@ def fault_of(
     """Return what keeps something from being done; empty if it is done.
 
     Args:
-        work: Does it, in a thread that is left behind if it hangs.
+        work: Does it, in a thread that is abandoned if it hangs.
         patience_s: Seconds for it.
         describe: Says what it has raised.
     """
-    faults = [f"nothing within {patience_s:g} s"]
-
-    def attempt() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001  # drivers raise what they like
-            faults.append(describe(error))
-        else:
-            faults.append("")
-
-    thread = threading.Thread(target=attempt, name="flask-llm-doctor", daemon=True)
-    thread.start()
-    thread.join(patience_s)
-    return faults[-1]
+    try:
+        ThreadPool(SYSTEM).call(work, patience_s)
+    except Abandoned:
+        return f"nothing within {patience_s:g} s"
+    except Exception as error:  # noqa: BLE001  # drivers raise what they like
+        return describe(error)
+    return ""

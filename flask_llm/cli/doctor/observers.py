@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from ...config.parsers import can_be_written, installed, is_folder
 from ...config.state_url import store_of
 from ...errors import redact
-from .checks import Finding, Subject, fault_of
+from .checks import CheckContext, Finding, fault_of
 
 _AREA = "observing"
 
@@ -20,29 +20,29 @@ _STATEMENT_S = 2.0
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
-def usage_log(subject: Subject) -> Iterator[Finding]:
+def usage_log(context: CheckContext) -> Iterator[Finding]:
     """Write to the usage log, and take it back.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    observing = subject.observing
+    observing = context.observing
     if observing.usage:
         key = "LLM_USAGE_URL" if observing.usage_url else "LLM_USAGE"
-        yield _written(key, observing.usage_url, subject.instance)
+        yield _written(key, observing.usage_url, context.instance)
     elif observing.dashboard:
         message = "off: the dashboard shows the last hour of one process"
         advice = "on keeps the calls of all workers, over restarts"
         yield Finding("note", _AREA, "LLM_USAGE", message, advice)
 
 
-def metrics(subject: Subject) -> Iterator[Finding]:
+def metrics(context: CheckContext) -> Iterator[Finding]:
     """Tell whether the processes of a server can count together.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if not subject.observing.metrics:
+    if not context.observing.metrics:
         return
     if _FOLDER in os.environ:
         yield _counted(os.environ[_FOLDER])
@@ -55,13 +55,13 @@ def metrics(subject: Subject) -> Iterator[Finding]:
         yield Finding("note", _AREA, "LLM_METRICS", message, advice)
 
 
-def traces(subject: Subject) -> Iterator[Finding]:
+def traces(context: CheckContext) -> Iterator[Finding]:
     """Tell whether somebody takes the spans.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if not subject.observing.traces:
+    if not context.observing.traces:
         return
     from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
@@ -78,28 +78,28 @@ def traces(subject: Subject) -> Iterator[Finding]:
         yield Finding("warning", _AREA, key, message, advice)
 
 
-def content(subject: Subject) -> Iterator[Finding]:
+def content(context: CheckContext) -> Iterator[Finding]:
     """Tell whether prompts and answers are logged.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if subject.observing.log_content:
+    if context.observing.log_content:
         message = "on: whoever reads the log reads prompts and answers"
         advice = "only keys and some personal data are taken out; off in production"
         yield Finding("warning", _AREA, "LLM_LOG_CONTENT", message, advice)
 
 
-def guard(subject: Subject) -> Iterator[Finding]:
+def guard(context: CheckContext) -> Iterator[Finding]:
     """Tell which pages nobody can see.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    observing = subject.observing
+    observing = context.observing
     parts = {"dashboard": observing.dashboard, "metrics": observing.metrics}
     closed = " and ".join(name for name, is_on in parts.items() if is_on)
-    if closed and not (subject.debug or subject.guarded):
+    if closed and not (context.debug or context.guarded):
         message = f"{closed} closed to everybody: nobody was given access"
         advice = "FlaskLLM(view_decorators=[…]) or FlaskLLM(authorize=…)"
         yield Finding("note", _AREA, "access", message, advice)
@@ -160,15 +160,15 @@ _KEY = "LLM_STATE_URL"
 _STORE_PATIENCE_S = 2.0
 
 
-def store(subject: Subject) -> Iterator[Finding]:
+def store(context: CheckContext) -> Iterator[Finding]:
     """Write and read something harmless.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if subject.factory is None:
+    if context.factory is None:
         return
-    url = subject.factory.config.state_url
+    url = context.factory.config.state_url
     scheme = url.partition("://")[0]
     if scheme == "memory":
         message = "memory://, so each worker learns for itself who is to rest"

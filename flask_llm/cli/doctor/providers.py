@@ -22,7 +22,7 @@ from ...fallback.provider_handle import (
 from ...providers.base import BrokenProvider, LLMProvider, Retirement
 from ...providers.registry import PluginError
 from ...types import LLMResponse
-from .checks import Finding, Level, Subject, guarded
+from .checks import CheckContext, Finding, Level, guarded
 
 _OUTSIDE = "not in the chain"
 
@@ -31,17 +31,17 @@ _PLACEHOLDER = re.compile(r"your[_-][\w-]*", re.IGNORECASE | re.ASCII)
 _IS_PLACEHOLDER = "still holds the placeholder", "put a key of your own there"
 
 
-def chain(subject: Subject) -> Iterator[Finding]:
+def chain(context: CheckContext) -> Iterator[Finding]:
     """Tell of each provider of the chain whether it can be asked.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if not subject.entries:
+    if not context.entries:
         return
-    for entry in subject.entries:
+    for entry in context.entries:
         yield _state(entry)
-    match subject.able:
+    match context.able:
         case []:
             advice = "give one of them what it lacks"
             yield Finding("error", "chain", "", "nobody can answer", advice)
@@ -51,16 +51,16 @@ def chain(subject: Subject) -> Iterator[Finding]:
             yield Finding("warning", "chain", "", message, advice)
 
 
-def others(subject: Subject) -> Iterator[Finding]:
+def others(context: CheckContext) -> Iterator[Finding]:
     """Tell what the providers outside the chain lack, and which plug-ins are broken.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    for entry in subject.spare:
+    for entry in context.spare:
         yield from guarded(entry.name, partial(_spare, entry))
-    for name, found in sorted(subject.others(), key=lambda each: each[0]):
-        yield from guarded(name, partial(_other, subject, name, found))
+    for name, found in sorted(context.others(), key=lambda each: each[0]):
+        yield from guarded(name, partial(_other, context, name, found))
 
 
 def _state(entry: ProviderHandle) -> Finding:
@@ -85,7 +85,7 @@ def _spare(entry: ProviderHandle) -> Iterator[Finding]:
 
 
 def _other(
-    subject: Subject, name: str, found: type[LLMProvider] | PluginError
+    context: CheckContext, name: str, found: type[LLMProvider] | PluginError
 ) -> Iterator[Finding]:
     """Tell what a provider outside of the chain lacks."""
     if isinstance(found, PluginError):
@@ -98,24 +98,24 @@ def _other(
         advice = f"pip install {getattr(found, 'requirement', module)}"
         package = getattr(found, "distribution", "") or module
         yield Finding("note", _OUTSIDE, name, f"{package} is not installed", advice)
-    if subject.factory:
-        yield from _keys(subject, name, found)
+    if context.factory:
+        yield from _keys(context, name, found)
 
 
 def _keys(
-    subject: Subject, name: str, provider_class: type[LLMProvider]
+    context: CheckContext, name: str, provider_class: type[LLMProvider]
 ) -> Iterator[Finding]:
     """Tell whether a key that is set, though not used yet, cannot be right."""
     if not provider_class.takes_key():
         return
     names = provider_class.api_key_names or (default_api_key_name(name),)
-    key, value = Reader(subject.config).first(tuple(names))
+    key, value = Reader(context.config).first(tuple(names))
     try:
         parsed = api_key("unset" if value is None else value)
     except ValueError as fault:
         yield Finding("warning", _OUTSIDE, name, f"{key} {fault}")
         return
-    told = {entry.settings.api_key_name for entry in subject.entries if entry.settings}
+    told = {entry.settings.api_key_name for entry in context.entries if entry.settings}
     if _PLACEHOLDER.fullmatch(parsed) and key not in told:
         message, advice = _IS_PLACEHOLDER
         yield Finding("warning", _OUTSIDE, name, f"{key} {message}", advice)
@@ -124,16 +124,16 @@ def _keys(
 _SOON = timedelta(days=90)
 
 
-def models(subject: Subject) -> Iterator[Finding]:
+def models(context: CheckContext) -> Iterator[Finding]:
     """Tell which models are asked, and which are retired, or will be soon.
 
     Those of the chain, and of the endpoints outside of it.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    for entry in (*subject.entries, *subject.spare):
-        yield from guarded(entry.name, partial(_model, entry, subject.today))
+    for entry in (*context.entries, *context.spare):
+        yield from guarded(entry.name, partial(_model, entry, context.today))
 
 
 def _model(entry: ProviderHandle, today: date) -> Iterator[Finding]:
@@ -185,14 +185,14 @@ _AREA = "costs"
 _TOKENS = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
 
 
-def prices(subject: Subject) -> Iterator[Finding]:
+def prices(context: CheckContext) -> Iterator[Finding]:
     """Tell whose price is not known.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    known = Prices(subject.own_prices)
-    for entry in subject.able:
+    known = Prices(context.own_prices)
+    for entry in context.able:
         _, why = known.cost(entry, entry.model_name, _TOKENS)
         if why is None:
             yield Finding("ok", _AREA, entry.name, "its price is known")
@@ -201,16 +201,16 @@ def prices(subject: Subject) -> Iterator[Finding]:
             yield Finding("note", _AREA, entry.name, message, advice)
 
 
-def unused_prices(subject: Subject) -> Iterator[Finding]:
+def unused_prices(context: CheckContext) -> Iterator[Finding]:
     """Tell of own prices that are for nobody in the chain.
 
     A model may answer under another name than it was asked by, so this may be right.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    links = [*subject.entries, *subject.spare]
-    for name in subject.own_prices:
+    links = [*context.entries, *context.spare]
+    for name in context.own_prices:
         if not any(_is_for(name, entry) for entry in links):
             message = f"{name} is neither a model, an entry nor a provider here"
             advice = "right only if a model answers under that name"
@@ -225,16 +225,16 @@ def _is_for(name: str, entry: ProviderHandle) -> bool:
     return bool(model) and name.removeprefix(f"{provider}:").startswith(str(model))
 
 
-def live(subject: Subject) -> Iterator[Finding]:
+def live(context: CheckContext) -> Iterator[Finding]:
     """Ask each provider that can be asked once.
 
     Args:
-        subject: What is examined.
+        context: What is examined.
     """
-    if subject.factory is None:
+    if context.factory is None:
         return
-    for entry in subject.able:
-        yield from guarded(entry.name, partial(_call, subject.factory, entry))
+    for entry in context.able:
+        yield from guarded(entry.name, partial(_call, context.factory, entry))
 
 
 def _call(factory: LLMFactory, entry: ProviderHandle) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import pytest
 import wire
 
 from flask_llm import LLMFactory
-from flask_llm.cli.doctor import Subject, examine
+from flask_llm.cli.doctor import CheckContext, examine
 from flask_llm.cli.doctor.app import parts
 from flask_llm.providers import internals
 from flask_llm.providers import model_lifecycle as retired
@@ -55,7 +55,7 @@ class TestPart:
     def test_the_doctor_tells_of_it(self):
         """Once, although it looks twice when it has asked the providers."""
         internals.report("sdk.Client._part", WHY)
-        subject = Subject(date(2026, 11, 30), LLMFactory(config={}))
+        subject = CheckContext(date(2026, 11, 30), LLMFactory(config={}))
         (found,) = examine(subject, [parts, parts])
         assert (found.level, found.subject) == ("warning", "sdk.Client._part")
         assert found.message == f"gone from the installed package: {WHY}"

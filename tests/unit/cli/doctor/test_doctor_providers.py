@@ -7,7 +7,7 @@ import pytest
 from wire import python
 
 from flask_llm import LLMFactory
-from flask_llm.cli.doctor import CHECKS, Finding, Subject, examine
+from flask_llm.cli.doctor import CHECKS, CheckContext, Finding, examine
 from flask_llm.providers.base import Retirement
 from flask_llm.providers.claude import ClaudeProvider
 from flask_llm.providers.registry import GROUP
@@ -124,9 +124,9 @@ def test_versions_are_found_without_importing_an_sdk():
         import sys
         from datetime import date
         from flask_llm import LLMFactory
-        from flask_llm.cli.doctor import Subject, examine
+        from flask_llm.cli.doctor import CheckContext, examine
         from flask_llm.cli.doctor.app import versions
-        found = examine(Subject(date.today(), LLMFactory(config={})), [versions])
+        found = examine(CheckContext(date.today(), LLMFactory(config={})), [versions])
         assert {"anthropic", "openai"} <= {each.subject for each in found}
         sdks = {"anthropic", "openai", "cohere", "ollama", "google.generativeai",
                 "google.genai", "xllamacpp"}
@@ -251,7 +251,7 @@ def test_a_check_that_fails_is_a_finding(look):
 
 def test_every_check_survives_an_app_that_did_not_start():
     """There is no factory then, and no configuration."""
-    found = examine(Subject(TODAY, error=ValueError("broken")), CHECKS)
+    found = examine(CheckContext(TODAY, error=ValueError("broken")), CHECKS)
 
     assert not [each for each in found if each.area == "doctor"]
     errors = [each for each in found if each.level == "error"]
@@ -300,7 +300,7 @@ def test_the_keys_of_endpoints_outside_of_the_chain_are_secrets():
     LLMFactory.register_provider("coded", type("Coded", (FakeProvider,), facts))
     config = {"FAKE_CODE": "0123456789", "LLM_PROVIDERS": {"x": {"provider": "coded"}}}
 
-    subject = Subject(TODAY, LLMFactory(config=config), config)
+    subject = CheckContext(TODAY, LLMFactory(config=config), config)
     assert "0123456789" in subject.secrets()
 
 
