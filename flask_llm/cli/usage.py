@@ -106,7 +106,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-# Longer than that of a page: somebody waits who can stop it.
+# Longer than that of a page: a user who waits can stop the command.
 _PATIENCE_S = 60.0
 
 
@@ -129,7 +129,7 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> float |
 def _only_one(
     _: click.Context, __: click.Parameter, value: "tuple[By, ...]"
 ) -> "By | None":
-    """Return what is told apart; click itself would take the last one silently."""
+    """Return the grouping; click itself would take the last one silently."""
     if len(value) > 1:
         raise click.BadParameter("it may be given once only.")
     return value[0] if value else None

@@ -14,8 +14,8 @@ from ..types import Attempt
 from .records import CallRecord
 
 STEPS_S = (15, 300, 3600)
-"""Seconds over which calls are added up, each for itself: a long time is told coarsely,
-so that no page reads more than some thousand rows."""
+"""Seconds over which calls are added up, each for itself: of a long time the coarse ones
+are read, so that no page reads more than some thousand rows."""
 
 DAY_S = 86_400
 
@@ -258,8 +258,8 @@ class SourceError(Exception):
     """The source cannot be read now; the text says why, and holds no secret."""
 
 
-class Source(Protocol):
-    """Calls that were made. Each method raises `SourceError` if it cannot tell."""
+class DataSource(Protocol):
+    """Calls that were made. Each method raises `SourceError` if it cannot answer."""
 
     def about(self) -> About:
         """Return what is covered; raises nothing."""
@@ -269,7 +269,7 @@ class Source(Protocol):
 
         Args:
             table: `CALLS` or `ATTEMPTS`.
-            by: Dimensions of the table that are told apart, and "at" for the points of
+            by: Dimensions of the table to group by, and "at" for the points of
                 a chart; () for one sum of all.
             span: From when to when.
 

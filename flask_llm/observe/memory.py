@@ -1,6 +1,6 @@
 """The calls of the last hour, in this process.
 
-A call only leaves its record, and waits for nobody: the adding up is for whoever looks,
+A call only leaves its record, and waits for nobody: the adding up is for a reader,
 or for one call of many.
 
 Nothing is kept, and little imported, before the first call of a process.
@@ -28,7 +28,7 @@ from .records import CLOSED, SUCCESS, CallRecord
 HOUR_S = 3600.0
 
 OTHERS = "(others)"
-"""Models and purposes that came when there was no more room to tell them apart."""
+"""Models and purposes that came when there was no more room for their own rows."""
 
 MOST_CALLS = 500
 """Calls that are kept whole."""
@@ -37,7 +37,7 @@ MOST_CHANGES = 1000
 """Circuits that opened or closed that are kept."""
 
 MOST_ROWS = 16_000
-"""Sums that are kept; above it models and purposes are not told apart any more."""
+"""Sums that are kept; above it models and purposes have no rows of their own."""
 
 _STEP_S = 15
 
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 
 class Memory:
-    """The `Source` of the calls that it is told. For several threads at once.
+    """The `DataSource` of the calls that it is given. For several threads at once.
 
     Args:
         clock: The time.
@@ -131,7 +131,7 @@ class Memory:
         return sorted(known, key=lambda each: each.at)
 
     def _settle(self) -> None:
-        """Take in what has been told until now, and drop what is old."""
+        """Add what has come until now, and drop what is old."""
         for record in _taken(self._told):
             self._add(record)
         self._changes.extend(_taken(self._told_changes))
@@ -191,7 +191,7 @@ def _renamed(record: CallRecord, model: Callable[[str], str]) -> CallRecord:
 def _grouped(
     rows: Mapping[Key, Sums], table: Table, by: Sequence[str], span: Span
 ) -> list[dict[str, Any]]:
-    """Return rows added up over what is not told apart."""
+    """Return rows added up by some dimensions and points of time."""
     places = [(table.dimensions.index(each), each) for each in by if each != "at"]
     width = span.range.width
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -228,7 +228,7 @@ def install(app: Flask, factory: LLMFactory) -> None:  # noqa: ARG001  # as of e
 
 
 class Window:
-    """The `Source` of what this process has seen; a forked one begins anew."""
+    """The `DataSource` of what this process has seen; a forked one begins anew."""
 
     def __init__(self) -> None:
         self._memory = PerProcess(Memory)

@@ -20,12 +20,12 @@ class CallRecord:
     has said: those may quote them.
 
     Attributes:
-        call_id: Tells the call from all others.
+        call_id: Identifies the call.
         started_at: When it began, in seconds since 1970.
         finished_at: When it was over.
         purpose: What the app wanted it for; may be empty.
         request_id: The number of the HTTP request in which it was made.
-        provider: Chain entry that answered, or was asked last; empty if nobody was
+        provider: The one that answered, or was asked last; empty if nobody was
             asked, since all were skipped or the prompt was refused before.
         model: The model that answered; of a call that failed, that was asked last. None
             if none was, or that is not known.

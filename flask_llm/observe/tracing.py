@@ -54,10 +54,10 @@ _GOOGLES = ("gemini", "genai", "vertex")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the conventions want to know of a chain entry.
+    """What the conventions want to know of a provider.
 
     Attributes:
-        provider: `gen_ai.provider.name`; a stranger's is its own name.
+        provider: `gen_ai.provider.name`; a third party's is its own name.
         operation: `gen_ai.operation.name`.
         remote: Whether the model is outside of this process.
     """
@@ -68,7 +68,7 @@ class Facts:
 
     @classmethod
     def of(cls, entry: ProviderHandle) -> Self:
-        """Return the facts of an entry, which makes its provider if nobody has."""
+        """Return the facts of a provider, which is made if it was not yet."""
         classes = type(provider_of(entry)).__mro__
         names = (vars(each).get("name") for each in classes)
         own = next((each for each in names if each in tuple(_PROVIDERS)), "")
@@ -238,7 +238,7 @@ class CallSpan:
         self._answered: int | None = None
 
     def watch(self, call: object, over: Callable[[object], None]) -> None:
-        """Ask to be told when nobody can end the call any more, while this is kept.
+        """Ask to be called when nobody can end the call any more, while this is kept.
 
         Args:
             call: What lives as long as anything goes on in the call.
@@ -260,7 +260,7 @@ class CallSpan:
             event: What is asked.
             facts: Who is asked.
         """
-        self._end_attempt()  # one whose end was not told
+        self._end_attempt()  # one whose end was not reported
         self._attempts += 1
         self._attempt = self._tracer.start_span(
             f"{facts.operation} {event.model or ''}".rstrip(),
@@ -273,7 +273,7 @@ class CallSpan:
         has_span.set(True)
 
     def made(self, attempt: Attempt) -> None:
-        """End the attempt's span; that of the answer waits for what is told of it."""
+        """End the attempt's span; that of the answer waits for its report."""
         if self._attempt is None:
             return
         self._attempt.set_attributes(_of_attempt(attempt))
@@ -368,7 +368,7 @@ def _of_attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _of_answer(record: CallRecord, finish_reason: str | None) -> dict[str, Any]:
-    """Return what the call tells of the attempt that has answered."""
+    """Return what the call reports of the attempt that has answered."""
     first = record.first_token_s
     wait = None if first is None else first - record.attempts[-1].started_s
     return _known(

@@ -43,7 +43,7 @@ class Chart:
     """What one figure shows.
 
     Attributes:
-        key: Tells it from the others; also the part of the report it is made of.
+        key: Identifies it; also the part of the report it is made of.
         title: Its caption.
         unit: How its values are written, a function of `formats` and of the script.
         summed: Whether its values can be added up: then they are bars on each other.

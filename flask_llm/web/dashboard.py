@@ -14,7 +14,7 @@ from flask import Response, abort, current_app, jsonify, make_response, request,
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from ..observe.aggregates import RANGES, Source, SourceError
+from ..observe.aggregates import RANGES, DataSource, SourceError
 from ..observe.memory import SOURCE
 from ..resilience.clock import SYSTEM
 
@@ -129,7 +129,7 @@ _NOT_KNOWN = (
 
 
 def dashboard() -> Response:
-    """Show the page. Asks no provider; a source that fails is said on the page."""
+    """Show the page. Asks no provider; a source that fails is reported on the page."""
     settings = current_app.extensions["llm"].settings
     values = {"report": _report(), "settings": settings}
     return page("flask_llm/dashboard.html", **values)
@@ -169,6 +169,6 @@ def _report() -> dict[str, Any]:
     return report(_source(), status, name, SYSTEM.time(), is_shared=is_shared)
 
 
-def _source() -> Source:
-    source: Source = current_app.extensions[SOURCE]
+def _source() -> DataSource:
+    source: DataSource = current_app.extensions[SOURCE]
     return source

@@ -249,8 +249,8 @@ def clock(moment: float, now: float | None = None) -> str:
 def pace(report: Mapping[str, Any]) -> float:
     """Return after how many seconds a page looks again.
 
-    What is told in coarse points changes slowly, and a source that cannot be read is
-    left alone for some time.
+    What is shown in coarse points changes slowly, and a data source that cannot be
+    read is not asked for some time.
     """
     pause = _PACES[report["range"]["name"]]
     return pause if report["source"]["error"] is None else max(pause, _BLIND_S)

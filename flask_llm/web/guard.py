@@ -115,7 +115,7 @@ log = logging.getLogger("flask_llm")
 
 
 def warn_if_closed(app: Flask, config: LLMConfig, guard: Guard) -> None:
-    """Tell the developer of closed routes that nobody has been given.
+    """Warn the developer of closed routes that nobody may see.
 
     Args:
         app: The app. In debug mode they are open.

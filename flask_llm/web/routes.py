@@ -27,7 +27,7 @@ _NO = {"", "0"}
 def status() -> Response:
     """Return `LLMFactory.get_provider_status` as JSON. Asks no provider.
 
-    With ``?detail=1`` it tells why somebody would not be asked, to those whom the
+    With ``?detail=1`` it has why a provider would not be asked, for those whom the
     guard lets in.
     """
     if request.args.get("detail", "") in _NO:
@@ -45,20 +45,20 @@ def _shown(*, detail: bool) -> Response:
     return jsonify(current_app.extensions["llm"].get_provider_status(detail=detail))
 
 
-# A provider whose rest is over is tried by the next call.
+# A provider whose cooldown is over is tried by the next call.
 _SERVING = {"closed", "half-open"}
 
 
 def live() -> Response:
-    """Tell that this process answers requests, whatever the providers do."""
+    """Answer that this process answers requests, whatever the providers do."""
     return jsonify(live=True)
 
 
 def ready() -> tuple[Response, int]:
-    """Tell whether some provider could be asked now. Asks none.
+    """Answer whether some provider could be asked now. Asks none.
 
     Returns:
-        Status 200 if so; 503 if each is resting or not set up.
+        Status 200 if so; 503 if the circuit of each is open, or it is not set up.
     """
     found = current_app.extensions["llm"].get_provider_status(detail=True)
     chain = [found["primary"], *found["fallbacks"]]

@@ -29,7 +29,7 @@ from ..fallback.stream import LLMStream, OnInterrupt, Restart
 from ..types import Attempt, LLMResponse
 
 HEARTBEAT = ":\n\n"
-"""A comment: keeps a connection alive, and tells the server when it is not."""
+"""A comment: keeps a connection alive, and shows the server when it is not."""
 
 _MESSAGES = {
     "invalid_request": "This cannot be answered as it was asked.",

@@ -99,7 +99,7 @@ _OTHERS = 0o077
 
 
 def debug(context: CheckContext) -> Iterator[Finding]:
-    """Tell whether the app is in debug mode.
+    """Check whether the app is in debug mode.
 
     Args:
         context: What is examined.
@@ -111,7 +111,7 @@ def debug(context: CheckContext) -> Iterator[Finding]:
 
 
 def deadline(context: CheckContext) -> Iterator[Finding]:
-    """Tell whether a call can outlast the worker that makes it.
+    """Check whether a call can outlast the worker that makes it.
 
     Args:
         context: What is examined.
@@ -130,7 +130,7 @@ def deadline(context: CheckContext) -> Iterator[Finding]:
 
 
 def addresses(context: CheckContext) -> Iterator[Finding]:
-    """Tell which keys travel in plain text.
+    """Report which keys travel in plain text.
 
     Args:
         context: What is examined.
@@ -140,7 +140,7 @@ def addresses(context: CheckContext) -> Iterator[Finding]:
 
 
 def notices(context: CheckContext) -> Iterator[Finding]:
-    """Tell what was odd while the settings were read: typos, plug-ins left out.
+    """Report what was odd while the settings were read: typos, plug-ins left out.
 
     Args:
         context: What is examined.
@@ -150,7 +150,7 @@ def notices(context: CheckContext) -> Iterator[Finding]:
 
 
 def env_file(context: CheckContext) -> Iterator[Finding]:
-    """Tell whether other users of the machine can read the keys.
+    """Check whether other users of the machine can read the keys.
 
     Args:
         context: What is examined.
@@ -223,7 +223,7 @@ def _env_files(context: CheckContext) -> list[Path]:
 
 
 def start(context: CheckContext) -> Iterator[Finding]:
-    """Tell every fault of the configuration, or what else keeps the app from starting.
+    """Report each fault of the configuration, or what else stops the app from starting.
 
     Args:
         context: What is examined.
@@ -247,7 +247,7 @@ _ITSELF = "Flask-LLM"
 
 
 def versions(context: CheckContext) -> Iterator[Finding]:
-    """Tell the versions, and which are older than Flask-LLM needs.
+    """Report the versions, and which are older than Flask-LLM needs.
 
     Args:
         context: What is examined.
@@ -260,7 +260,7 @@ def versions(context: CheckContext) -> Iterator[Finding]:
 
 
 def ended(context: CheckContext) -> Iterator[Finding]:
-    """Tell which SDKs of the chain their makers support no longer.
+    """Report which SDKs of the chain their makers support no longer.
 
     Args:
         context: What is examined.
@@ -270,7 +270,7 @@ def ended(context: CheckContext) -> Iterator[Finding]:
 
 
 def parts(_: CheckContext) -> Iterator[Finding]:
-    """Tell which parts of the SDKs have been looked for in vain, in this process.
+    """Report which parts of the SDKs were not found in this process.
 
     Those of a client are known once it is made: when providers are asked.
 

@@ -37,7 +37,7 @@ def usage_log(context: CheckContext) -> Iterator[Finding]:
 
 
 def metrics(context: CheckContext) -> Iterator[Finding]:
-    """Tell whether the processes of a server can count together.
+    """Check whether the processes of a server can count together.
 
     Args:
         context: What is examined.
@@ -56,7 +56,7 @@ def metrics(context: CheckContext) -> Iterator[Finding]:
 
 
 def traces(context: CheckContext) -> Iterator[Finding]:
-    """Tell whether somebody takes the spans.
+    """Check whether somebody takes the spans.
 
     Args:
         context: What is examined.
@@ -79,7 +79,7 @@ def traces(context: CheckContext) -> Iterator[Finding]:
 
 
 def content(context: CheckContext) -> Iterator[Finding]:
-    """Tell whether prompts and answers are logged.
+    """Check whether prompts and answers are logged.
 
     Args:
         context: What is examined.
@@ -91,7 +91,7 @@ def content(context: CheckContext) -> Iterator[Finding]:
 
 
 def guard(context: CheckContext) -> Iterator[Finding]:
-    """Tell which pages nobody can see.
+    """Report which pages nobody can see.
 
     Args:
         context: What is examined.

@@ -32,7 +32,7 @@ _IS_PLACEHOLDER = "still holds the placeholder", "put a key of your own there"
 
 
 def chain(context: CheckContext) -> Iterator[Finding]:
-    """Tell of each provider of the chain whether it can be asked.
+    """Report of each provider of the chain whether it can be asked.
 
     Args:
         context: What is examined.
@@ -52,7 +52,7 @@ def chain(context: CheckContext) -> Iterator[Finding]:
 
 
 def others(context: CheckContext) -> Iterator[Finding]:
-    """Tell what the providers outside the chain lack, and which plug-ins are broken.
+    """Report what the providers outside the chain lack, and which plug-ins are broken.
 
     Args:
         context: What is examined.
@@ -77,7 +77,7 @@ def _state(entry: ProviderHandle) -> Finding:
 
 
 def _spare(entry: ProviderHandle) -> Iterator[Finding]:
-    """Tell what an endpoint outside of the chain lacks."""
+    """Report what an endpoint outside of the chain lacks."""
     found = _state(entry)
     if found.level != "ok":
         lacks: Level = "note" if entry.unavailable() and entry.settings else "warning"
@@ -87,7 +87,7 @@ def _spare(entry: ProviderHandle) -> Iterator[Finding]:
 def _other(
     context: CheckContext, name: str, found: type[LLMProvider] | PluginError
 ) -> Iterator[Finding]:
-    """Tell what a provider outside of the chain lacks."""
+    """Report what a provider outside of the chain lacks."""
     if isinstance(found, PluginError):
         yield Finding("warning", _OUTSIDE, name, str(found))
         return
@@ -105,7 +105,7 @@ def _other(
 def _keys(
     context: CheckContext, name: str, provider_class: type[LLMProvider]
 ) -> Iterator[Finding]:
-    """Tell whether a key that is set, though not used yet, cannot be right."""
+    """Check whether a key that is set, though not used yet, cannot be right."""
     if not provider_class.takes_key():
         return
     names = provider_class.api_key_names or (default_api_key_name(name),)
@@ -125,7 +125,7 @@ _SOON = timedelta(days=90)
 
 
 def models(context: CheckContext) -> Iterator[Finding]:
-    """Tell which models are asked, and which are retired, or will be soon.
+    """Report which models are asked, and which are retired, or will be soon.
 
     Those of the chain, and of the endpoints outside of it.
 
@@ -152,7 +152,7 @@ def _model(entry: ProviderHandle, today: date) -> Iterator[Finding]:
 def _retirement(provider: LLMProvider) -> Retirement | None:
     try:
         return provider.retirement()
-    except ImportError:  # its table is in the SDK; the chain tells that this is missing
+    except ImportError:  # its table is in the SDK; the chain reports that it is missing
         return None
 
 
@@ -186,7 +186,7 @@ _TOKENS = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
 
 
 def prices(context: CheckContext) -> Iterator[Finding]:
-    """Tell whose price is not known.
+    """Report whose price is not known.
 
     Args:
         context: What is examined.
@@ -202,7 +202,7 @@ def prices(context: CheckContext) -> Iterator[Finding]:
 
 
 def unused_prices(context: CheckContext) -> Iterator[Finding]:
-    """Tell of own prices that are for nobody in the chain.
+    """Report of own prices that are for nobody in the chain.
 
     A model may answer under another name than it was asked by, so this may be right.
 
@@ -218,7 +218,7 @@ def unused_prices(context: CheckContext) -> Iterator[Finding]:
 
 
 def _is_for(name: str, entry: ProviderHandle) -> bool:
-    """Return whether a price counts for a link, or for a version of its model."""
+    """Return whether a price counts for a provider, or for a version of its model."""
     provider, model = provider_name(entry), entry.model_name
     if name in {entry.name, provider}:
         return True

@@ -41,7 +41,7 @@ _AT_HAND = 2000
 _NO_TOKENS = {"input_tokens": 0, "output_tokens": 0}
 
 _MODALITY = "unknown"
-"""No provider tells the tokens of texts and of images apart."""
+"""No provider reports the tokens of texts and of images separately."""
 
 
 class Attributes(NamedTuple):
@@ -52,7 +52,7 @@ class Attributes(NamedTuple):
         vendor: The provider's well-known name.
         model: The model that is asked.
         answered: The model that has answered; empty if none has.
-        entry: Chain entry.
+        entry: Provider of the chain.
     """
 
     operation: str
@@ -63,7 +63,7 @@ class Attributes(NamedTuple):
 
     @classmethod
     def of(cls, entry: ProviderHandle) -> Self:
-        """Return who is behind a chain entry, which has been asked already."""
+        """Return the attributes of a provider, which has been asked already."""
         facts = Facts.of(entry)
         model = entry.model_name or ""
         return cls(facts.operation, facts.provider, model, "", entry.name)
@@ -146,7 +146,7 @@ class Recorder:
         self._retries(event.provider, event.kind).inc()
 
     def circuit(self, event: CircuitChanged) -> None:
-        """Note that a provider rests, or does so no longer."""
+        """Note that a circuit is open, or is closed again."""
         self.state.rests_until(event.provider, event.until or 0.0)
 
     def _answered(

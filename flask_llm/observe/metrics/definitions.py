@@ -1,7 +1,7 @@
 """The metrics: names, labels, and how many values a label may have.
 
 What OpenTelemetry's conventions for generative AI know has their name, as Prometheus
-spells it, and is told of each request to a provider; the rest is told of a whole call.
+spells it, and counts each request to a provider; the others count whole calls.
 Seconds, tokens and dollars stand in the names.
 """
 
@@ -34,7 +34,7 @@ class Metric:
     Attributes:
         name: Its name; a counter's ends with "_total".
         kind: What it can do.
-        labels: What its series are told apart by.
+        labels: Names of its labels.
         text: What it counts.
         buckets: Upper bounds of a histogram's classes.
     """
@@ -151,7 +151,7 @@ COUNTED = (
     CALLS, FALLBACKS, UNPRICED, CALL_S, FIRST_TOKEN_S, ATTEMPTS, RETRIES, COST,
     REQUEST_S, FIRST_CHUNK_S, INPUT_TOKENS, OUTPUT_TOKENS,
 )  # fmt: skip
-"""What the signals tell."""
+"""What the signals report."""
 
 SEEN = (IN_FLIGHT, CIRCUIT, REST_ENDS, PROCESSES)
 """What is looked up when somebody asks."""

@@ -1,8 +1,8 @@
 """The gauges: state of the chain, and requests in flight.
 
-They are looked up when somebody asks, so that nothing has to be told of the end of a
-rest, or of a stream that is only forgotten. In prometheus_client's multiprocess mode,
-where one worker answers for all, each also notes them in its files.
+They are looked up when they are read, so that nothing has to report the end of a
+cooldown, or of a stream that is only forgotten. In prometheus_client's multiprocess
+mode, where one worker answers for all, each also notes them in its files.
 """
 
 import logging
@@ -27,25 +27,25 @@ log = logging.getLogger("flask_llm")
 _NOT_SHARED = "memory://"
 
 
-class Standing(NamedTuple):
-    """How a provider stands; of two the greater one is told.
+class ProviderState(NamedTuple):
+    """State of a provider; of two the greater one is shown.
 
     Attributes:
-        state: Its place in `definitions.STATES`.
-        until: When its rest ends, in seconds since 1970; 0 if it does not rest.
+        state: Its index in `definitions.STATES`.
+        until: When its open circuit is tried again, in seconds since 1970; else 0.
     """
 
     state: int = 0
     until: float = 0.0
 
     @classmethod
-    def told(cls, status: Mapping[str, Any]) -> "Standing":
+    def told(cls, status: Mapping[str, Any]) -> "ProviderState":
         """Return what the status of a provider says."""
         return cls(STATES.index(status["state"]), status["until"] or 0.0)
 
     @classmethod
-    def after(cls, until: float, now: float) -> "Standing":
-        """Return what the end of the latest rest says; 0 if it has answered since."""
+    def after(cls, until: float, now: float) -> "ProviderState":
+        """Return the state by the end of a cooldown; 0 if it has answered since."""
         rests = until > now
         state = "open" if rests else "half-open" if until else "closed"
         return cls(STATES.index(state), until if rests else 0.0)
@@ -114,7 +114,7 @@ class StateCollector(Collector):
             self._under_way[name].add(bulkhead)
 
     def rests_until(self, provider: str, until: float) -> None:
-        """Note when a provider's rest ends, for the worker that answers for all."""
+        """Note when a cooldown ends, for the worker that answers for all."""
         if MULTIPROCESS:
             self._rest_ends.labels(provider).set(until)
 
@@ -136,7 +136,7 @@ class StateCollector(Collector):
 
         Args:
             in_flight: Requests under way, by provider.
-            rests: The end of the latest rest that other processes have begun, by
+            rests: The end of the latest cooldown that other processes have begun, by
                 provider; 0 if it has answered since.
             processes: How many there are.
         """
@@ -153,18 +153,18 @@ class StateCollector(Collector):
         """Return how many requests to each provider this process has under way."""
         return {name: each.number() for name, each in self._under_way.items()}
 
-    def _standings(self, rests: Mapping[str, float]) -> dict[str, Standing]:
+    def _standings(self, rests: Mapping[str, float]) -> dict[str, ProviderState]:
         now = time.time()
-        found: dict[str, Standing] = {}
+        found: dict[str, ProviderState] = {}
         for factory in list(self._factories):
             told = factory.get_provider_status(detail=True)
             # A store that is shared knows of all processes, and of a reset too.
             others = rests if factory.config.state_url == _NOT_SHARED else {}
             for status in (told["primary"], *told["fallbacks"]):
                 name = status["name"]
-                elsewhere = Standing.after(others.get(name, 0.0), now)
-                known = found.get(name, Standing())
-                found[name] = max(known, Standing.told(status), elsewhere)
+                elsewhere = ProviderState.after(others.get(name, 0.0), now)
+                known = found.get(name, ProviderState())
+                found[name] = max(known, ProviderState.told(status), elsewhere)
         return found
 
 
@@ -175,7 +175,7 @@ def _gauge(metric: Metric, mode: Literal["livesum", "livemax"]) -> Gauge:
 
 
 def _states(
-    standings: Mapping[str, Standing],
+    standings: Mapping[str, ProviderState],
 ) -> Iterator[tuple[tuple[str, str], int]]:
     for name, standing in standings.items():
         for number, state in enumerate(STATES):

@@ -68,14 +68,14 @@ class Dialect:
     def __init__(self, url: DatabaseURL) -> None:
         self._file, self._url = url.file, url.engine_url
 
-    def engine(self, *, writes: bool, patience_s: float) -> Engine:  # noqa: ARG002  # neither can be said in a way that all understand
+    def engine(self, *, writes: bool, patience_s: float) -> Engine:  # noqa: ARG002  # there is no way to say either that all understand
         """Return an engine that keeps no connection; connects to nothing.
 
         Its statements see what others have committed.
 
         Args:
             writes: Whether transactions may write.
-            patience_s: Seconds that a statement may take, where that can be said.
+            patience_s: Seconds that a statement may take, where that can be set.
         """
         engine = _engine(self._url, {})
         try:
@@ -256,7 +256,7 @@ class Database:
     no real lock.
 
     Args:
-        place: Where the log is.
+        url: Where the log is.
         writes: Whether to write, and to make what is missing.
         patience_s: Seconds that one may wait for others, and a statement may take.
     """
@@ -305,7 +305,7 @@ class Database:
             connection.close()
 
     def _hang_up(self) -> None:
-        """Cut a connection whose other end lives, but does not say a word any more."""
+        """Close a connection whose other end lives, but sends nothing any more."""
         connection = self._connection
         if connection is None or self._file:
             return
@@ -365,7 +365,7 @@ def _inode(file: Path | None) -> int:
 
 
 def _is(file: Path | None, inode: int) -> bool:
-    """Tell whether a path still names the open file; it may be deleted."""
+    """Return whether a path still names the open file; it may be deleted."""
     try:
         return _inode(file) == inode
     except FileNotFoundError:

@@ -103,7 +103,7 @@ class QueryGuard:
 
     def _answer(self, question: Callable[[Connection], T], empty: T) -> T:
         try:
-            # A server that hangs is left behind; no timeout of a driver sees to that.
+            # A server that hangs is abandoned; no timeout of a driver sees to that.
             return self._workers.call(
                 lambda: self._database.run(question), self._limit_s
             )
@@ -120,11 +120,11 @@ _NONE: list[CallRecord] = []
 
 
 class UsageSource:
-    """The `Source` of all calls in the log, whichever process made them.
+    """The `DataSource` of all calls in the log, whichever process made them.
 
     Args:
         url: Where the log is.
-        of_writer: Tells how this process's writing goes.
+        of_writer: Returns how this process's writing goes.
         patience_s: Seconds to wait for an answer.
         clock: For how long an error is remembered.
     """

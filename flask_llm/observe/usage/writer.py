@@ -36,8 +36,7 @@ from .tables import (
 )
 
 Change = tuple[str, CircuitChanged]
-"""A circuit that opened or closed, and what tells it from all others, should it be
-written twice."""
+"""A circuit that opened or closed, and its number, should it be written twice."""
 
 Item = CallRecord | Change
 """What is written."""
@@ -56,7 +55,7 @@ def write(
     """Write calls and changes of circuits; what is there already is left out.
 
     A commit whose answer was lost may have happened. The same calls are then written
-    once more: the number of a call tells, and only new ones are added to the sums.
+    once more: by their numbers, and only new ones are added to the sums.
 
     Args:
         connection: In a transaction.
@@ -157,7 +156,7 @@ _CALLS = 500
 _TIMES = 50
 
 Piece = Callable[[Connection], bool]
-"""Deletes some rows in a transaction; tells whether there may be more."""
+"""Deletes some rows in a transaction; returns whether there may be more."""
 
 
 def pieces(now: float, days: int | None) -> Iterator[Piece]:
@@ -309,7 +308,7 @@ class Outage:
         )
 
     def over(self) -> None:
-        """Note that writing works, and say so if the contrary was said."""
+        """Note that writing works, and log it if the outage was logged."""
         if not self._failures and self._said_at is None:
             return
         with self._lock:
@@ -421,7 +420,7 @@ class Writer:
         self._hurry.set()
         self._wake.set()
         if written:
-            # Cut while it closes SQLite, it would leave the other files behind.
+            # Stopped while it closes SQLite, it would leave the other files behind.
             self._thread.join(_CLOSE_S)
         if not written and (left := self._calls_left()):
             log.warning("LLM_USAGE: the process ends; calls lost: %d", left)

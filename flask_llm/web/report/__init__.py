@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ...observe.aggregates import About, Source, Span
+from ...observe.aggregates import About, DataSource, Span
 from .providers import chain, entries, in_full, listed, remedy
 from .queries import Findings, span_of
 from .series import UNKNOWN, breakdown, charts, openings, tiles
@@ -33,7 +33,7 @@ _OWN_VIEW = (
 
 
 def report(
-    source: Source,
+    source: DataSource,
     status: Mapping[str, Any],
     range_name: str,
     now: float,
@@ -47,7 +47,7 @@ def report(
         status: What `get_provider_status(detail=True)` returns.
         range_name: One of `observe.aggregates.RANGES`.
         now: Seconds since 1970.
-        is_shared: Whether all processes know of the same rests.
+        is_shared: Whether all processes share their open circuits.
     """
     span = span_of(range_name, now)
     found = Findings.of(source, span)

@@ -8,7 +8,7 @@ from ...observe.aggregates import Failure
 from ...observe.records import SUCCESS, CallRecord
 from ...types import Attempt
 from .queries import P50, P95, Findings, Row, count, judged, latency, share
-from .status_line import GOOD, Lately, Standing
+from .status_line import GOOD, Lately, Status
 
 _MEANINGS = {
     "quota": "Its quota is used up for now",
@@ -56,19 +56,19 @@ def remedy(kind: str) -> str:
     return BY_KIND.get(kind, ProviderError).remedy or _REMEDIES.get(kind, "")
 
 
-def entries(status: Mapping[str, Any]) -> list[Standing]:
-    """Return the entries of a chain in order."""
+def entries(status: Mapping[str, Any]) -> list[Status]:
+    """Return the providers of a chain in order."""
     return [status["primary"], *status["fallbacks"]]
 
 
 def chain(
     status: Mapping[str, Any], found: Findings, lately: Lately
 ) -> list[dict[str, Any]]:
-    """Return a card for each entry.
+    """Return a card for each provider.
 
     Args:
         status: What `get_provider_status(detail=True)` returns.
-        found: What the source tells.
+        found: What the data source has.
         lately: The latest calls: who answers now.
     """
     server = lately.server(entries(status))
@@ -82,7 +82,7 @@ def chain(
     ]
 
 
-def _card(entry: Standing, found: Findings, lately: Lately) -> dict[str, Any]:
+def _card(entry: Status, found: Findings, lately: Lately) -> dict[str, Any]:
     name = entry["name"]
     failure = (found.failures or {}).get(name)
     rows = [row for row in found.attempts if row["provider"] == name]
@@ -107,7 +107,7 @@ def _error_rate(rows: Sequence[Row]) -> float | None:
     return share(count(failed, "attempts"), count(counted, "attempts"))
 
 
-def _advice(entry: Standing, lately: Lately) -> str | None:
+def _advice(entry: Status, lately: Lately) -> str | None:
     """Return what to do about what is wrong now."""
     if entry["state"] != "closed":
         return advice(entry["kind"], entry["advice"])

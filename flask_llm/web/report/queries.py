@@ -11,8 +11,8 @@ from ...observe.aggregates import (
     LATENCY,
     RANGES,
     About,
+    DataSource,
     Failure,
-    Source,
     SourceError,
     Span,
     quantile,
@@ -85,13 +85,13 @@ def _seconds(rows: Iterable[Row], columns: Sequence[str], part: float) -> float 
 
 MOST_RECENT = 50
 
-# A rest that began before the span may reach into it.
-_LONGEST_REST_S = 86_400.0
+# A circuit that opened before the span may be open in it.
+_LONGEST_COOLDOWN_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a source tells of a span.
+    """What a data source has of a span.
 
     Attributes:
         about: What the source covers.
@@ -117,7 +117,7 @@ class Findings:
         return self.about.error is None
 
     @classmethod
-    def of(cls, source: Source, span: Span) -> Self:
+    def of(cls, source: DataSource, span: Span) -> Self:
         """Ask a source; if it cannot be read, `about` says why."""
         about = source.about()
         if about.error:
@@ -129,7 +129,7 @@ class Findings:
                 tuple(source.sums(CALLS, _WHO, span)),
                 tuple(source.sums(ATTEMPTS, _WHOM, span)),
                 source.failures(),
-                tuple(source.changes(span.since - _LONGEST_REST_S)),
+                tuple(source.changes(span.since - _LONGEST_COOLDOWN_S)),
                 tuple(source.recent(MOST_RECENT)),
             )
         except SourceError as error:

@@ -109,9 +109,9 @@ _GAP = 0.1
 
 
 def openings(changes: Iterable[CircuitChanged], span: Span) -> list[dict[str, Any]]:
-    """Return the rests that fall into a span, clipped to it.
+    """Return the times of open circuits that fall into a span, clipped to it.
 
-    Rests of a provider that overlap, or all but touch, are one.
+    Those of a provider that overlap, or all but touch, are one.
 
     Args:
         changes: The circuits that opened or closed, in their order.
@@ -142,7 +142,7 @@ def _rest(change: CircuitChanged, until: float) -> dict[str, Any]:
 
 
 def _end(rest: dict[str, Any] | None, at: float) -> None:
-    """Let a rest end before its time, for the provider has answered."""
+    """End one before its time, for the provider has answered."""
     if rest:
         rest["until"] = min(rest["until"], at)
 

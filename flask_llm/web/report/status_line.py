@@ -18,7 +18,7 @@ from ...observe.records import CLOSED, SUCCESS, CallRecord
 from ...types import Attempt
 from ..formats import ago, span, wait
 
-Standing = Mapping[str, Any]
+Status = Mapping[str, Any]
 """An entry of `LLMFactory.get_provider_status(detail=True)`."""
 
 ENOUGH = 5
@@ -56,13 +56,13 @@ class Lately:
 
     @classmethod
     def of(
-        cls, recent: Iterable[CallRecord], chain: Iterable[Standing], now: float
+        cls, recent: Iterable[CallRecord], chain: Iterable[Status], now: float
     ) -> Self:
-        """Return what some calls tell.
+        """Return what some calls show.
 
         Args:
             recent: The last one first.
-            chain: The entries; calls of another chain tell nothing of this one.
+            chain: The providers; calls of another chain show nothing of this one.
             now: Seconds since 1970.
         """
         names = {each["name"] for each in chain}
@@ -79,7 +79,7 @@ class Lately:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether what the latest calls tell is news."""
+        """Whether what the latest calls show is news."""
         return self.age_s < 2 * _FRESH_S
 
     @property
@@ -111,11 +111,11 @@ class Lately:
         is_failing = 2 * len(failed) > len(tries) and failed[0] is tries[0]
         return tries[0] if is_failing else None
 
-    def server(self, chain: Sequence[Standing]) -> Standing | None:
-        """Return the entry that answers: the first that is ready, unless it fails.
+    def server(self, chain: Sequence[Status]) -> Status | None:
+        """Return the provider that answers: the first that is ready, unless it fails.
 
         Args:
-            chain: The entries.
+            chain: The providers.
 
         Returns:
             None if none is ready, or nobody has answered for some time.
@@ -171,7 +171,7 @@ _MINUTE_S = 60
 
 
 def headline(
-    chain: Sequence[Standing],
+    chain: Sequence[Status],
     lately: Lately,
     calls: int | None,
     *,
@@ -183,7 +183,7 @@ def headline(
     A countdown stands at its end, where a page can go on counting.
 
     Args:
-        chain: The entries of the chain.
+        chain: The providers of the chain.
         lately: The latest calls.
         calls: How many there were in the time shown; None if that cannot be read.
         range_name: The time shown.
@@ -199,9 +199,9 @@ def headline(
 
 
 def _serving(
-    chain: Sequence[Standing], lately: Lately, calls: int | None, when: str
+    chain: Sequence[Status], lately: Lately, calls: int | None, when: str
 ) -> dict[str, Any]:
-    """Return the sentence for a first entry that answers."""
+    """Return the sentence for a first provider that answers."""
     name = chain[0]["name"]
     serving = f"Serving from {name}"
     if calls is None:
@@ -239,12 +239,12 @@ def _age(lately: Lately) -> str:
 
 
 def _down(
-    chain: Sequence[Standing], run: Sequence[CallRecord], now: float
+    chain: Sequence[Status], run: Sequence[CallRecord], now: float
 ) -> dict[str, Any]:
     """Return the sentence for calls that nobody answers, though they are tried.
 
     Args:
-        chain: The entries.
+        chain: The providers.
         run: The calls since the last answer, the last one first.
         now: Seconds since 1970.
     """
@@ -267,12 +267,12 @@ def _unanswered(run: Sequence[CallRecord], now: float) -> str:
 
 
 def _troubled(
-    chain: Sequence[Standing], server: Standing | None, lately: Lately, now: float
+    chain: Sequence[Status], server: Status | None, lately: Lately, now: float
 ) -> dict[str, Any]:
-    """Return the sentence for a chain whose first entry does not answer.
+    """Return the sentence for a chain whose first provider does not answer.
 
     Args:
-        chain: The entries.
+        chain: The providers.
         server: The one that answers; None if none is ready.
         lately: The latest calls.
         now: Seconds since 1970.
@@ -289,8 +289,8 @@ def _troubled(
     return _sentence(level, begin + _reasons(told, fails), told, now)
 
 
-def _failing(ahead: Sequence[Standing], lately: Lately) -> dict[str, str]:
-    """Return what to say of entries that are ready, but fail."""
+def _failing(ahead: Sequence[Status], lately: Lately) -> dict[str, str]:
+    """Return what to say of providers that are ready, but fail."""
     fails: dict[str, str] = {}
     for each in ahead:
         failure = lately.failure(each["name"])
@@ -300,8 +300,8 @@ def _failing(ahead: Sequence[Standing], lately: Lately) -> dict[str, str]:
     return fails
 
 
-def _reasons(entries: Sequence[Standing], fails: Mapping[str, str]) -> str:
-    """Return why entries do not answer; a countdown belongs to what is told last."""
+def _reasons(entries: Sequence[Status], fails: Mapping[str, str]) -> str:
+    """Return why providers do not answer; a countdown belongs to the last reason."""
     return "; ".join(
         f"{each['name']} {fails[each['name']]}"
         if each["state"] == "closed"
@@ -310,8 +310,8 @@ def _reasons(entries: Sequence[Standing], fails: Mapping[str, str]) -> str:
     )
 
 
-def _trouble(entry: Standing) -> str:
-    """Return why an entry does not serve."""
+def _trouble(entry: Status) -> str:
+    """Return why a provider does not answer."""
     name, why = entry["name"], entry["status"] or _reason(entry["kind"])
     if entry["state"] == "unavailable":
         return f"{name} is not available, {entry['reason']}"
@@ -330,16 +330,16 @@ def _reason(kind: str | None) -> str:
     return BY_KIND.get(kind or "", ProviderError).reason
 
 
-def _end(entry: Standing) -> float:
-    """Return when a rest ends; never where there is none."""
+def _end(entry: Status) -> float:
+    """Return when a cooldown ends; never where there is none."""
     is_resting = entry["state"] == "open" and entry["until"]
     return entry["until"] if is_resting else math.inf
 
 
 def _sentence(
-    level: str, text: str, told: Sequence[Standing] = (), now: float = 0.0
+    level: str, text: str, told: Sequence[Status] = (), now: float = 0.0
 ) -> dict[str, Any]:
-    """Return a headline, with a countdown to the end of the first rest."""
+    """Return a headline, with a countdown to the end of the first cooldown."""
     until = min(map(_end, told), default=math.inf)
     if until == math.inf:
         return {"level": level, "text": text, "until": None}

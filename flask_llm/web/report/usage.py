@@ -12,8 +12,8 @@ from ...observe.aggregates import (
     DAY_S,
     KEPT_S,
     STEPS_S,
+    DataSource,
     Range,
-    Source,
     Span,
 )
 from .queries import P95, Row, cost, count, judged, latency, share, succeeded
@@ -46,7 +46,7 @@ class Figures:
         cost_usd: What that cost, as far as it is known; None if nothing of it is.
         unpriced: How many have tokens whose cost is not known.
         p95_s: Seconds that 95 % of those that were answered did not exceed, as far as a
-            class of times tells it. Of a provider or model: that 95 % of its answers
+            class of times shows it. Of a provider or model: that 95 % of its answers
             did not.
     """
 
@@ -73,7 +73,7 @@ class Report:
         since: Its beginning in seconds since 1970.
         until: Its end, which is not in it.
         rows: Figures, one by one.
-        total: Those of all calls of that time, however they are told apart.
+        total: Those of all calls of that time, whatever the rows are grouped by.
     """
 
     since: float
@@ -83,16 +83,16 @@ class Report:
 
 
 def report(
-    source: Source, by: By | None, since: float | None, until: float, now: float
+    source: DataSource, by: By | None, since: float | None, until: float, now: float
 ) -> Report:
     """Return the figures of a time, made longer to the whole steps of its sums.
 
     Args:
         source: The log.
-        by: What is told apart.
+        by: What the rows are grouped by.
         since: The beginning in seconds since 1970; None for the oldest call.
         until: The end.
-        now: The time, which tells how fine the sums are that are still kept.
+        now: The time; how fine the sums are that are still kept depends on it.
 
     Raises:
         SourceError: The log cannot be read.
@@ -123,7 +123,7 @@ _DIMENSIONS: dict[By, tuple[str, ...]] = {
 }
 
 
-def _rows(source: Source, by: By, span: Span) -> list[Figures]:
+def _rows(source: DataSource, by: By, span: Span) -> list[Figures]:
     dimensions = _DIMENSIONS[by]
     calls = _grouped(by, source.sums(CALLS, dimensions, span))
     if by == "purpose":
@@ -168,7 +168,7 @@ def _figures(
     Args:
         name: Which calls.
         calls: Sums of the calls.
-        own: Those that tell how it went: of the same calls, or of attempts.
+        own: Sums that show how it went: of the same calls, or of attempts.
         attempts: How often somebody was asked.
     """
     measure = "attempts" if own and "attempts" in own[0] else "calls"
