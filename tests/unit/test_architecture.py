@@ -1,6 +1,7 @@
 """Imports point down: the floors of the design, read from the syntax tree."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -90,6 +91,26 @@ def test_rooms_import_one_way(inner):
     arrows = {(room(name), room(to)) for name, found in inner.items() for to in found}
     between = {(name, to) for name, to in arrows if name != to}
     assert not [(name, to) for name, to in between if LEVEL[to] >= LEVEL[name]]
+
+
+def test_the_page_names_what_there_is():
+    """docs/architecture.md has each room; its files exist, and have what it says."""
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    rooms = re.findall(r"(?m)^\| `(\w+)(?:\.py|/)` \|", page)
+    assert {*rooms} == {*LEVEL} - {"__init__"}
+    absent = []
+    for part in re.split(r"\n(?=\d\. |\| |\n)", page):
+        files = re.findall(r"`((?:\w+/)*\w+\.py|(?:\w+/)+)`", part)
+        paths = [
+            (ROOT.parent if each[:6] == "tests/" else ROOT) / each for each in files
+        ]
+        absent += [path for path in paths if not path.exists()]
+        text = "\n".join(path.read_text() for path in paths if path.is_file())
+        names = (
+            re.findall(r"`(?:\w+\.)?(\w+)`", part.replace(".py`", "")) if text else []
+        )
+        absent += [(name, files) for name in names if name not in text]
+    assert not absent
 
 
 def test_files_of_a_room_import_in_no_circle(inner):
