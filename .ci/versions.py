@@ -40,6 +40,7 @@ TOOLS = {
     "pallets-sphinx-themes",
     "playwright",
     "psycopg",
+    "pymysql",
     "pytest",
     "pytest-flask",
     "pytest-httpserver",

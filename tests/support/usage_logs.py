@@ -5,6 +5,7 @@ import re
 
 import pytest
 from flask import Flask
+from mariadb import mariadb_server, mariadb_url  # noqa: F401  # fixtures
 from postgres import postgres_server  # noqa: F401  # a fixture
 from usage_calls import ANSWER, HEAD, python
 
@@ -13,10 +14,16 @@ from flask_llm.observe.usage.queries import UsageSource
 from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.testing import FakeProvider
 
+_SERVERS = [
+    pytest.param(each, marks=pytest.mark.slow) for each in ("postgresql", "mariadb")
+]
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+
+@pytest.fixture(params=["sqlite", *_SERVERS])
 def url(request, tmp_path):
     """Return the address of an empty database."""
+    if request.param == "mariadb":
+        return request.getfixturevalue("mariadb_url")
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/log.db"
     server = request.getfixturevalue("postgres_server")

@@ -1,1 +1,12 @@
-from usage_logs import app_of, lines, postgres_server, postgres_url, script, source, url  # noqa: F401  # fixtures
+# ruff: noqa: F401  # fixtures
+from usage_logs import (
+    app_of,
+    lines,
+    mariadb_server,
+    mariadb_url,
+    postgres_server,
+    postgres_url,
+    script,
+    source,
+    url,
+)

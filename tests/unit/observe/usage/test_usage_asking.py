@@ -23,6 +23,7 @@ def test_the_source_needs_an_answer_in_time(url):
         "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n)"
         " SELECT count(*) FROM n",
         "postgresql": "SELECT pg_sleep(60)",
+        "mysql+pymysql": "SELECT sleep(5)",
     }[url.partition(":")[0]]
     begin = time.monotonic()
     with pytest.raises(Exception, match="The usage log cannot be read: ") as caught:
