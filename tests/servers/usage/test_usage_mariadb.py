@@ -3,11 +3,11 @@
 import pytest
 from real_time import AT_ONCE_S
 from sqlalchemy import create_engine, inspect
-from usage_calls import ask, attempt, call, disagreements, link_to, purposes, soon
+from usage_calls import ask, attempt, call, database_at, disagreements, purposes, soon
 
 from flask_llm.observe.usage import metadata
 from flask_llm.observe.usage.queries import UsageSource
-from flask_llm.observe.usage.settings import place_of
+from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.writer import write
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ NOW = 1_800_000_000.0
 
 
 def put(url, *records):
-    link_to(url).run(lambda one: write(one, records, []))
+    database_at(url).run(lambda one: write(one, records, []))
 
 
 def test_all_tables_are_made_and_tell_texts_apart(mariadb_url):
@@ -28,7 +28,7 @@ def test_all_tables_are_made_and_tell_texts_apart(mariadb_url):
     engine = create_engine(mariadb_url)
     assert {*inspect(engine).get_table_names()} == {*metadata.tables}
     engine.dispose()
-    source = UsageSource(place_of(mariadb_url, ""))
+    source = UsageSource(database_url_of(mariadb_url, ""))
     assert purposes(mariadb_url) == dict.fromkeys(names, 1)
     assert {each.purpose for each in source.recent(9)} == {*names}
     assert {each.provider for each in source.recent(9)} == {"😀"}
@@ -40,7 +40,7 @@ def test_sums_grow(mariadb_url):
     put(mariadb_url, call(1, NOW), call(2, NOW))
     put(mariadb_url, call(2, NOW), call(3, NOW, attempt("two", "quota")))
 
-    source = UsageSource(place_of(mariadb_url, ""))
+    source = UsageSource(database_url_of(mariadb_url, ""))
     assert not disagreements(mariadb_url, source)
     assert purposes(mariadb_url) == {"p": 3}
     assert source.find(f"{3:024x}").outcome == "quota"
