@@ -263,7 +263,7 @@ def assert_rests(trial: Trial, row: Row) -> None:
         assert (trial.circuit.failures, trial.rest) == (len(trial.attempts), None)
     else:
         told = trial.attempts[-1].retry_after_s
-        expected = told if row.rests == "as told" else RESTS[row.rests]
+        expected = told if row.rests == "as reported" else RESTS[row.rests]
         assert trial.rest.retry_after == expected
 
 
@@ -281,4 +281,4 @@ def test_table_is_whole():
     assert {f"`{each}`" for each in {*statuses, 529}} <= named
     assert {each.again for each in ROWS} == {"yes", "no", "at once", "patient", "web"}
     assert {each.following for each in ROWS} == {"yes", "if allowed"}
-    assert {each.rests for each in ROWS} == {NONE, "after 5", "as told", *RESTS}
+    assert {each.rests for each in ROWS} == {NONE, "after 5", "as reported", *RESTS}
