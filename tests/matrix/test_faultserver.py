@@ -1,10 +1,12 @@
-"""The fault server: each fault as bytes on the wire.
+"""The fault server: its scripts, its record, and each fault once as bytes on the wire.
 
-Most of this is in the suite `matrix`: who uses the server in the core tests it there.
+What each API says in a fault is held by docs/failures.md over the real SDKs, and by the
+tests of streams.
 """
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -16,7 +18,6 @@ from typing import Any
 import pytest
 from faultserver import FaultServer, faults, spawn
 from faultserver.steps import delivered, whole
-from products import each_in_turn
 from real_time import AT_ONCE_S
 from wire import ANSWER, HTML, PROMPT
 
@@ -109,31 +110,19 @@ TEXTS: dict[str, Callable[[Any], str]] = {
 
 
 @EACH_UNARY
-def test_healthy(server, wire):
-    """Without a script each API answers properly."""
+def test_answers(server, wire):
+    """Without a script each API answers properly; the prompt, or what is chosen."""
     status, headers, body = post(server, *UNARY[wire])
     assert (status, headers["connection"]) == (200, "close")
     assert TEXTS[wire](json.loads(body)) == ANSWER
 
-
-@pytest.mark.matrix
-@EACH_UNARY
-def test_echo(wire):
-    """Each API can repeat the prompt."""
-    with FaultServer(faults.ECHO) as server:
-        assert TEXTS[wire](told(server, wire)) == f"echo: {PROMPT}"
-
-
-@pytest.mark.matrix
-@EACH_UNARY
-def test_contents(server, wire):
-    """Text, model and usage of an answer can be chosen."""
-    server.script(wire, faults.OK(text="blue", model="m-2", usage=(11, 31)))
+    server.script(
+        wire, faults.ECHO, faults.OK(text="blue", model="m-2", usage=(11, 31))
+    )
+    assert TEXTS[wire](told(server, wire)) == f"echo: {PROMPT}"
     body = told(server, wire)
     assert TEXTS[wire](body) == "blue"
-    assert {"11", "31"} < set(
-        json.dumps(body).replace(",", "").replace("}", "").split()
-    )
+    assert {"11", "31"} < set(re.findall(r"\d+", json.dumps(body)))
     assert "m-2" in json.dumps(body) or wire == "cohere"  # which names no model
 
 
@@ -327,46 +316,6 @@ def test_status(server, wire):
         assert "so it is" in json.dumps(json.loads(body))
 
 
-REFUSED = {
-    ("anthropic", faults.status(529)): "overloaded_error",
-    ("anthropic", faults.rate_limited()): "rate_limit_error",
-    ("anthropic", faults.day_quota()): "API usage limits",
-    ("anthropic", faults.billing()): "credit balance is too low",
-    ("anthropic", faults.context_length()): "prompt is too long",
-    ("anthropic", faults.unsupported("thinking")): "thinking: Extra inputs",
-    ("anthropic", faults.bad_key()): "authentication_error",
-    ("anthropic", faults.unknown_model()): "model: m",
-    ("openai", faults.rate_limited()): "rate_limit_exceeded",
-    ("openai", faults.day_quota()): "requests per day (RPD)",
-    ("openai", faults.billing()): "insufficient_quota",
-    ("openai", faults.context_length()): "context_length_exceeded",
-    ("openai", faults.unsupported("top_k")): '"param": "top_k"',
-    ("openai", faults.bad_key()): "invalid_api_key",
-    ("openai", faults.unknown_model()): "model_not_found",
-    ("gemini", faults.status(503)): "UNAVAILABLE",
-    ("gemini", faults.rate_limited(7.5)): '"retryDelay": "7.5s"',
-    ("gemini", faults.day_quota()): "PerDay",
-    ("gemini", faults.billing()): "prepayment credits are depleted",
-    ("gemini", faults.context_length()): "input token count",
-    ("gemini", faults.unsupported("top_k")): 'Unknown name \\"top_k\\"',
-    ("gemini", faults.bad_key()): "API_KEY_INVALID",
-    ("gemini", faults.unknown_model()): "models/m is not found",
-    ("ollama", faults.unknown_model()): "model 'm' not found",
-    ("ollama", faults.context_length()): "exceeds the context length",
-    ("cohere", faults.unknown_model()): "model 'm' not found",
-}
-
-
-@pytest.mark.matrix
-@pytest.mark.parametrize(("wire", "step"), REFUSED, ids=repr)
-def test_refused(server, wire, step):
-    """Each refusal has the words by which its API is known."""
-    server.script(wire, step)
-    status, _, body = post(server, *UNARY[wire])
-    assert 400 <= status < 600
-    assert REFUSED[wire, step] in body.decode()
-
-
 @pytest.mark.matrix
 def test_retry_after(server):
     """A wait is told by header, but by Google in the body."""
@@ -394,87 +343,30 @@ def test_refused_stream(server):
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize(
-    ("wire", "fields", "status"),
-    [
-        ("anthropic", {"temperature": 0.5}, 400),
-        ("anthropic", {"top_p": 0.5}, 200),
-        ("gemini", {"generationConfig": {"maxOutputTokens": 9}}, 400),
-        ("gemini", {"generationConfig": {"topK": 9}}, 200),
-        ("ollama", {"options": {"temperature": 0.5}}, 400),
-    ],
-)
-def test_rejects(server, wire, fields, status):
+def test_rejects(server):
     """Only requests that have the parameter are refused, however it is spelled."""
     server.script(faults.rejects("temperature", "max_output_tokens"))
-    path, body = UNARY[wire]
-    assert post(server, path, body | fields)[0] == status
-
-
-# Answers that are none ------------------------------------------------------------
-
-FINISHES: dict[tuple[str, faults.Step], str] = {
-    ("anthropic", faults.content_filter()): '"stop_reason": "refusal"',
-    ("openai", faults.content_filter()): '"finish_reason": "content_filter"',
-    ("gemini", faults.content_filter()): '"blockReason": "SAFETY"',
-    ("gemini", faults.content_filter("answer")): '"finishReason": "SAFETY"',
-    ("cohere", faults.content_filter()): '"finish_reason": "ERROR"',
-    ("anthropic", faults.thought_only): '"stop_reason": "max_tokens"',
-    ("openai", faults.thought_only): '"finish_reason": "length"',
-    ("gemini", faults.thought_only): '"finishReason": "MAX_TOKENS"',
-    ("ollama", faults.thought_only): '"done_reason": "length"',
-    ("anthropic", faults.empty_text): '"stop_reason": "end_turn"',
-    ("gemini", faults.empty_text): '"finishReason": "STOP"',
-    ("anthropic", faults.missing_terminator): '"stop_reason": null',
-    ("openai", faults.missing_terminator): '"finish_reason": null',
-    ("ollama", faults.missing_terminator): '"done": false',
-}
-
-
-@pytest.mark.matrix
-@pytest.mark.parametrize(("wire", "step"), FINISHES, ids=repr)
-def test_finish(server, wire, step):
-    """Answers without a usable text say why as their API does."""
-    server.script(step)
-    status, _, body = post(server, *UNARY[wire])
-    assert status == 200
-    assert FINISHES[wire, step] in body.decode()
-    assert (ANSWER in body.decode()) == (step is faults.missing_terminator)
-
-
-@pytest.mark.matrix
-def test_gemini_without_finish(server):
-    """Gemini's answer without a finish reason still has its text."""
-    server.script(faults.missing_terminator)
-    candidate = told(server, "gemini")["candidates"][0]
-    assert candidate["content"]
-    assert "finishReason" not in candidate
-
-
-@pytest.mark.matrix
-@EACH_UNARY
-def test_no_answer(server, wire):
-    """Web pages, nothing, other JSON and broken JSON come with status 200."""
-    steps = faults.html(), faults.empty_body, faults.wrong_json, faults.malformed_body
-    server.script(*steps)
-    answers = [post(server, *UNARY[wire]) for _ in steps]
-    assert {status for status, _, _ in answers} == {200}
-    page, nothing, other, broken = (body for _, _, body in answers)
-    assert (page, nothing, other) == (HTML.encode(), b"", b'{"hello": 1}')
-    assert answers[0][1]["content-type"] == "text/html"
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(broken)
+    statuses = [
+        post(server, UNARY[wire][0], UNARY[wire][1] | fields)[0]
+        for wire, fields in (
+            ("anthropic", {"temperature": 0.5}),
+            ("anthropic", {"top_p": 0.5}),
+            ("gemini", {"generationConfig": {"maxOutputTokens": 9}}),
+            ("gemini", {"generationConfig": {"topK": 9}}),
+            ("ollama", {"options": {"temperature": 0.5}}),
+        )
+    ]
+    assert statuses == [400, 200, 400, 200, 400]
 
 
 # The network ----------------------------------------------------------------------
 
 
 @pytest.mark.matrix
-@EACH_UNARY
-def test_reset(server, wire):
+def test_reset(server):
     """A reset comes as such, before any byte."""
     server.script(faults.reset_before_headers)
-    with call(server, UNARY[wire]) as connection, pytest.raises(ConnectionResetError):
+    with call(server) as connection, pytest.raises(ConnectionResetError):
         connection.recv(1)
 
 
@@ -497,20 +389,19 @@ def test_hang(server):
 
 
 @pytest.mark.matrix
-@EACH_UNARY
-def test_cut_body(server, wire):
+def test_cut_body(server):
     """Half of the promised body comes, then the end."""
     server.script(faults.cut_body)
     with pytest.raises(IncompleteRead) as caught:
-        post(server, *UNARY[wire])
+        post(server, *UNARY["gemini"])
     assert caught.value.expected > 0 < len(caught.value.partial)
 
 
-@each_in_turn("wire, table", list(UNARY), {"unary": UNARY, "stream": STREAMS})
-def test_cut_body_reset(server, wire, table):
+@pytest.mark.parametrize("table", [UNARY, STREAMS], ids=["unary", "stream"])
+def test_cut_body_reset(server, table):
     """Half of the body comes, then a reset."""
     server.script(faults.cut_body_reset)
-    with call(server, table[wire]) as connection:
+    with call(server, table["openai"]) as connection:
         assert b"200 OK" in connection.recv(65536)
         with pytest.raises(ConnectionResetError):
             connection.recv(65536)
@@ -544,15 +435,15 @@ DRIPS = {
 }
 
 
-@each_in_turn("wire, way", list(UNARY), list(DRIPS))
-def test_drip(server, wire, way):
+@pytest.mark.parametrize("way", DRIPS)
+def test_drip(server, way):
     """Body or headers come byte by byte, and are whole in the end."""
     drip, part = DRIPS[way]
     server.script(drip(0))
-    assert TEXTS[wire](told(server, wire)) == ANSWER
+    assert TEXTS["cohere"](told(server, "cohere")) == ANSWER
     server.script(drip(0.02))
     began = time.monotonic()
-    with call(server, UNARY[wire]) as connection:
+    with call(server, UNARY["cohere"]) as connection:
         data = b""
         while len(slow := part(data)) < 3:
             data += connection.recv(65536)
@@ -562,21 +453,11 @@ def test_drip(server, wire, way):
 # Streams --------------------------------------------------------------------------
 
 
-@pytest.mark.matrix
-@EACH_STREAM
-def test_stream_without_end(server, stream):
-    """A stream without its marker ends as HTTP wants it."""
-    server.script(faults.missing_terminator)
-    body = streamed(server, stream)
-    assert b" scattering." in body
-    assert TERMINATORS[stream] not in body
-
-
-@each_in_turn("stream, end", list(STREAMS), ["close", "reset", "clean"])
-def test_cut_stream(server, stream, end):
+@pytest.mark.parametrize("end", ["close", "reset", "clean"])
+def test_cut_stream(server, end):
     """A cut stream has the pieces before the cut, and ends as told."""
     server.script(faults.cut_stream(1, end))
-    connection = call(server, STREAMS[stream])
+    connection = call(server, STREAMS["ollama"])
     if end == "reset":
         with pytest.raises(ConnectionResetError):
             received(connection)
@@ -588,12 +469,11 @@ def test_cut_stream(server, stream, end):
 
 
 @pytest.mark.matrix
-@EACH_STREAM
-def test_stall_stream(server, stream):
+def test_stall_stream(server):
     """A stalled stream has the pieces before, then nothing more."""
     server.script(faults.stall_stream(after=1))
     data = b""
-    with call(server, STREAMS[stream]) as connection:
+    with call(server, STREAMS["anthropic"]) as connection:
         while b'"Rayleigh"' not in data:
             data += connection.recv(65536)
         connection.settimeout(0.02)
@@ -602,21 +482,19 @@ def test_stall_stream(server, stream):
 
 
 @pytest.mark.matrix
-@EACH_STREAM
-def test_slow_stream(server, stream):
+def test_slow_stream(server):
     """The pieces of a slow stream come one at a time."""
     server.script(faults.slow_stream(0.01))
     began = time.monotonic()
-    assert TERMINATORS[stream] in streamed(server, stream)
+    assert TERMINATORS["gemini"] in streamed(server, "gemini")
     assert time.monotonic() - began >= 0.03
 
 
 @pytest.mark.matrix
-@EACH_STREAM
-def test_broken_chunk(server, stream):
+def test_broken_chunk(server):
     """A broken chunk stands between good ones."""
     server.script(faults.broken_chunk(after=1))
-    body = streamed(server, stream)
+    body = streamed(server, "openai")
     lines = [each.partition(b"{")[2] for each in body.splitlines() if b"{" in each]
     good = [_is_json(b"{" + each.rstrip(b",]")) for each in lines]
     assert good.count(False) == 1
@@ -632,56 +510,24 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-ERROR_EVENTS = {
-    "anthropic": b'event: error\ndata: {"type":"error","error":{"type":"overloaded_err',
-    "openai": b'data: {"error":{"message":"Overloaded","type":"server_error"',
-    "gemini": b'{"error": {"code": 529',
-    "gemini sse": b'data: {"error":{"code":529',
-    "ollama": b'{"error":"Overloaded"}\n',
-    "cohere": b'"delta":{"finish_reason":"ERROR","error":"Overloaded"}',
-}
-
-
-@each_in_turn("stream, after", list(STREAMS), [0, 1])
-def test_error_event(server, stream, after):
-    """An error within a stream has the API's own form, and is the last."""
-    server.script(faults.error_event(529, after=after))
+@EACH_STREAM
+def test_error_event(server, stream):
+    """An error within a stream is the last of it, and nothing before its turn."""
+    server.script(faults.error_event(529, after=1))
     status, _, body = post(server, *STREAMS[stream])
     assert status == 200
-    assert ERROR_EVENTS[stream] in body
+    assert b"529" in body or b"verloaded" in body
+    assert b'"Rayleigh"' in body
     assert b" scattering." not in body
-    assert (b'"Rayleigh"' in body) == bool(after)
 
 
 @pytest.mark.matrix
-def test_error_in_list(server):
-    """Gemini's list stays one with an error in it."""
-    server.script(faults.error_event(503, after=0))
-    ((only,), *_) = [json.loads(streamed(server, "gemini"))]
-    assert only["error"]["status"] == "UNAVAILABLE"
-
-
-@pytest.mark.matrix
-@EACH_STREAM
-def test_json_instead_of_sse(server, stream):
+def test_json_instead_of_sse(server):
     """A client that wants a stream may get an answer in one piece."""
     server.script(faults.json_instead_of_sse)
-    _, headers, body = post(server, *STREAMS[stream])
+    _, headers, body = post(server, *STREAMS["cohere"])
     assert headers["content-type"] == "application/json"
     assert ANSWER in json.dumps(json.loads(body))
-
-
-@each_in_turn(
-    "stream, step",
-    list(STREAMS),
-    [faults.thought_only, faults.content_filter("answer")],
-)
-def test_stream_without_text(server, stream, step):
-    """A stream without text has an end all the same."""
-    server.script(step)
-    body = streamed(server, stream)
-    assert TERMINATORS[stream] in body
-    assert b"Rayleigh" not in body
 
 
 # Steps that are chosen for each request -------------------------------------------

@@ -78,7 +78,6 @@ class Answer:
         finish: "stop", "length", "refused" (in the answer), "blocked" (the prompt), or
             None for an answer that does not say how it ended.
         thought: Thinking before the text.
-        models: What a list of models has in it.
     """
 
     text: str | Callable[[str], str] = ANSWER
@@ -86,7 +85,6 @@ class Answer:
     usage: tuple[int, int] | None = (12, 7)
     finish: str | None = "stop"
     thought: str = ""
-    models: tuple[str, ...] = ("m-large", "m-small")
 
     @property
     def pieces(self) -> list[str]:

@@ -49,7 +49,7 @@ class FaultServer:
 
         Args:
             steps: An API's name first, or else each API gets these steps on its own,
-                but for lists of models and tokens: those are scripted by name only.
+                but for that of tokens: it is scripted by name only.
         """
         names, plan = _split(steps)
         with self._lock:

@@ -1,7 +1,6 @@
 """The APIs that the server speaks, and what else their SDKs ask for."""
 
 from ..messages import Attempt
-from . import models
 from .anthropic import Anthropic
 from .base import Wire
 from .cohere import Cohere
@@ -18,17 +17,9 @@ def _by_name(*wires: Wire) -> dict[str, Wire]:
     return {each.name: each for each in wires}
 
 
-# The first that knows an address has it: Vertex before Gemini, OpenAI's list last.
+# The first that knows an address has it: Vertex before Gemini.
 CHATS = _by_name(Anthropic(), OpenAI(), Vertex(), Gemini(), Ollama(), Cohere())
-WIRES = CHATS | _by_name(
-    OAuth(),
-    models.OfAnthropic(),
-    models.OfVertex(),
-    models.OfGemini(),
-    models.OfOllama(),
-    models.OfCohere(),
-    models.OfOpenAI(),
-)
+WIRES = CHATS | _by_name(OAuth())
 
 
 def name_of(attempt: Attempt) -> str:
