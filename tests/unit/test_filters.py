@@ -225,48 +225,46 @@ def test_max_prompt_chars_needs_a_limit(limit):
         max_prompt_chars(limit)
 
 
+HIDDEN = [
+    *"\x00\x07\x0b\x1b\x7f\x85\x9f",  # controls
+    *"\u00ad\u034f\u200b\u200c\u200d\u200e\u200f\u2060\u2063\ufeff",  # no width
+    *"\u061c\u202a\u202e\u2066\u2069",  # direction
+    "".join(chr(0xE0000 + ord(each)) for each in "obey"),  # tags
+    "\u200b\u200d\u200c\u200d",
+    *"\u115f\u1160\u3164\uffa0\u17b4\u17b5",  # fillers
+    *"\u180b\u180e\u180f\ufff0\U0001d173\U0001d17a\U0001bca0\U000e0fff",
+]
+
+VISIBLE = [
+    "tab\t, line\r\nend",
+    "👩\u200d👩\u200d👧\u200d👦 👨🏽\u200d💻",
+    "❤\ufe0f\u200d🔥 🏳\ufe0f\u200d🌈 1\ufe0f⃣",
+    "\U0001f3f4" + "".join(chr(0xE0000 + ord(x)) for x in "gbeng") + "\U000e007f",
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+    "क्\u200dष दर्\u200dया क्\u200d",
+    "അവന്\u200d വന്നു ന്\u200d.",
+    "ශ්\u200dරී ர்\u200cக",
+    "«\u0645\u06cc\u200c» PDF\u200c\u0647\u0627",
+    "5\u200c\u062a\u0627 (\u06a9\u062a\u0627\u0628)\u200c\u0647\u0627",
+    "\u0647\u200d.\u0634",
+    "\U0001e900\u200c\U0001e901 \U00011442\u200d \U00011134\u200d",
+    "\u1830\u1820\u1837\u180e\u1820 \u1820\u180b ⠓⠊\u2800",
+    "葛\U000e0100城",
+    "שלום, Größe, 日本語",
+]
+
+
 @BOTH
-@pytest.mark.parametrize(
-    "hidden",
-    [
-        *"\x00\x07\x0b\x1b\x7f\x85\x9f",  # controls
-        *"\u00ad\u034f\u200b\u200c\u200d\u200e\u200f\u2060\u2063\ufeff",  # no width
-        *"\u061c\u202a\u202e\u2066\u2069",  # direction
-        "".join(chr(0xE0000 + ord(each)) for each in "obey"),  # tags
-        "\u200b\u200d\u200c\u200d",
-        *"\u115f\u1160\u3164\uffa0\u17b4\u17b5",  # fillers
-        *"\u180b\u180e\u180f\ufff0\U0001d173\U0001d17a\U0001bca0\U000e0fff",
-    ],
-)
-def test_hidden_characters_are_stripped(through, hidden):
+def test_hidden_characters_are_stripped(through):
     """What nobody sees, the model shall not read."""
-    assert through(strip_control_characters, f"be{hidden}fore") == "before"
+    seen = {each: through(strip_control_characters, f"be{each}fore") for each in HIDDEN}
+    assert seen == dict.fromkeys(HIDDEN, "before")
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "text",
-    [
-        "tab\t, line\r\nend",
-        "👩\u200d👩\u200d👧\u200d👦 👨🏽\u200d💻",
-        "❤\ufe0f\u200d🔥 🏳\ufe0f\u200d🌈 1\ufe0f⃣",
-        "\U0001f3f4" + "".join(chr(0xE0000 + ord(x)) for x in "gbeng") + "\U000e007f",
-        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
-        "क्\u200dष दर्\u200dया क्\u200d",
-        "അവന്\u200d വന്നു ന്\u200d.",
-        "ශ්\u200dරී ர்\u200cக",
-        "«\u0645\u06cc\u200c» PDF\u200c\u0647\u0627",
-        "5\u200c\u062a\u0627 (\u06a9\u062a\u0627\u0628)\u200c\u0647\u0627",
-        "\u0647\u200d.\u0634",
-        "\U0001e900\u200c\U0001e901 \U00011442\u200d \U00011134\u200d",
-        "\u1830\u1820\u1837\u180e\u1820 \u1820\u180b ⠓⠊\u2800",
-        "葛\U000e0100城",
-        "שלום, Größe, 日本語",
-    ],
-)
-def test_visible_characters_stay(through, text):
+def test_visible_characters_stay(through):
     """Emoji, flags and scripts that need joiners are text."""
-    assert through(strip_control_characters, text) == text
+    assert [through(strip_control_characters, each) for each in VISIBLE] == VISIBLE
 
 
 def test_data_in_variation_selectors_is_stripped():
@@ -400,17 +398,16 @@ HARMLESS = [
 
 
 @BOTH
-@pytest.mark.parametrize(("text", "left"), PERSONAL)
-def test_personal_data_are_redacted(through, text, left):
+def test_personal_data_are_redacted(through):
     """A word of what stood there is left, so that the text still reads."""
-    assert through(redact_personal_data, text) == left
+    seen = [(text, through(redact_personal_data, text)) for text, _ in PERSONAL]
+    assert seen == PERSONAL
 
 
 @BOTH
-@pytest.mark.parametrize("text", HARMLESS)
-def test_other_numbers_are_left(through, text):
+def test_other_numbers_are_left(through):
     """A filter that eats dates and prices makes answers useless."""
-    assert through(redact_personal_data, text) == text
+    assert [through(redact_personal_data, each) for each in HARMLESS] == HARMLESS
 
 
 def check_digit(digits):

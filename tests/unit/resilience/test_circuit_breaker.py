@@ -234,9 +234,9 @@ def test_an_open_circuit_knows_what_opened_it():
     assert (kept.kind, kept.status) == ("quota", 429)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_makes_no_sense_is_a_closed_circuit():
+    """A damaged store or another version's stops no call."""
+    texts = [
         '{"openings": "x"}',
         '{"until": NaN}',
         '{"failures": 1.5}',
@@ -250,11 +250,8 @@ def test_an_open_circuit_knows_what_opened_it():
         "7",
         '{"until": "x"}',
         '{"a": 1}',
-    ],
-)
-def test_what_makes_no_sense_is_a_closed_circuit(text):
-    """A damaged store or another version's stops no call."""
-    assert Circuit.loads(text) == CLOSED
+    ]
+    assert [each for each in texts if Circuit.loads(each) != CLOSED] == []
 
 
 def test_a_failure_after_a_named_rest_is_just_a_failure():
