@@ -106,10 +106,13 @@ def test_the_page_names_what_there_is():
         ]
         absent += [path for path in paths if not path.exists()]
         text = "\n".join(path.read_text() for path in paths if path.is_file())
-        names = (
-            re.findall(r"`(?:\w+\.)?(\w+)`", part.replace(".py`", "")) if text else []
-        )
-        absent += [(name, files) for name in names if name not in text]
+        defined = {*re.findall(r"(?:def|class) (\w+)", text)}
+        known = defined | {*re.findall(r"\w+", text)}
+        for dotted, name in re.findall(
+            r"`([A-Z]\w+\.)?(\w+)`", part.replace(".py`", "")
+        ):
+            if text and name not in (defined if dotted else known):
+                absent.append((name, files))
     assert not absent
 
 
