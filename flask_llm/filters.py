@@ -28,6 +28,19 @@ from typing import NamedTuple, TypeVar
 from .errors import BadAnswerError, InvalidRequestError, LLMError, ProviderError
 from .types import LLMResponse, Request, require
 
+__all__ = [
+    "Filters",
+    "OutputFilter",
+    "PromptFilter",
+    "Rejected",
+    "TextFilter",
+    "forbid_pattern",
+    "max_prompt_chars",
+    "on_text",
+    "redact_personal_data",
+    "strip_control_characters",
+]
+
 log = logging.getLogger("flask_llm")
 
 S = TypeVar("S", Request, LLMResponse)
@@ -424,20 +437,6 @@ def without_hidden(text: str) -> str:
         text: Any text.
     """
     return _EITHER.sub(lambda found: found[1] or "", text)
-
-
-__all__ = [
-    "Filters",
-    "OutputFilter",
-    "PromptFilter",
-    "Rejected",
-    "TextFilter",
-    "forbid_pattern",
-    "max_prompt_chars",
-    "on_text",
-    "redact_personal_data",
-    "strip_control_characters",
-]
 
 
 class TextFilter:

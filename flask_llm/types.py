@@ -411,8 +411,6 @@ def require(name: str, value: object, *types: type) -> None:
     raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
 
 
-__all__ = ["Attempt", "LLMResponse", "Request", "Usage", "counted", "require"]
-
 # More than all of its providers write in a day.
 _TOO_MANY = 10**12
 

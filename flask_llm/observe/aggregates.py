@@ -14,8 +14,8 @@ from ..types import Attempt
 from .records import CallRecord
 
 STEPS_S = (15, 300, 3600)
-"""Seconds over which calls are added up, each for itself: of a long time the coarse ones
-are read, so that no page reads more than some thousand rows."""
+"""Seconds over which calls are added up, each for itself: of a long time the coarse
+ones are read, so that no page reads more than some thousand rows."""
 
 DAY_S = 86_400
 

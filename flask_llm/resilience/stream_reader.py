@@ -23,10 +23,10 @@ from .thread_pool import Abandoned, ThreadPool
 
 
 class Cancellation:
-    """What one stream is read from.
+    """Ends what one stream is read from, also from another thread.
 
     Attributes:
-        is_cut: Whether nobody wants to read on.
+        is_cancelled: Whether nobody wants to read on.
     """
 
     def __init__(self) -> None:
