@@ -35,6 +35,8 @@ from .tables import (
     sum_rows,
 )
 
+log = logging.getLogger("flask_llm")
+
 Change = tuple[str, CircuitChanged]
 """A circuit that opened or closed, and its number, should it be written twice."""
 
@@ -240,12 +242,10 @@ def _is_of_rows(error: Exception) -> bool:
     return isinstance(error, TypeError | ValueError | ArithmeticError)
 
 
-log = logging.getLogger("flask_llm")
-
 _PAUSE_S = 300.0
 
 # A file may be locked for a moment, and a server may be starting anew.
-_TRIES_UNSAID = 3
+_TRIES_UNLOGGED = 3
 
 
 class Outage:
@@ -268,20 +268,20 @@ class Outage:
         self._lock = threading.Lock()
         self._failures = 0
         self._lost_before = 0
-        self._said_at: float | None = None
+        self._logged_at: float | None = None
 
     def failed(self, error: Exception, waiting: int) -> None:
         """Note that writing has failed."""
-        told = why(error, self._secrets)
+        reason = why(error, self._secrets)
         with self._lock:
-            self.error = told
+            self.error = reason
             self._failures += 1
-            said = self._failures >= _TRIES_UNSAID and self._is_due()
-        if said:
+            is_logged = self._failures >= _TRIES_UNLOGGED and self._is_due()
+        if is_logged:
             log.warning(
                 "LLM_USAGE: the usage log cannot be written (%s); calls that wait: %d,"
                 " lost: %d",
-                told,
+                reason,
                 waiting,
                 self._lost_now,
             )
@@ -290,8 +290,8 @@ class Outage:
         """Count calls that there is no room for."""
         with self._lock:
             self.lost += number
-            said = self._is_due()
-        if said:
+            is_logged = self._is_due()
+        if is_logged:
             log.warning(
                 "LLM_USAGE: the usage log is too slow or does not answer; calls that"
                 " have no room to wait are lost, so far: %d",
@@ -309,13 +309,13 @@ class Outage:
 
     def over(self) -> None:
         """Note that writing works, and log it if the outage was logged."""
-        if not self._failures and self._said_at is None:
+        if not self._failures and self._logged_at is None:
             return
         with self._lock:
-            said, lost = self._said_at is not None, self._lost_now
-            self._failures, self._said_at, self.error = 0, None, None
+            is_logged, lost = self._logged_at is not None, self._lost_now
+            self._failures, self._logged_at, self.error = 0, None, None
             self._lost_before = self.lost
-        if said:
+        if is_logged:
             log.info("LLM_USAGE: the usage log is written again; calls lost: %d", lost)
 
     @property
@@ -324,9 +324,9 @@ class Outage:
 
     def _is_due(self) -> bool:
         now = self._clock.monotonic()
-        if self._said_at is not None and now - self._said_at < _PAUSE_S:
+        if self._logged_at is not None and now - self._logged_at < _PAUSE_S:
             return False
-        self._said_at = now
+        self._logged_at = now
         return True
 
 
