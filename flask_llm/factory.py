@@ -163,7 +163,7 @@ def awaited(
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await _in_thread(partial(_own(self, method), *args, **kwargs))
 
-    return _told(call, "Do the same for a coroutine", signature(method))
+    return _described(call, "Do the same for a coroutine", signature(method))
 
 
 def streamed(
@@ -181,7 +181,7 @@ def streamed(
         return await AsyncLLMStream.opened(function)
 
     shape = signature(method).replace(return_annotation=AsyncLLMStream)
-    return _told(call, "Return an `AsyncLLMStream`", shape)
+    return _described(call, "Return an `AsyncLLMStream`", shape)
 
 
 def _own(owner: S, method: Callable[Concatenate[S, P], T]) -> Callable[P, T]:
@@ -190,7 +190,7 @@ def _own(owner: S, method: Callable[Concatenate[S, P], T]) -> Callable[P, T]:
     return own
 
 
-def _told(function: Callable[P, T], does: str, shape: Signature) -> Callable[P, T]:
+def _described(function: Callable[P, T], does: str, shape: Signature) -> Callable[P, T]:
     """Give a wrapper a name, a text and a signature of its own."""
     name = function.__name__
     function.__name__ = f"{name}_async"

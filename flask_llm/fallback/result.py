@@ -183,41 +183,31 @@ class CallResult:
         return response
 
     def _of_attempts(self) -> dict[str, Any]:
-        """Return what all attempts make together: tokens, cost, and themselves."""
-        cost, note = self._cost()
-        return {
-            "usage": self._usage(),
-            "attempts": [each.as_dict() for each in self.attempts],
-            "cost_usd": cost,
-            "cost_note": note,
-        }
+        """Return what all attempts make together: tokens, cost, and themselves.
 
-    def _usage(self) -> dict[str, int] | None:
-        """Return the tokens of all attempts: answers that were no good cost too."""
-        total: dict[str, int] | None = None
-        for each in self.attempts:
-            if each.usage and total:
-                total = {name: total[name] + each.usage[name] for name in total}
-            else:
-                total = total or each.usage
-        return total
-
-    def _cost(self) -> tuple[float | None, str | None]:
-        """Return what all attempts cost together, or None and why that is not known.
-
-        One price or count that is missing makes the whole unknown: a sum of the others
-        would be taken for it.
+        Answers that were no good cost too. One price or count that is missing makes the
+        whole cost unknown: a sum of the others would be taken for it.
         """
+        usage: dict[str, int] | None = None
         cost, note = None, None
         for each in self.attempts:
-            note = note or each.cost_note
+            if each.usage and usage:
+                usage = {name: usage[name] + each.usage[name] for name in usage}
+            else:
+                usage = usage or each.usage
             if each.cost_usd is not None:
                 cost = each.cost_usd + (cost or 0.0)
-        if note is None:
-            return cost, NO_TOKENS if cost is None else None
+            note = note or each.cost_note
         if note == NO_TOKENS and cost is not None:
             note = "not all tokens were counted"
-        return None, note
+        elif note is None and cost is None:
+            note = NO_TOKENS
+        return {
+            "usage": usage,
+            "attempts": [each.as_dict() for each in self.attempts],
+            "cost_usd": cost if note is None else None,
+            "cost_note": note,
+        }
 
     def summary(self, *, detailed: bool = False) -> str:
         """Return who failed and why, in the documented words.

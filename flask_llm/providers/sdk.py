@@ -243,13 +243,6 @@ def _unconnected(exc: Exception) -> ProviderError:
     return UnavailableError(exc, reason=f"cannot be set up ({type(exc).__name__})")
 
 
-def _copied(optional: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: dict(value) if type(value) is dict else value
-        for name, value in optional.items()
-    }
-
-
 class ChatProvider(SdkProvider):
     """A provider whose SDK takes conversations and streams the answers.
 
@@ -362,8 +355,8 @@ class ChatProvider(SdkProvider):
                 self._fits.clear()
             fit = self._fits[key] = self._fitted_anew(request, further)[1:]
         optional, warnings = fit
-        # Copies, in case an SDK changes what it is given.
-        return request, _copied(optional), [*warnings]
+        # Copies, in case somebody changes what it is given.
+        return request, dict(optional), [*warnings]
 
     def _fitted_anew(
         self, request: Request, further: Mapping[str, Any]
