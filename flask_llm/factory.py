@@ -521,10 +521,10 @@ class LLMFactory:
 
         Args:
             detail: Whether each provider also has a "reason", which says what is
-                missing or until when it rests, its "model", its "state" ("closed",
-                "open", "half-open" or "unavailable"), the "until" of its rest in
-                seconds since 1970, an "advice", and the "kind" and HTTP "status" of
-                what made it rest. What is not known, or not so, is None.
+                missing or until when its circuit is open, its "model", its "state"
+                ("closed", "open", "half-open" or "unavailable"), the "until" of an open
+                circuit in seconds since 1970, an "advice", and the "kind" and HTTP
+                "status" of what opened it. What is not known, or not so, is None.
 
         Returns:
             A dict of "primary" (``{"name", "available"}``), "fallbacks" (a list of
@@ -561,8 +561,8 @@ class LLMFactory:
     def test(self, name: str, deadline: float = 30.0) -> LLMResponse:
         """Ask one provider of the chain for two words, which costs a little money.
 
-        Nobody else is asked in its place. A rest does not keep it from being asked, and
-        a failure does not make it rest. Filters, signals and numbers do not see it.
+        Nobody else is asked in its place. An open circuit does not keep it from being
+        asked, and a failure opens none. Filters, signals and numbers do not see it.
 
         Args:
             name: The provider, as the configuration names it.
@@ -572,7 +572,7 @@ class LLMFactory:
             The answer, or why there is none.
 
         Raises:
-            LookupError: There is no such entry in the chain.
+            LookupError: There is no such provider in the chain.
         """
         return tried(self._chain, self._entry(name), deadline)
 
@@ -585,7 +585,7 @@ class LLMFactory:
             name: The provider, as the configuration names it.
 
         Raises:
-            LookupError: There is no such entry in the chain.
+            LookupError: There is no such provider in the chain.
             OSError: The shared store does not answer; only this process knows it.
         """
         self._chain.breakers.reset(self._entry(name))
