@@ -7,7 +7,7 @@
     ├── StreamInterrupted         a stream broke off after some text; for the caller
     └── ProviderError             a provider did not answer; kind "unknown"
         ├── QuotaError            429                        → next provider
-        │   └── UsedUpError       a day's quota, the credit  → and rests long, ERROR log
+        │   └── UsedUpError       a day's quota, the credit  → long cooldown, ERROR log
         ├── TransientError        connection, 5xx            → again, then next provider
         │   ├── TimedOutError     no answer in time          → the same, if patient
         │   └── UnreachableError  no connection at all       → the same
@@ -22,7 +22,7 @@
         ├── BusyError             too many calls at once     → next provider
         ├── DeadlineError         the call's time is up      → stop
         ├── ClosedError           the caller went away       → stop, no error
-        ├── CoolingDownError      rests after failures       → not asked
+        ├── CoolingDownError      circuit open               → not asked
         └── UnavailableError      no key, no package         → not asked
 
 Each class answers for itself what follows (`retryable`, `fallbackable`, `cooldown`, …),
@@ -103,11 +103,11 @@ class ProviderError(LLMError):
         at_once: Whether the request has been changed, so that no wait is needed.
         silent: Whether the provider gave no answer in time.
         trips: Whether repeated failures of this kind open the provider's circuit.
-        cooldown: Seconds that the provider rests after a single one.
+        cooldown: Seconds that the circuit is open after a single one.
         alive: Whether it shows that the provider works, though not for this request.
         of_model: Whether it is the model's word, the same under any key and address.
         asked: Whether the provider was asked at all.
-        meaning: What a long rest means for the developer.
+        meaning: What a long cooldown means for the developer.
         remedy: What the developer can do where there is no `advice`.
         severity: Level of the log line that tells of it.
         reason: A few words of ours, safe in any log.
@@ -348,7 +348,7 @@ class ClosedError(ProviderError):
 
 
 class CoolingDownError(ProviderError):
-    """The provider rests: it said when to come back, or it failed repeatedly."""
+    """The circuit is open: the provider said until when, or failed repeatedly."""
 
     kind = "cooldown"
     asked = False

@@ -102,16 +102,16 @@ class ProviderSwitched(NamedTuple):
 
 
 class CircuitChanged(NamedTuple):
-    """A provider rests from now on, or rests for longer; or it answers again.
+    """A provider's circuit opens, or stays open for longer; or it answers again.
 
-    Sent by the process that has seen it, also if a store shares the rest with others.
+    Sent by the process that has seen it, also if a store shares the circuit with others.
 
     Attributes:
         provider: The provider, as the configuration names it.
         at: When that was, in seconds since 1970.
-        until: When its rest ends; None if it has answered, or its circuit was reset.
-        kind: Error kind that made it rest; None if it does not.
-        reason: The same in a few words; None if it does not.
+        until: Until when it is open; None if it has answered, or was reset.
+        kind: Error kind that opened it; None if it is closed.
+        reason: The same in a few words; None if it is closed.
         status: HTTP status of that failure, if there was one.
     """
 

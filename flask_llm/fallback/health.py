@@ -68,7 +68,7 @@ class CircuitBreakers:
     ) -> bool:
         """Return whether asking again would ignore what is known of a provider.
 
-        It will still rest as it said itself; or others have opened its circuit, for
+        Its circuit is open as it asked for; or others have opened its circuit, for
         this call's own failures are what its retry policy allows.
 
         Args:
@@ -110,7 +110,7 @@ class CircuitBreakers:
         )
 
     def failed(self, handle: ProviderHandle, error: ProviderError) -> Circuit:
-        """Note a failure that counts against the provider; tell if it rests now."""
+        """Note a failure that counts against the provider; log if its circuit opens."""
         now = self._clock.time()
         before = CLOSED
 
@@ -135,7 +135,7 @@ class CircuitBreakers:
         """
         if seen is CLOSED or seen == CLOSED:
             return
-        # A rest that began since then stays: the answer was under way before it.
+        # A circuit that opened since then stays open: the answer was under way before it.
         self._store.update(
             handle.circuit_key,
             lambda now: CLOSED if now.until == seen.until else now,
@@ -172,7 +172,7 @@ class CircuitBreakers:
 def _tell(
     handle: ProviderHandle, error: ProviderError, cooldown: float, *, news: bool
 ) -> None:
-    """Log a rest: loudly once if it is a long one, until the provider answers again."""
+    """Log an open circuit: loudly once if for long, until the provider answers."""
     level = logging.WARNING
     # A refused key is told as an error by other lines already.
     if error.cooldown and error.severity < logging.ERROR:
@@ -242,5 +242,5 @@ def _unavailable(error: UnavailableError) -> dict[str, Any]:
 
 
 def _back(circuit: Circuit) -> str:
-    """Return what is known of a provider whose rest is over."""
+    """Return what is known of a provider whose cooldown is over."""
     return f"rested after {circuit.reason}; the next call tries it"
