@@ -135,7 +135,7 @@ class CircuitBreakers:
         """
         if seen is CLOSED or seen == CLOSED:
             return
-        # A circuit that opened since then stays open: the answer was under way before it.
+        # One that opened since then stays open: the answer was under way before it.
         self._store.update(
             handle.circuit_key,
             lambda now: CLOSED if now.until == seen.until else now,
