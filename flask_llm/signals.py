@@ -104,7 +104,7 @@ class ProviderSwitched(NamedTuple):
 class CircuitChanged(NamedTuple):
     """A provider's circuit opens, or stays open for longer; or it answers again.
 
-    Sent by the process that has seen it, also if a store shares the circuit with others.
+    Sent by the process that has seen it, also if others share it through a store.
 
     Attributes:
         provider: The provider, as the configuration names it.
