@@ -19,7 +19,7 @@ from wired import WIRES, loaded, settings
 from flask_llm import FlaskLLM, LLMFactory, LLMProvider, LLMResponse
 from flask_llm.errors import StreamInterrupted, TransientError
 from flask_llm.resilience.stream_reader import callers_cancellation
-from flask_llm.signals import generation_finished
+from flask_llm.signals import generation_finished, retry_scheduled
 from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
 
@@ -563,13 +563,16 @@ class TestCancelling:
         """The wait ends, and no provider is asked again for nobody."""
 
         async def main():
-            async with timeout_when(lambda: first.calls):
+            async with timeout_when(lambda: waits):
                 await llm.stream_content_async("Hi", retry_delay=A_MINUTE)
 
+        def note(sender, event):
+            waits.append(event.wait_s)
+
         first, spare = FakeProvider(TransientError()), FakeProvider(name="second")
-        llm = chain(first, spare)
+        llm, waits = chain(first, spare), []
         begin = time.monotonic()
-        with told_of(llm) as responses:
+        with told_of(llm) as responses, retry_scheduled.connected_to(note):
             with pytest.raises(TimeoutError):
                 asyncio.run(main())
             assert time.monotonic() - begin < AT_ONCE_S
