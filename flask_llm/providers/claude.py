@@ -76,7 +76,7 @@ class Answer:
         if details is not None and getattr(details, "thinking_tokens", None):
             self._has_thought = True
 
-    def said(self, text: str) -> ParsedResponse:
+    def parsed(self, text: str) -> ParsedResponse:
         """Return the answer, now that it has come to its end.
 
         Args:
@@ -127,7 +127,7 @@ def whole(message: Any) -> ParsedResponse:
         # A web page with status 200 comes back as str, other JSON as all None.
         raise TransientError(reason=MALFORMED)
     answer = Answer(message, getattr(message, "_request_id", None))
-    return answer.said("".join([answer.text(block) for block in content]))
+    return answer.parsed("".join([answer.text(block) for block in content]))
 
 
 def follow(events: Any) -> Generator[str, None, ParsedResponse]:
@@ -151,7 +151,7 @@ def follow(events: Any) -> Generator[str, None, ParsedResponse]:
             answer.count(event.usage)
         elif event.type == "message_stop":
             _read_on(events)
-            return answer.said("")
+            return answer.parsed("")
     raise BadAnswerError(reason="stream without an end")
 
 
@@ -184,12 +184,12 @@ def from_status_error(exc: Any) -> ProviderError:
     Args:
         exc: The SDK's exception.
     """
-    told = _told(exc)
-    message, code = told.get("message"), _code(told)
+    fields = _told(exc)
+    message, code = fields.get("message"), _code(fields)
     # Without one the body is a proxy's page: its class says enough.
     detail = message if isinstance(message, str) else type(exc).__name__
     if exc.status_code == _STREAMED:
-        status = _STATUSES.get(str(told.get("type")), _STATUSES["api_error"])
+        status = _STATUSES.get(str(fields.get("type")), _STATUSES["api_error"])
         return classify.from_status(status, detail, code=code)
     return classify.from_exception(exc, detail=detail, code=code)
 
@@ -201,11 +201,11 @@ def _told(exc: Exception) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _code(told: dict[str, Any]) -> Any:
+def _code(fields: dict[str, Any]) -> Any:
     """Return the cause: the `error_code` of the details if it is known, or the type."""
-    details = told.get("details")
+    details = fields.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
-    return code if classify.knows(code) else told.get("type")
+    return code if classify.knows(code) else fields.get("type")
 
 
 _PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
@@ -349,21 +349,15 @@ class ClaudeProvider(ChatProvider):
         return asked
 
     def _read(self, answer: Any) -> LLMResponse:
-        return whole(answer).response(self.name, self.model, self._remedy)
+        return whole(answer).response(self.name, self.model, self._thinking_off)
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
-        said = yield from follow(events)
-        return said.response(self.name, self.model, self._remedy)
+        parsed = yield from follow(events)
+        return parsed.response(self.name, self.model, self._thinking_off)
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(timeout=self.timeout)
         return [each.id for each in self._in_time(found)]
-
-    def _remedy(self) -> str:
-        """Return the setting that would keep the model from thinking, if one would."""
-        if self.thinking == "off" or self._parameters.refuses("thinking.disabled"):
-            return ""
-        return f"{self.setting('thinking')}=off"
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the API's own message and error type."""
@@ -397,8 +391,8 @@ def _format(schema: Schema) -> dict[str, Any] | None:
     """Return the format of an answer, or None if the API cannot be told of it."""
     from .schema_dialects import closed
 
-    said = closed(schema.json)
-    return said and {"type": "json_schema", "schema": said}
+    known = closed(schema.json)
+    return known and {"type": "json_schema", "schema": known}
 
 
 def _thinking_config(thinking: str | int, max_tokens: int) -> Mapping[str, Any] | None:

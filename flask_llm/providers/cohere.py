@@ -109,7 +109,7 @@ class Events:
         self._is_blank = True
 
     def texts(self) -> Iterator[str]:
-        """Yield its texts; afterwards it has been `said`.
+        """Yield its texts; afterwards it has been `parsed`.
 
         Raises:
             ProviderError: It says that it has failed.
@@ -127,7 +127,7 @@ class Events:
                 raise _failure(event, _FAILED["ERROR"])
 
     @property
-    def said(self) -> ParsedResponse:
+    def parsed(self) -> ParsedResponse:
         """What all events were together.
 
         Raises:
@@ -172,17 +172,17 @@ def _parts(content: list[Any], kind: str) -> list[Any]:
     return [getattr(b, kind) for b in content if getattr(b, "type", None) == kind]
 
 
-def _finished(finish_reason: Any, told: object = None) -> str:
+def _finished(finish_reason: Any, event: object = None) -> str:
     """Return why an answer ended, if it is complete, or cut by `max_tokens`.
 
     Args:
         finish_reason: The API's word for it.
-        told: What may have an `error`.
+        event: What may have an `error`.
     """
     if finish_reason == _TOXIC:
         raise ContentBlockedError(reason="answer cut by a content filter")
     if finish_reason in _FAILED:
-        raise _failure(told, _FAILED[finish_reason])
+        raise _failure(event, _FAILED[finish_reason])
     if finish_reason not in _FINISHED:
         raise BadAnswerError(
             reason=f"incomplete answer (finish reason: {finish_reason})"
@@ -190,9 +190,9 @@ def _finished(finish_reason: Any, told: object = None) -> str:
     return _FINISHED[finish_reason]
 
 
-def _failure(told: object, reason: str) -> ProviderError:
+def _failure(event: object, reason: str) -> ProviderError:
     """Return the error that came within an answer, by its words if there are any."""
-    found = (getattr(told, name, None) for name in ("error", "message"))
+    found = (getattr(event, name, None) for name in ("error", "message"))
     words = next((each for each in found if isinstance(each, str)), "")
     if blocks(words):
         return ContentBlockedError(words)
@@ -205,11 +205,13 @@ def _failure(told: object, reason: str) -> ProviderError:
 def _usage(usage: Any) -> dict[str, int] | None:
     """Return the tokens, which come as floats; the billed ones are fewer."""
     tokens = getattr(usage, "tokens", None)
-    taken = getattr(tokens, "input_tokens", None)
-    made = getattr(tokens, "output_tokens", None)
-    if not (isinstance(taken, int | float) and isinstance(made, int | float)):
+    input_tokens = getattr(tokens, "input_tokens", None)
+    output_tokens = getattr(tokens, "output_tokens", None)
+    if not (
+        isinstance(input_tokens, int | float) and isinstance(output_tokens, int | float)
+    ):
         return None
-    return counted(int(taken), int(made))
+    return counted(int(input_tokens), int(output_tokens))
 
 
 # "A request or response contains a deny-listed token", by the API's own description;
@@ -327,24 +329,18 @@ class CohereProvider(ChatProvider):
         }
 
     def _read(self, answer: Any) -> LLMResponse:
-        return answered(answer).response(self.name, self.model, self._remedy)
+        return answered(answer).response(self.name, self.model, self._thinking_off)
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
         answer = Events(events)
         yield from answer.texts()
-        return answer.said.response(self.name, self.model, self._remedy)
+        return answer.parsed.response(self.name, self.model, self._thinking_off)
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(
             endpoint="chat", page_size=1000, request_options=_within(self.timeout)
         )
         return [each.name for each in found.models]
-
-    def _remedy(self) -> str:
-        """Return the setting that would keep the model from thinking, if one would."""
-        if self.thinking == "off" or self._parameters.refuses("thinking.disabled"):
-            return ""
-        return f"{self.setting('thinking')}=off"
 
     def explain(self, exc: Exception) -> ProviderError:
         """Return the error, with the API's own message: `str(exc)` is all headers."""

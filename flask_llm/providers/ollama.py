@@ -44,9 +44,9 @@ def asked_for(request: Request, optional: dict[str, Any]) -> dict[str, Any]:
         InvalidRequestError: A picture is an address, which Ollama would not fetch.
     """
     options = {"num_predict": request.max_tokens, **optional}
-    told = [{"role": "system", "content": request.system}] if request.system else []
+    system = [{"role": "system", "content": request.system}] if request.system else []
     return {
-        "messages": [*told, *map(_turn, request.messages)],
+        "messages": [*system, *map(_turn, request.messages)],
         # Called so here too, since refusals speak of thinking.
         "think": options.pop("thinking", None),
         "format": options.pop("format", None),
@@ -111,7 +111,7 @@ class Reading:
             if text := self._text(chunk.message):
                 yield text
             if chunk.done:
-                return self._told(chunk)
+                return self._metadata(chunk)
         raise BadAnswerError(reason=NO_END)
 
     def whole(self, answer: Any) -> tuple[str, dict[str, Any]]:
@@ -120,7 +120,7 @@ class Reading:
         Raises:
             BadAnswerError: It is incomplete, or was used up before any text.
         """
-        return self._text(answer.message), self._told(answer)
+        return self._text(answer.message), self._metadata(answer)
 
     def _text(self, message: Any) -> str:
         text: str = message.content or ""
@@ -128,7 +128,7 @@ class Reading:
         self._has_thought = self._has_thought or bool(message.thinking)
         return text
 
-    def _told(self, last: Any) -> dict[str, Any]:
+    def _metadata(self, last: Any) -> dict[str, Any]:
         finish = last.done_reason if last.done else None
         usage = counted(last.prompt_eval_count, last.eval_count)
         with billed(usage):
@@ -153,25 +153,25 @@ def unread(exc: Exception) -> ProviderError:
     Args:
         exc: What the SDK raised, by pydantic or otherwise.
     """
-    return answered(_told(exc), type(exc).__name__)
+    return answered(_message_in(exc), type(exc).__name__)
 
 
-def answered(told: str, detail: str = "") -> ProviderError:
+def answered(message: str, detail: str = "") -> ProviderError:
     """Return the error for one that came with status 200.
 
     Args:
-        told: Its words, by which it is known; empty if it has none.
+        message: Its words, by which it is known; empty if it has none.
         detail: What to tell in their place.
     """
-    if not told:
+    if not message:
         return TransientError(detail, reason=MALFORMED)
-    error = classify.from_text(told)
+    error = classify.from_text(message)
     if type(error) is ProviderError:
-        return BadAnswerError(told, reason="answered with an error")
+        return BadAnswerError(message, reason="answered with an error")
     return error
 
 
-def _told(exc: Exception) -> str:
+def _message_in(exc: Exception) -> str:
     """Return the words of the error that stands where an answer should be, or ""."""
     errors = getattr(exc, "errors", None)
     for fault in errors() if errors else ():
@@ -207,22 +207,22 @@ def absent(exc: Exception, address: str, setting: str) -> UnavailableError | Non
     )
 
 
-def told_by(exc: Any) -> ProviderError | None:
+def from_server(exc: Any) -> ProviderError | None:
     """Return the error that the server's own words tell of; None if there are none.
 
     Args:
         exc: What the SDK raised.
     """
-    told = message_of(getattr(exc, "error", None))
+    message = message_of(getattr(exc, "error", None))
     if getattr(exc, "status_code", None) == _IN_STREAM:
-        return answered(told)
+        return answered(message)
     if isinstance(exc, ValueError | TypeError):  # pydantic's quotes the answer
         return unread(exc)
     # The SDK's exception has no headers, and where the error's body is no object it is
     # an AttributeError: httpx's holds all.
     refusal = exc.__context__
     if type(refusal).__name__ == "HTTPStatusError":
-        return classify.from_exception(refusal, detail=told)
+        return classify.from_exception(refusal, detail=message)
     return None
 
 
@@ -537,19 +537,19 @@ class OllamaProvider(ChatProvider):
         )
 
     def _read(self, answer: Any) -> LLMResponse:
-        text, told = self._reading().whole(answer)
-        return self._response(text, told)
+        text, metadata = self._reading().whole(answer)
+        return self._response(text, metadata)
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
-        told = yield from self._reading().texts(events)
-        return self._response("", told)
+        metadata = yield from self._reading().texts(events)
+        return self._response("", metadata)
 
     def _reading(self) -> Reading:
         helps = self.thinking != "off"
         return Reading(f"{self.setting('thinking')}=off" if helps else "")
 
-    def _response(self, text: str, told: dict[str, Any]) -> LLMResponse:
-        known = told | {"model": told["model"] or self.model}
+    def _response(self, text: str, metadata: dict[str, Any]) -> LLMResponse:
+        known = metadata | {"model": metadata["model"] or self.model}
         return LLMResponse(
             success=True, content=text, provider_name=self.name, metadata=known
         )
@@ -563,7 +563,7 @@ class OllamaProvider(ChatProvider):
         address = self.base_url or self.address
         error = (
             absent(exc, address, self.setting("base_url"))
-            or told_by(exc)
+            or from_server(exc)
             or super().explain(exc)
         )
         # Another address has no such path, and says nothing of a model.

@@ -49,12 +49,12 @@ class AnsweredError(Exception):
 
     def __init__(self, body: Any) -> None:
         super().__init__()
-        told = body if isinstance(body, dict) else {}
+        fields = body if isinstance(body, dict) else {}
         self.body = body
-        code = told.get("code")
+        code = fields.get("code")
         status = re.fullmatch(r"\d{3}", str(code), re.ASCII)
         self.code = int(status[0]) if status else code  # a number, or a word
-        self.param = told.get("param")
+        self.param = fields.get("param")
 
 
 def completed(answer: Any) -> ParsedResponse:
@@ -105,8 +105,8 @@ def finished(finish: str | None, refusal: str | None) -> str:
 def text_in(message: Any) -> str:
     """Return the text of a message, or of a piece of one."""
     content = getattr(message, "content", None) or ""
-    told = [each.get("text") for each in _parts(message) if each.get("type") == "text"]
-    texts: list[Any] = told if isinstance(content, list) else [content]
+    parts = [each.get("text") for each in _parts(message) if each.get("type") == "text"]
+    texts: list[Any] = parts if isinstance(content, list) else [content]
     if not all(isinstance(each, str) for each in texts):
         raise TransientError(reason=MALFORMED)
     return "".join(texts)
@@ -145,25 +145,25 @@ def usage_of(answer: Any) -> dict[str, int] | None:
 
 def message_of(body: Any) -> str:
     """Return the words of an error body, but nothing of a web page."""
-    told = body
+    words = body
     for name in ("message", "detail"):  # the second is FastAPI's
-        told = told.get(name, told) if isinstance(told, dict) else told
-    if isinstance(told, list):
-        told = "; ".join(_fault(each) for each in told if isinstance(each, dict))
-    if not isinstance(told, str) or told.lstrip().startswith("<"):
+        words = words.get(name, words) if isinstance(words, dict) else words
+    if isinstance(words, list):
+        words = "; ".join(_fault(each) for each in words if isinstance(each, dict))
+    if not isinstance(words, str) or words.lstrip().startswith("<"):
         return ""
-    return told
+    return words
 
 
-def _fault(told: dict[str, Any]) -> str:
+def _fault(fault: dict[str, Any]) -> str:
     """Return what pydantic says is wrong, without the `input`: the prompt."""
-    return f"{'.'.join(map(str, told.get('loc', ())))}: {told.get('msg')}"
+    return f"{'.'.join(map(str, fault.get('loc', ())))}: {fault.get('msg')}"
 
 
 def code_of(body: Any) -> Any:
     """Return what of an error body says without doubt what it is."""
-    told = body if isinstance(body, dict) else {}
-    codes = (told.get("code"), told.get("type"))
+    fields = body if isinstance(body, dict) else {}
+    codes = (fields.get("code"), fields.get("type"))
     return next(filter(classify.knows, codes), None)
 
 
@@ -186,9 +186,9 @@ def first_choice(choices: list[Any]) -> list[Any]:
     return [each for each in choices if not getattr(each, "index", None)][:1]
 
 
-def check_error(told: Any) -> None:
+def check_error(part: Any) -> None:
     """Raise what an answer, or a choice of it, says instead."""
-    if error := getattr(told, "error", None):
+    if error := getattr(part, "error", None):
         raise AnsweredError(error)
 
 
@@ -209,7 +209,7 @@ class Chunks:
         self._is_blank = True
 
     def texts(self) -> Iterator[str]:
-        """Yield its texts; afterwards it has been `said`.
+        """Yield its texts; afterwards it has been `parsed`.
 
         Raises:
             AnsweredError: It says that it has failed.
@@ -227,7 +227,7 @@ class Chunks:
             raise TransientError(reason=MALFORMED)
 
     @property
-    def said(self) -> ParsedResponse:
+    def parsed(self) -> ParsedResponse:
         """What all chunks were together.
 
         Raises:
@@ -335,6 +335,7 @@ class OpenAIProvider(ChatProvider):
     options = {"reasoning": _parse_reasoning}  # noqa: RUF012  # never changed
     renames = MappingProxyType({"max_tokens": "max_completion_tokens"})
     schema_parameter = "response_format"
+    _thinking_parameter = "reasoning", "reasoning_effort.none"
     of_streams = MappingProxyType({"stream_options": {"include_usage": True}})
     address = "https://api.openai.com/v1"
 
@@ -445,19 +446,12 @@ class OpenAIProvider(ChatProvider):
         return {} if self._api_key else {"Authorization": Omit()}
 
     def _read(self, answer: Any) -> LLMResponse:
-        return completed(answer).response(self.name, self.model, self._remedy)
+        return completed(answer).response(self.name, self.model, self._thinking_off)
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
         chunks = Chunks(events)
         yield from chunks.texts()
-        return chunks.said.response(self.name, self.model, self._remedy)
-
-    def _remedy(self) -> str:
-        """Return the setting that would keep the model from thinking, if one would."""
-        refused = self._parameters.refuses("reasoning_effort.none")
-        if self.reasoning == "off" or refused:
-            return ""
-        return f"{self.setting('reasoning')}=off"
+        return chunks.parsed.response(self.name, self.model, self._thinking_off)
 
     def _list(self, client: Any) -> list[str]:
         found = client.models.list(timeout=self.timeout, extra_headers=self._headers())

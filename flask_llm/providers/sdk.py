@@ -257,6 +257,8 @@ class ChatProvider(SdkProvider):
     """
 
     schema_parameter: ClassVar[str] = ""
+    # The option for thinking, and the parameter that switches it off.
+    _thinking_parameter: ClassVar[tuple[str, str]] = "thinking", "thinking.disabled"
     of_streams: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def generate_content(
@@ -387,6 +389,13 @@ class ChatProvider(SdkProvider):
     def _optional(self, request: Request) -> dict[str, Any]:
         """Return what a request asks for that not every model takes, by its names."""
         return {"temperature": request.temperature}
+
+    def _thinking_off(self) -> str:
+        """Return the setting that would keep the model from thinking, if one would."""
+        option, off = self._thinking_parameter
+        if getattr(self, option) == "off" or self._parameters.refuses(off):
+            return ""
+        return f"{self.setting(option)}=off"
 
     def _adapted(self, request: Request) -> list[str]:  # noqa: ARG002  # a subclass's
         """Return a warning for each setting that this request had no room for."""
