@@ -232,7 +232,7 @@ _JSON = {"response_mime_type": "application/json"}
 _JSON_KEY = "response_mime_type.application/json"
 
 
-class ParsedResponse(NamedTuple):
+class ParsedPart(NamedTuple):
     """What an answer says, or a chunk of one.
 
     Attributes:
@@ -251,13 +251,13 @@ class ParsedResponse(NamedTuple):
     request_id: str | None = None
     thoughts: int = 0
 
-    def after(self, earlier: "ParsedResponse") -> "ParsedResponse":
+    def after(self, earlier: "ParsedPart") -> "ParsedPart":
         """Return what both say of the answer, but for the text.
 
         Args:
             earlier: What the chunks before have said.
         """
-        return ParsedResponse(
+        return ParsedPart(
             finish=self.finish or earlier.finish,
             model=self.model or earlier.model,
             usage=self.usage or earlier.usage,
@@ -330,7 +330,7 @@ class GoogleProvider(ChatProvider):
         """Return a JSON schema as the API takes it; None if that cannot be."""
 
     @abstractmethod
-    def _said(self, answer: Any) -> ParsedResponse:
+    def _facts(self, answer: Any) -> ParsedPart:
         """Return what an answer, or a chunk of one, says.
 
         Raises:
@@ -338,59 +338,59 @@ class GoogleProvider(ChatProvider):
         """
 
     def _read(self, answer: Any) -> LLMResponse:
-        said = self._said(answer)
+        facts = self._facts(answer)
         if not answer.candidates:
             raise BadAnswerError(reason="answer without a candidate")
-        with billed(said.usage):
-            check(said.finish, self.finished, self.blocked)
-        return self._response(said, said.text, spoke=bool(said.text.strip()))
+        with billed(facts.usage):
+            check(facts.finish, self.finished, self.blocked)
+        return self._response(facts, facts.text, spoke=bool(facts.text.strip()))
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
-        known, spoke = ParsedResponse(), False
+        known, spoke = ParsedPart(), False
         for event in events:
-            said = self._said(event)
-            if said.finish:
-                with billed(said.after(known).usage):
-                    check(said.finish, self.finished, self.blocked)
-            if said.text:
-                spoke = spoke or bool(said.text.strip())
-                yield said.text
-            known = said.after(known)
+            facts = self._facts(event)
+            if facts.finish:
+                with billed(facts.after(known).usage):
+                    check(facts.finish, self.finished, self.blocked)
+            if facts.text:
+                spoke = spoke or bool(facts.text.strip())
+                yield facts.text
+            known = facts.after(known)
         if not known.finish:
             raise BadAnswerError(reason="stream without an end")
         return self._response(known, spoke=spoke)
 
     def _response(
-        self, said: ParsedResponse, text: str = "", *, spoke: bool
+        self, facts: ParsedPart, text: str = "", *, spoke: bool
     ) -> LLMResponse:
         """Return a complete answer.
 
         Args:
-            said: What is known of it.
+            facts: What is known of it.
             text: The text that has not been handed out.
             spoke: Whether there was any.
         """
-        finish = self.finished[said.finish]
+        finish = self.finished[facts.finish]
         if not spoke and finish == "length":
-            with billed(said.usage):
-                raise used_up(thought=self._thought(said), remedy=self._remedy(said))
+            with billed(facts.usage):
+                raise used_up(thought=self._thought(facts), remedy=self._remedy(facts))
         return LLMResponse(
             success=True,
             content=text,
             provider_name=self.name,
             metadata={
-                "model": said.model or self.model,
-                "usage": said.usage,
+                "model": facts.model or self.model,
+                "usage": facts.usage,
                 "finish_reason": finish,
-                "request_id": said.request_id,
+                "request_id": facts.request_id,
             },
         )
 
-    def _thought(self, said: ParsedResponse) -> bool:
+    def _thought(self, facts: ParsedPart) -> bool:
         """Return whether the model has thought."""
-        return bool(said.thoughts)
+        return bool(facts.thoughts)
 
-    def _remedy(self, said: ParsedResponse) -> str:  # noqa: ARG002  # a subclass's
+    def _remedy(self, facts: ParsedPart) -> str:  # noqa: ARG002  # a subclass's
         """Return the setting that would lessen thinking, if one would."""
         return ""
 

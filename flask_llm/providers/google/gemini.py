@@ -23,7 +23,7 @@ from ..parameters import tell_once
 from ..sdk import SdkProvider
 from ..transport import restrain
 from . import chat
-from .chat import GoogleProvider, ParsedResponse, contents
+from .chat import GoogleProvider, ParsedPart, contents
 from .genai import GenaiProvider
 
 
@@ -146,12 +146,12 @@ class GeminiProvider(GoogleProvider):
             asked["system_instruction"] = {"parts": [{"text": request.system}]}
         return asked
 
-    def _said(self, answer: Any) -> ParsedResponse:
+    def _facts(self, answer: Any) -> ParsedPart:
         candidate = chat.candidate(answer)
         # Not its truth: an empty message has none.
         there = candidate is not None
         parts = candidate.content.parts if there else ()
-        return ParsedResponse(
+        return ParsedPart(
             # Not `.text`: it raises where there is none, and joins with line breaks.
             "".join(part.text for part in parts if part.text),
             int(candidate.finish_reason) if there else None,
@@ -159,7 +159,7 @@ class GeminiProvider(GoogleProvider):
             chat.usage(answer.usage_metadata),
         )
 
-    def _thought(self, said: ParsedResponse) -> bool:  # noqa: ARG002  # the SDK does not know
+    def _thought(self, facts: ParsedPart) -> bool:  # noqa: ARG002  # the SDK does not know
         return True
 
     def _list(self, client: Any) -> list[str]:  # noqa: ARG002  # has no list
@@ -215,8 +215,8 @@ def _message_of(schema: dict[str, Any]) -> Any:
         kind = part.get("type")  # a property of this name is a schema
         return part | {"type": kind.upper()} if isinstance(kind, str) else part
 
-    said = json.dumps(json.loads(json.dumps(schema), object_hook=shouted))
-    return Schema.from_json(said, ignore_unknown_fields=True)
+    shouting = json.dumps(json.loads(json.dumps(schema), object_hook=shouted))
+    return Schema.from_json(shouting, ignore_unknown_fields=True)
 
 
 def _closed_at_the_end(chunks: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from ..answers import HELD, SHORT
 from ..classify import MALFORMED, status_of
 from ..transport import cancellable, client_options, without_user
 from . import chat
-from .chat import GoogleProvider, ParsedResponse, contents
+from .chat import GoogleProvider, ParsedPart, contents
 
 # Seconds after which the server ends a stream, where the SDK would tell it those of a
 # silence. The chain has limits of its own.
@@ -152,7 +152,7 @@ class GenaiProvider(GoogleProvider):
         turns = [Content(**each) for each in contents(request)]
         return {"model": self.model, "contents": turns, "config": config}
 
-    def _said(self, answer: Any) -> ParsedResponse:
+    def _facts(self, answer: Any) -> ParsedPart:
         if not (answer.candidates or answer.usage_metadata or answer.prompt_feedback):
             # An empty body and JSON of any other kind come back as an empty answer.
             raise TransientError(reason=MALFORMED)
@@ -160,7 +160,7 @@ class GenaiProvider(GoogleProvider):
         finish = candidate and candidate.finish_reason
         # Not `.text`, which warns of what is no text.
         parts = (candidate and candidate.content and candidate.content.parts) or ()
-        return ParsedResponse(
+        return ParsedPart(
             "".join(part.text for part in parts if part.text and not part.thought),
             finish and finish.name,
             answer.model_version,
@@ -172,9 +172,9 @@ class GenaiProvider(GoogleProvider):
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
         return (yield from super()._follow(_streamed(events)))
 
-    def _remedy(self, said: ParsedResponse) -> str:
+    def _remedy(self, facts: ParsedPart) -> str:
         # A short call of "auto" has been told to think as little as it can already.
-        short = self.thinking == "auto" and said.thoughts < SHORT
+        short = self.thinking == "auto" and facts.thoughts < SHORT
         told = self.thinking == "off" or short
         if told or not chat.least_thinking(self.model, self._parameters.refuses):
             return ""
