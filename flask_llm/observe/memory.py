@@ -23,7 +23,7 @@ from ..signals import (
     generation_finished,
 )
 from .aggregates import ATTEMPTS, CALLS, About, Failure, Key, Span, Sums, Table, Tally
-from .records import CLOSED, SUCCESS, CallRecord
+from .records import CLOSED, SUCCESS, CallEnd, CallRecord
 
 HOUR_S = 3600.0
 
@@ -63,7 +63,7 @@ class Memory:
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
         # Appending needs no lock; whoever takes out of them holds it.
-        self._told: deque[CallRecord] = deque()
+        self._told: deque[CallEnd] = deque()
         self._told_changes: deque[CircuitChanged] = deque()
         self._lock = threading.Lock()  # through the module, for gevent
         self._tally = Tally((_STEP_S,))
@@ -74,7 +74,7 @@ class Memory:
 
     def finished(self, event: GenerationFinished) -> None:
         """Keep a call that is over."""
-        self._told.append(CallRecord.of(event))
+        self._told.append(CallEnd.of(event))
         if len(self._told) >= _BATCH and self._lock.acquire(blocking=False):
             try:
                 self._settle()
@@ -132,8 +132,8 @@ class Memory:
 
     def _settle(self) -> None:
         """Add what has come until now, and drop what is old."""
-        for record in _taken(self._told):
-            self._add(record)
+        for end in _taken(self._told):
+            self._add(CallRecord.made(end))
         self._changes.extend(_taken(self._told_changes))
         now = self._clock.time()
         if not 0 <= now - self._forgotten_at < _STEP_S:

@@ -2,14 +2,59 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from ..errors import ClosedError
 from ..signals import GenerationFinished
-from ..types import Attempt
+from ..types import Attempt, CallContext
 
 SUCCESS = "success"
 CLOSED = ClosedError.kind
+
+
+class CallEnd(NamedTuple):
+    """What a `CallRecord` is made of, as it is kept until somebody wants the record.
+
+    Neither the request nor the response is kept, which hold the prompt and the answer.
+
+    Attributes:
+        origin: Where the call came from.
+        attempts: Every try, skipped providers included.
+        success: Whether there was an answer.
+        provider: The one that the response names.
+        error_kind: The kind of the error; None if there was an answer.
+        reason: Why no provider was asked.
+        latency_s: Seconds that the call took.
+        streamed: Whether it was a stream.
+        first_token_s: Seconds until the first text of a stream.
+    """
+
+    origin: CallContext
+    attempts: tuple[Attempt, ...]
+    success: bool
+    provider: str
+    error_kind: str | None
+    reason: str | None
+    latency_s: float
+    streamed: bool
+    first_token_s: float | None
+
+    @classmethod
+    def of(cls, event: GenerationFinished) -> Self:
+        """Return what is kept of a call that has just ended."""
+        response = event.response
+        metadata = response.metadata
+        return cls(
+            event.request.origin,
+            response.attempts,
+            response.success,
+            response.provider_name,
+            metadata["error_kind"],
+            event.reason,
+            metadata["latency_s"],
+            "first_token_s" in metadata,
+            metadata.get("first_token_s"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +109,29 @@ class CallRecord:
     @classmethod
     def of(cls, event: GenerationFinished) -> Self:
         """Return the record of a call that has just ended."""
-        origin, response = event.request.origin, event.response
-        metadata, attempts = response.metadata, response.attempts
-        latency, success = metadata["latency_s"], response.success
-        asked = _asked(attempts, response.provider_name)
+        return cls.made(CallEnd.of(event))
+
+    @classmethod
+    def made(cls, end: CallEnd) -> Self:
+        """Return the record of a call, now that somebody wants it."""
+        origin, attempts, success = end.origin, end.attempts, end.success
+        asked = _asked(attempts, end.provider)
         provider = asked.provider if asked else ""
         taken, given, cost, unpriced = _sums(attempts)
         return cls(
             call_id=origin.call_id,
             started_at=origin.started_at,
-            finished_at=origin.started_at + latency,
+            finished_at=origin.started_at + end.latency_s,
             purpose=origin.purpose,
             request_id=origin.request_id,
             provider=provider,
             model=asked.model if asked else None,
-            outcome=SUCCESS if success else metadata["error_kind"],
-            error=None if success else _story(attempts) or _refusal(event.reason),
+            outcome=SUCCESS if success else end.error_kind,
+            error=None if success else _story(attempts) or _refusal(end.reason),
             fallback=success and attempts[0].provider != provider,
-            streamed="first_token_s" in metadata,
-            latency_s=latency,
-            first_token_s=metadata.get("first_token_s"),
+            streamed=end.streamed,
+            latency_s=end.latency_s,
+            first_token_s=end.first_token_s,
             input_tokens=taken,
             output_tokens=given,
             cost_usd=cost,

@@ -1,5 +1,6 @@
 """Anthropic's Claude."""
 
+import sys
 import warnings
 from collections.abc import Collection, Generator, Mapping
 from contextlib import suppress
@@ -295,7 +296,9 @@ class ClaudeProvider(ChatProvider):
 
     def _connected(self) -> Any:
         client = super()._connected()
-        return self._spanless.get() if has_span.get() else client
+        if has_span.get() or not _is_traced():
+            return self._spanless.get()
+        return client
 
     def _without_spans(self) -> Any:
         """Return a client that makes no spans, on the connections of the usual one."""
@@ -364,6 +367,21 @@ class ClaudeProvider(ChatProvider):
         if getattr(exc, "status_code", None) is None:
             return super().explain(exc)
         return from_status_error(exc)
+
+
+def _is_traced() -> bool:
+    """Return whether the app has set up OpenTelemetry.
+
+    Else the SDK's spans reach nobody, and are a twentieth of the work of a call.
+    """
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return False
+    try:
+        provider = trace.get_tracer_provider()
+    except Exception:  # noqa: BLE001  # OTEL_PYTHON_TRACER_PROVIDER names none that is there
+        return False
+    return not isinstance(provider, trace.ProxyTracerProvider)
 
 
 def _without_headers(client: Any) -> Any:
