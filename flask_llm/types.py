@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from .errors import BY_KIND, ProviderError
 from .schema import Schema
@@ -326,6 +326,20 @@ class Request:
         told = "\n\n".join(filter(None, (self.system, self.schema.instruction)))
         return replace(self, system=told, schema=None)
 
+    def within(self, seconds: float) -> Self:
+        """Return it for an attempt that may take so many seconds."""
+        # By place: `replace` takes three times as long, and each attempt needs it.
+        return type(self)(
+            self.prompt,
+            self.temperature,
+            self.max_tokens,
+            seconds,
+            self.system,
+            self.stop,
+            self.schema,
+            self.origin,
+        )
+
     def corrected(self, answer: str, fault: str) -> Self:
         """Return it with a wrong answer, and the request to do better.
 
@@ -432,14 +446,20 @@ class Usage:
     @classmethod
     def of(cls, told: object) -> Self | None:
         """Return what somebody says of tokens; None if it makes no sense."""
-        try:
-            usage = cls(**told)  # type: ignore[arg-type]  # that is what is tried
-        except TypeError:  # none, or in a shape of the provider's own
-            return None
-        for each in (usage.input_tokens, usage.output_tokens, usage.total_tokens):
-            if type(each) is not int or not 0 <= each < _TOO_MANY:
-                return None
-        return usage
+        return cls(**told) if is_usage(told) else None
+
+
+_TOKENS = {"input_tokens", "output_tokens", "total_tokens"}
+
+
+def is_usage(told: object) -> TypeGuard[dict[str, int]]:
+    """Return whether something is the `usage` of `LLMResponse.metadata`."""
+    if not isinstance(told, dict) or told.keys() != _TOKENS:
+        return False  # none, or in a shape of the provider's own
+    for each in told.values():
+        if type(each) is not int or not 0 <= each < _TOO_MANY:
+            return False
+    return True
 
 
 def counted(taken: object, given: object) -> dict[str, int] | None:
@@ -561,7 +581,7 @@ class LLMResponse:
     def usage_told(self) -> dict[str, int] | None:
         """What the metadata say of the tokens, if that is what they should say."""
         told = self.metadata.get("usage")
-        return told if told and Usage.of(told) else None
+        return told if is_usage(told) else None
 
     @property
     def cost_usd(self) -> float | None:

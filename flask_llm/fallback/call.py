@@ -368,7 +368,7 @@ class Call(BaseCall[LLMResponse]):
             timing.at, timing.given = clock.monotonic(), seconds
             request = self._asked_for
             if seconds is not None:
-                request = replace(request, timeout=seconds)
+                request = request.within(seconds)
             return handle.ask(request, chain.secrets)
 
         bulkhead = chain.bulkheads[handle.name]

@@ -13,7 +13,7 @@ from ..errors import (
     StreamInterrupted,
     encodable,
 )
-from ..types import Attempt, LLMResponse, Usage
+from ..types import Attempt, LLMResponse, is_usage
 from .pricing import NO_TOKENS, Prices
 from .provider_handle import ProviderHandle
 
@@ -22,8 +22,11 @@ _TRUNCATED = {"length", "max_tokens", "max_output_tokens"}
 
 _LISTS = (list, tuple)
 
-# Every key is there in each response.
+# Every key is there in each response; also those that are filled in at its end.
 _UNKNOWN: dict[str, Any] = {
+    "call_id": "",
+    "purpose": "",
+    "latency_s": 0.0,
     "model": None,
     "usage": None,
     "finish_reason": None,
@@ -267,5 +270,5 @@ def _of_error(error: ProviderError) -> dict[str, Any]:
         "status": error.status,
         "retry_after_s": error.retry_after,
         "model": None,
-        "usage": error.usage if Usage.of(error.usage) else None,
+        "usage": error.usage if is_usage(error.usage) else None,
     }

@@ -20,9 +20,8 @@ class CallEnd(NamedTuple):
     Attributes:
         origin: Where the call came from.
         attempts: Every try, skipped providers included.
-        success: Whether there was an answer.
+        outcome: "success", or the kind of the error.
         provider: The one that the response names.
-        error_kind: The kind of the error; None if there was an answer.
         reason: Why no provider was asked.
         latency_s: Seconds that the call took.
         streamed: Whether it was a stream.
@@ -31,9 +30,8 @@ class CallEnd(NamedTuple):
 
     origin: CallContext
     attempts: tuple[Attempt, ...]
-    success: bool
+    outcome: str
     provider: str
-    error_kind: str | None
     reason: str | None
     latency_s: float
     streamed: bool
@@ -47,9 +45,8 @@ class CallEnd(NamedTuple):
         return cls(
             event.request.origin,
             response.attempts,
-            response.success,
+            SUCCESS if response.success else metadata["error_kind"],
             response.provider_name,
-            metadata["error_kind"],
             event.reason,
             metadata["latency_s"],
             "first_token_s" in metadata,
@@ -114,7 +111,8 @@ class CallRecord:
     @classmethod
     def made(cls, end: CallEnd) -> Self:
         """Return the record of a call, now that somebody wants it."""
-        origin, attempts, success = end.origin, end.attempts, end.success
+        origin, attempts = end.origin, end.attempts
+        success = end.outcome == SUCCESS
         asked = _asked(attempts, end.provider)
         provider = asked.provider if asked else ""
         taken, given, cost, unpriced = _sums(attempts)
@@ -126,7 +124,7 @@ class CallRecord:
             request_id=origin.request_id,
             provider=provider,
             model=asked.model if asked else None,
-            outcome=SUCCESS if success else end.error_kind,
+            outcome=end.outcome,
             error=None if success else _story(attempts) or _refusal(end.reason),
             fallback=success and attempts[0].provider != provider,
             streamed=end.streamed,

@@ -116,6 +116,7 @@ flask_llm
     map_texts(self, change)
     messages
     text
+    within(self, seconds)
   Restart
     by(provider, error)
   StreamInterrupted(text, error, attempts=())

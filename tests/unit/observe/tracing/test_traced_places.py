@@ -7,6 +7,7 @@ import pytest
 from faultserver import faults
 from needs import needs_gevent
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 from traces import parent_of
 from wire import PROMPT, python
@@ -141,6 +142,20 @@ def test_provider_object_shared_by_two_apps(traces, make_app, server, streamed):
 
     ours = ("llm p", [CLAUDE])
     assert traces.tree == [ours, "anthropic.messages.create", ours]
+
+
+@pytest.mark.parametrize("named", ["", "none_of_that_name"])
+def test_the_sdk_makes_no_spans_that_nobody_collects(monkeypatch, server, named):
+    """Until the app sets OpenTelemetry up, they would be work for nothing."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    if named:
+        monkeypatch.setenv("OTEL_PYTHON_TRACER_PROVIDER", named)
+    provider = ClaudeProvider("sk-ant-made-up", base_url=server.url)
+    assert provider._connected() is provider._spanless.get()
+    assert provider.generate_content(PROMPT).success
+
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider())
+    assert provider._connected() is provider._client.get()
 
 
 def test_client_without_spans_is_the_same_otherwise(monkeypatch, traces, server):
