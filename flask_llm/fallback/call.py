@@ -2,6 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
@@ -69,6 +70,8 @@ class BaseCall(ABC, Generic[A]):
 
     streamed: ClassVar[bool] = False
     first_token_s: float | None = None
+    # Whether the caller waits no longer; only that of a stream can leave.
+    _is_gone: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(
         self, chain: Chain, request: Request, policy: RetryPolicy, deadline: Deadline
@@ -140,7 +143,12 @@ class BaseCall(ABC, Generic[A]):
         """Ask one provider after the other; return the first answer, or None."""
         chain = self._chain
         self._candidates = Candidates(
-            chain.handles, self._breakers, self._deadline, self.result, self._clock
+            chain.handles,
+            self._breakers,
+            self._deadline,
+            self.result,
+            self._clock,
+            self._is_gone,
         )
         self._queue = iter(self._candidates)
         return self._from(next(self._queue, None))

@@ -1,17 +1,31 @@
 """The circuit breakers of the chain, and the report of its status."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import CoolingDownError, ProviderError, UnavailableError
-from ..resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
+from ..resilience.circuit_breaker import (
+    CLOSED,
+    BreakerPolicy,
+    Circuit,
+    State,
+    without_rest,
+)
 from ..resilience.clock import Clock
 from ..resilience.storage.base import Storage
 from ..signals import CircuitChanged, circuit_changed, emit
 from .logs import log_line
 from .provider_handle import ProviderHandle
+
+ON_TRIAL = "on trial by another call"
+"""Why a provider is left out that may be well again: one call is finding out."""
+
+# How often who waits for another process's trial looks at the store.
+_LOOK_S = 0.1
 
 # What a probe may take beyond its longest time before its process is taken for dead.
 _LEASE_MORE_S = 5.0
@@ -42,6 +56,8 @@ class CircuitBreakers:
         self._store = store
         self._policy = policy
         self._clock = clock
+        # Of those who wait for the end of a trial in this process.
+        self._waiting: list[threading.Lock] = []
 
     def snapshot(self) -> dict[str, Circuit]:
         """Return the circuit of each provider by its name, in one look at the store."""
@@ -53,10 +69,22 @@ class CircuitBreakers:
             return State.CLOSED
         return self._policy.state(circuit, self._clock.time())
 
+    def is_tried(self, circuit: Circuit) -> bool:
+        """Return whether another call is finding out if a provider is well again."""
+        return circuit.is_tried(self._clock.time())
+
+    def circuit(self, handle: ProviderHandle) -> Circuit:
+        """Return a provider's circuit, as all who share the store see it now."""
+        (circuit,) = self._store.look([handle.circuit_key])
+        return circuit
+
     def error_of(self, handle: ProviderHandle, circuit: Circuit) -> CoolingDownError:
         """Return why a provider is not asked, and when it will be."""
-        left = max(circuit.until, circuit.probe_until) - self._clock.time()
-        seconds = max(1, math.ceil(left))
+        now = self._clock.time()
+        if circuit.is_tried(now) and not circuit.rests(now):
+            return CoolingDownError(reason=ON_TRIAL, provider=handle.name)
+        until = circuit.until if circuit.rests(now) else circuit.probe_until
+        seconds = max(1, math.ceil(until - now))
         return CoolingDownError(
             reason=f"cooling down after {circuit.reason}, retry after {seconds} s",
             provider=handle.name,
@@ -80,6 +108,39 @@ class CircuitBreakers:
         if circuit.told:
             return circuit.rests(self._clock.time() + wait)
         return circuit.until > 0 and failures < self._policy.failures
+
+    def after_trial(
+        self,
+        handle: ProviderHandle,
+        patience: float,
+        is_gone: Callable[[], bool],
+    ) -> Circuit:
+        """Return a provider's circuit when nobody tries it any more, or time is up.
+
+        Args:
+            handle: The provider.
+            patience: The most seconds to wait.
+            is_gone: Tells whether nobody wants to know any more.
+        """
+        end = self._clock.monotonic() + patience
+        signal = threading.Lock()  # through the module: gevent patches it
+        signal.acquire()
+        self._waiting.append(signal)
+        try:
+            while True:
+                circuit = self.circuit(handle)
+                left = end - self._clock.monotonic()
+                if not self.is_tried(circuit) or left <= 0 or is_gone():
+                    return circuit
+                self._clock.wait(signal, min(left, _LOOK_S))
+        finally:
+            self._waiting.remove(signal)
+
+    def _wake(self) -> None:
+        """Let those look who wait for the end of a trial."""
+        for each in tuple(self._waiting):
+            with contextlib.suppress(RuntimeError):  # it was released already
+                each.release()
 
     def acquire_probe(self, handle: ProviderHandle) -> bool:
         """Return whether this caller may make the probe; one at a time may."""
@@ -108,6 +169,7 @@ class CircuitBreakers:
             handle.circuit_key,
             lambda circuit: self._policy.released(circuit, now, asked=asked),
         )
+        self._wake()
 
     def failed(self, handle: ProviderHandle, error: ProviderError) -> Circuit:
         """Note a failure that counts against the provider; log if its circuit opens."""
@@ -120,6 +182,7 @@ class CircuitBreakers:
             return self._policy.failed(circuit, error, now)
 
         after = self._store.update(handle.circuit_key, change)
+        self._wake()
         if before.until <= now < after.until:
             _tell(handle, error, after.until - now, news=not before.until)
             known = (after.until, error.kind, error.summary, error.status)
@@ -135,14 +198,37 @@ class CircuitBreakers:
         """
         if seen is CLOSED or seen == CLOSED:
             return
-        # One that opened since then stays open: the answer was under way before it.
-        self._store.update(
-            handle.circuit_key,
-            lambda now: CLOSED if now.until == seen.until else now,
-        )
-        if seen.until:
+        self._close(handle, seen, lambda _: CLOSED)
+
+    def begun(self, handle: ProviderHandle, seen: Circuit) -> Circuit:
+        """Close the circuit of a provider that has begun to answer, and return it.
+
+        The failures before stay counted until the answer is whole: if it breaks off
+        the provider is left alone again.
+
+        Args:
+            handle: Who answers.
+            seen: What was known before.
+        """
+        return self._close(handle, seen, without_rest)
+
+    def _close(
+        self, handle: ProviderHandle, seen: Circuit, closed: Callable[[Circuit], Circuit]
+    ) -> Circuit:
+        is_closed = False
+
+        def change(now: Circuit) -> Circuit:
+            nonlocal is_closed
+            # One that opened since then stays open: the answer was under way before.
+            is_closed = now.until == seen.until
+            return closed(now) if is_closed else now
+
+        after = self._store.update(handle.circuit_key, change)
+        self._wake()
+        if seen.until and is_closed:
             log_line(logging.INFO, "%s answers again", handle.name, **_who(handle))
             self._changed(handle, self._clock.time())
+        return after
 
     def reset(self, handle: ProviderHandle) -> None:
         """Close the circuit, whatever is known, where all who share the store see it.
@@ -160,6 +246,7 @@ class CircuitBreakers:
         try:
             self._store.settle(handle.circuit_key, change)
         finally:
+            self._wake()
             if before.until:
                 line = "%s no longer rests: its circuit was reset"
                 log_line(logging.INFO, line, handle.name, **_who(handle))
@@ -223,7 +310,7 @@ def detailed(
     return shown | {
         "reason": breakers.error_of(handle, circuit).summary
         if is_open
-        else _back(circuit),
+        else _back(circuit, on_trial=breakers.is_tried(circuit)),
         "state": state.value,
         "until": circuit.until if is_open else None,
         "advice": circuit.advice or None,
@@ -241,6 +328,8 @@ def _unavailable(error: UnavailableError) -> dict[str, Any]:
     }
 
 
-def _back(circuit: Circuit) -> str:
+def _back(circuit: Circuit, *, on_trial: bool) -> str:
     """Return what is known of a provider whose cooldown is over."""
+    if on_trial:
+        return ON_TRIAL
     return f"rested after {circuit.reason}; the next call tries it"

@@ -1,7 +1,7 @@
 """Who is asked next: which providers one call asks, in which order."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import DeadlineError, ProviderError
@@ -35,7 +35,8 @@ class Candidates:
     """Yields whom one call asks, in order; notes the others as skipped.
 
     If nobody answered, a provider whose circuit is open by our own guess only may get
-    the single probe that its circuit allows.
+    the single probe that its circuit allows; or the call waits for the outcome of
+    another call's probe, inside its deadline.
 
     Args:
         handles: The chain.
@@ -43,6 +44,7 @@ class Candidates:
         deadline: The time of the call.
         result: Where skipped providers are noted.
         clock: Where the time is read.
+        is_gone: Tells whether nobody waits for the answer any more.
 
     Attributes:
         circuits: What was known of each provider when the call began, or learned since.
@@ -56,12 +58,14 @@ class Candidates:
         deadline: Deadline,
         result: CallResult,
         clock: Clock,
+        is_gone: Callable[[], bool],
     ) -> None:
         self._handles = handles
         self._breakers = breakers
         self._deadline = deadline
         self._result = result
         self._clock = clock
+        self._is_gone = is_gone
         self.circuits = breakers.snapshot()
         self.rejections: dict[object, ProviderError] = {}
 
@@ -116,16 +120,43 @@ class Candidates:
         self._result.skipped(handle, self._clock.monotonic(), error)
 
     def _last_resort(self, waiting: list[ProviderHandle]) -> Iterator[Candidate]:
-        for handle in waiting:
-            if self.circuits[handle.name].told or self._deadline.is_over():
-                continue
-            if self._breakers.acquire_probe(handle):
+        """Yield who may be tried by this call, or who has passed another call's trial.
+
+        A time that a provider has named itself is kept, whatever happens.
+        """
+        guessed = [each for each in waiting if not self.circuits[each.name].told]
+        for handle in guessed:
+            if not self._deadline.is_over() and self._breakers.acquire_probe(handle):
                 yield Candidate(handle, probe=True, to_come=())
                 return
+        for handle in guessed:
+            if candidate := self._after_trial(handle):
+                yield candidate
+                return
+
+    def _after_trial(self, handle: ProviderHandle) -> Candidate | None:
+        """Wait for another call's trial; return whom to ask then, if anybody."""
+        limited = self._deadline.seconds is not None
+        patience = self._deadline.left() if limited else handle.timeout
+        end = self._clock.monotonic() + patience
+        while (left := end - self._clock.monotonic()) > 0 and not self._is_gone():
+            circuit = self._breakers.after_trial(handle, left, self._is_gone)
+            self.circuits[handle.name] = circuit
+            if not circuit.until:
+                return Candidate(handle, probe=False, to_come=())
+            if self._may_probe(handle, self._breakers.state(circuit)):
+                return Candidate(handle, probe=True, to_come=())
+            circuit = self._breakers.circuit(handle)
+            if circuit.until and not self._breakers.is_tried(circuit):
+                self._skip(handle, self._breakers.error_of(handle, circuit))
+                return None
+        return None
 
     def _may_probe(self, handle: ProviderHandle, state: State) -> bool:
         return state is State.HALF_OPEN and self._breakers.acquire_probe(handle)
 
     def _can_be_asked(self, handle: ProviderHandle) -> bool:
-        state = self._breakers.state(self.circuits[handle.name])
-        return state is not State.OPEN and handle.unavailable() is None
+        circuit = self.circuits[handle.name]
+        if self._breakers.state(circuit) is State.OPEN:
+            return False
+        return not self._breakers.is_tried(circuit) and handle.unavailable() is None

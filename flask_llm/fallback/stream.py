@@ -81,6 +81,7 @@ class StreamingCall(BaseCall[Opened]):
         super().__init__(chain, request, policy, deadline)
         self._limits = limits
         self._caller = Caller(is_gone)
+        self._is_gone = self._caller.has_left
 
     @within_its_call
     def open(self, *, restarts: bool) -> "LLMStream":
@@ -226,7 +227,17 @@ class StreamingCall(BaseCall[Opened]):
 
         bulkhead = chain.bulkheads[handle.name]
         texts, left = bulkhead.open(source, limit, handle.timeout)
-        return Opened(candidate, timing, texts, self._first(texts, timing, left), stall)
+        text = self._first(texts, timing, left)
+        if candidate.probe:
+            candidate = self._passed(candidate, timing)
+        return Opened(candidate, timing, texts, text, stall)
+
+    def _passed(self, candidate: Candidate, timing: AttemptTiming) -> Candidate:
+        """Note that a provider on trial begins to answer: others may ask it now."""
+        handle, circuits = candidate.handle, self._candidates.circuits
+        timing.settled = True
+        circuits[handle.name] = self._breakers.begun(handle, circuits[handle.name])
+        return candidate._replace(probe=False)
 
     def _first(
         self, texts: StreamReader[LLMResponse], timing: AttemptTiming, seconds: float

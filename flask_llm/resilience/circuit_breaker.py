@@ -36,6 +36,7 @@ class Circuit:
         openings: How often in a row it had to rest, for the growth of the rest.
         probe_until: Nobody else tries before then.
         lease: How long that was meant to be, in seconds.
+        trial: Whether a call is trying it until then; else it is a pause.
     """
 
     failures: int = 0
@@ -50,6 +51,7 @@ class Circuit:
     kind: str = ""
     status: int = 0
     advice: str = ""
+    trial: bool = False
 
     def rests(self, now: float) -> bool:
         """Return whether the rest is not over; a clock that was wrong ends it too."""
@@ -58,6 +60,10 @@ class Circuit:
     def is_probed(self, now: float) -> bool:
         """Return whether somebody else is trying, or has just tried."""
         return now < self.probe_until <= now + self.lease + _SKEW
+
+    def is_tried(self, now: float) -> bool:
+        """Return whether somebody else is trying, whose outcome may be waited for."""
+        return self.trial and self.is_probed(now)
 
     def dumps(self) -> str:
         """Return the circuit as JSON, for a store."""
@@ -89,7 +95,7 @@ class Circuit:
 CLOSED = Circuit()
 
 
-def _without_rest(circuit: Circuit) -> Circuit:
+def without_rest(circuit: Circuit) -> Circuit:
     """Return the circuit closed, with the failures that were counted."""
     return Circuit(failures=circuit.failures, since=circuit.since)
 
@@ -122,10 +128,16 @@ class BreakerPolicy(NamedTuple):
     max_cooldown: float = 3600.0
 
     def state(self, circuit: Circuit, now: float) -> State:
-        """Return whether a provider may be asked now."""
+        """Return whether a provider may be asked now.
+
+        A time that the provider itself has named is over for everybody when it is
+        over. Of one that is our own guess a single call finds out.
+        """
         if not circuit.until:
             return State.CLOSED
-        return State.OPEN if circuit.rests(now) else State.HALF_OPEN
+        if circuit.rests(now):
+            return State.OPEN
+        return State.CLOSED if circuit.told else State.HALF_OPEN
 
     def failed(self, circuit: Circuit, error: ProviderError, now: float) -> Circuit:
         """Return what is known after a failure that counts; the longest rest wins."""
@@ -137,7 +149,7 @@ class BreakerPolicy(NamedTuple):
         if error.trips and self._is_too_much(counted):
             rest = max(rest, self._guess(circuit, now))
         if not rest:
-            return counted if counted.rests(now) else _without_rest(counted)
+            return counted if counted.rests(now) else without_rest(counted)
         return self._resting(counted, error, now, rest, told=rest == asked_for)
 
     def claimed(self, circuit: Circuit, now: float, lease: float) -> Circuit | None:
@@ -150,7 +162,7 @@ class BreakerPolicy(NamedTuple):
         """
         if circuit.is_probed(now):
             return None
-        return replace(circuit, probe_until=now + lease, lease=lease)
+        return replace(circuit, probe_until=now + lease, lease=lease, trial=True)
 
     def released(self, circuit: Circuit, now: float, *, asked: bool) -> Circuit:
         """Return the circuit after a probe that showed nothing.
@@ -162,7 +174,7 @@ class BreakerPolicy(NamedTuple):
                 keep the pace.
         """
         pace = self.rest if asked else 0.0
-        return replace(circuit, probe_until=now + pace, lease=pace)
+        return replace(circuit, probe_until=now + pace, lease=pace, trial=False)
 
     def _counted(self, circuit: Circuit, error: ProviderError, now: float) -> Circuit:
         if not error.trips:
@@ -195,7 +207,11 @@ class BreakerPolicy(NamedTuple):
         pace = min(rest, self.rest)
         openings = circuit.openings + guessed_again
         circuit = replace(
-            circuit, openings=openings, probe_until=now + pace, lease=pace
+            circuit,
+            openings=openings,
+            probe_until=now + pace,
+            lease=pace,
+            trial=False,
         )
         until = now + rest
         if circuit.until >= until:

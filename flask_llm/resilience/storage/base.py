@@ -23,6 +23,10 @@ class Storage(ABC):
     def read(self, keys: Sequence[str]) -> list[Circuit]:
         """Return the circuits of several keys, in their order."""
 
+    def look(self, keys: Sequence[str]) -> list[Circuit]:
+        """Return the same as all who share the store see it now."""
+        return self.read(keys)
+
     @abstractmethod
     def update(self, key: str, change: Change) -> Circuit:
         """Change one circuit atomically, over all who share the store.

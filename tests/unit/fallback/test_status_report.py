@@ -42,13 +42,21 @@ def test_a_provider_that_rests_says_why_and_until_when(clock):
 
 def test_a_rest_that_is_over_is_half_open(clock):
     """It is still known what was wrong; the next call will show."""
-    status = primary_of(clock, QuotaError(retry_after=30, status=429))
-    clock.sleep(31)
+    status = primary_of(clock, AuthError(status=401))
+    clock.sleep(301)
     found = status()
 
     assert (found["state"], found["until"]) == ("half-open", None)
-    assert found["reason"] == "rested after quota exceeded; the next call tries it"
-    assert (found["kind"], found["status"]) == ("quota", 429)
+    assert found["reason"] == "rested after API key rejected; the next call tries it"
+    assert (found["kind"], found["status"]) == ("auth", 401)
+
+
+def test_a_rest_that_the_provider_has_named_is_over_when_it_is_over(clock):
+    """Nobody has to find out."""
+    status = primary_of(clock, QuotaError(retry_after=30, status=429))
+    clock.sleep(31)
+
+    assert (status()["state"], status()["reason"]) == ("closed", None)
 
 
 def test_a_provider_that_answers_again_has_nothing_left(clock):

@@ -203,7 +203,7 @@ def test_a_clock_that_is_set_back_prolongs_no_rest():
 
 def test_a_clock_that_is_days_ahead_blocks_nobody():
     """A rest longer than any that we give is taken for the mistake it is."""
-    circuit, now = failed(TransientError(retry_after=60))
+    circuit, now = failed(AuthError())
 
     assert POLICY.state(circuit, now - 86_400) is State.HALF_OPEN
     claimed = POLICY.claimed(circuit, NOW + 60, lease=30)
