@@ -4,14 +4,17 @@ Imports may happen before a fork, and are then shared by the workers. Clients an
 local model must not: they are made in each process, in the background.
 """
 
+import logging
 import os
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from click import get_current_context
 from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
@@ -25,6 +28,9 @@ from .web.guard import NAME as GUARD
 from .web.guard import Authorize, Guard, View, warn_if_closed
 
 _NAME = "llm"
+_WARM_UP = "llm.warm_up"
+
+log = logging.getLogger("flask_llm")
 
 
 class FlaskLLM:
@@ -92,18 +98,21 @@ class FlaskLLM:
         app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
         install(app, factory)
         warn_if_closed(app, factory.config, guard)
-        if factory.config.warm_up != "off":
-            _warm_up(app, factory)
+        _warm_up(app, factory)
 
 
 def _warm_up(app: Flask, factory: LLMFactory) -> None:
-    """Begin to make the providers ready, at the latest with the first request."""
-    full = factory.config.warm_up == "full"
-    warm_up = WarmUp(factory)
-    warm_up.begin(full=full)
-    if full:
+    """Have the providers made ready as LLM_WARM_UP says."""
+    when = factory.config.warm_up
+    if when == "after":
+        app.extensions[_WARM_UP] = after = WarmUpAfter(factory, app)
+        after.begin()
+    elif when == "import":
+        factory.warm_up(full=False)
+    elif when == "full":
         # A signal holds its receiver weakly, and the app holds it.
-        app.extensions[f"{_NAME}.warm_up"] = warm_up
+        app.extensions[_WARM_UP] = warm_up = WarmUp(factory)
+        warm_up.begin()
         request_started.connect(warm_up.start, app)
 
 
@@ -127,11 +136,18 @@ use_ambient(_current_config)
 # A process that forks workers does so at once; what it would make were for nothing.
 _DELAY_S = 0.5
 
-_pending: "weakref.WeakSet[WarmUp]" = weakref.WeakSet()
+# A fork waits for what is under way: in the child nobody would end it, and what is being
+# imported could never be imported there.
+_MOST_S = 5.0
+
+_alive: "weakref.WeakSet[WarmUp]" = weakref.WeakSet()
 
 
 class WarmUp:
     """Makes the providers of a factory ready, once in each process.
+
+    Imports come at once; what must not be shared with a child comes in the background,
+    with the first request at the latest.
 
     Args:
         factory: Whose providers.
@@ -142,52 +158,114 @@ class WarmUp:
         self._factory = factory
         self._delay = delay
         self._timer: threading.Timer | None = None
+        self._thread: threading.Thread | None = None
         self._started: int | None = None
+        self._stopped = False
+        _alive.add(self)
 
-    def begin(self, *, full: bool) -> None:
-        """Import the SDKs now; the rest comes in the background.
-
-        Args:
-            full: Whether there is a rest: clients, and the local model.
-        """
+    def begin(self) -> None:
+        """Import the SDKs now; the rest comes in the background."""
         self._factory.warm_up(full=False)
-        if full:
-            self._timer = threading.Timer(self._delay, self.start)
-            self._timer.daemon = True
-            self._timer.start()
-            _pending.add(self)
+        self._later()
 
     def start(self, *_: object, **__: object) -> None:
         """Make everything in a thread, unless this process has done so."""
         if self._started == os.getpid():
             return
         self._started = os.getpid()
-        # A child of a process that serves by itself is no worker: it pays for itself.
-        _pending.discard(self)
-        threading.Thread(
-            target=self._factory.warm_up, name="flask-llm-warm-up", daemon=True
-        ).start()
+        self._stopped = False
+        self._thread = threading.Thread(
+            target=self._work, name="flask-llm-warm-up", daemon=True
+        )
+        self._thread.start()
 
-    def cancel(self) -> None:
-        """Do not start by the clock: this process is about to fork."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def stop(self) -> None:
+        """Do nothing more for now: this process is about to fork."""
+        self._stopped = True
+        for each in (self._timer, self._thread):
+            if isinstance(each, threading.Timer):
+                each.cancel()
             # Also because Python warns of a fork while other threads run.
-            self._timer.join()
-            self._timer = None
+            if each and each.is_alive() and each is not threading.current_thread():
+                each.join(_MOST_S)
+
+    def forked(self) -> None:
+        """Begin in a child, unless its parent serves by itself: then it is no worker.
+
+        A gevent worker can use no thread before it has patched: there the first
+        request starts it.
+        """
+        self._timer = self._thread = None
+        if self._started is None and "gevent" not in sys.modules:
+            self.start()
+
+    def _later(self) -> None:
+        # An app that nobody needs any more is not kept for it.
+        self._timer = threading.Timer(self._delay, _start, [weakref.ref(self)])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _work(self) -> None:
+        self._factory.warm_up()
+
+
+class WarmUpAfter(WarmUp):
+    """Makes the rest of a chain ready once a process has its first answer.
+
+    So the first switch to a fallback is as quick as the second. Not in a command, which
+    ends soon, nor in an app that is being tested.
+
+    Args:
+        factory: Whose providers.
+        app: Its app.
+        delay: Seconds from the answer on.
+    """
+
+    def __init__(
+        self, factory: LLMFactory, app: Flask, *, delay: float = _DELAY_S
+    ) -> None:
+        super().__init__(factory, delay=delay)
+        self._app = app
+
+    def begin(self) -> None:
+        """Wait for the first answer."""
+        self._factory.after_first_answer(self._answered)
+
+    def forked(self) -> None:
+        """Wait for the first answer of the child."""
+        self._timer = self._thread = self._started = None
+        self.begin()
+
+    def _answered(self) -> None:
+        in_command = get_current_context(silent=True) is not None
+        if in_command or self._app.testing:
+            return
+        with suppress(RuntimeError):  # no more threads, as at the end of a process
+            self._later()
+
+    def _work(self) -> None:
+        self._factory.prepare(lambda: not self._stopped)
+        if self._stopped:
+            self.begin()  # it was cut short by a fork: with the next answer again
+            self._started = None
+        else:
+            log.debug("All providers are ready to be asked")
+
+
+def _start(reference: "weakref.ref[WarmUp]") -> None:
+    if warm_up := reference():
+        warm_up.start()
 
 
 def _before_fork() -> None:
-    for each in list(_pending):
-        each.cancel()
+    for each in list(_alive):
+        each.stop()
 
 
 def _in_child() -> None:
-    # A gevent worker can use no thread before it has patched: there the first request
-    # starts it.
-    if "gevent" not in sys.modules:
-        for each in list(_pending):
-            each.start()
+    for each in list(_alive):
+        each.forked()
 
 
-os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork either
+    os.register_at_fork(before=_before_fork, after_in_child=_in_child)

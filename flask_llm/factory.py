@@ -506,6 +506,24 @@ class LLMFactory:
             entry.warm_up(full=full)
             self._chain.prices.look_up(entry)
 
+    def prepare(self, goes_on: Callable[[], bool] = lambda: True) -> None:
+        """Make SDKs and clients ready, so that a switch of providers is quick.
+
+        It uses no network and loads no model. Raises nothing, as `warm_up`.
+
+        Args:
+            goes_on: Asked before each provider whether to make it ready too.
+        """
+        self._chain.prepare(goes_on)
+
+    def after_first_answer(self, function: Callable[[], None] | None) -> None:
+        """Have a function called when this process has its next first answer.
+
+        Args:
+            function: Called in the thread of that call. Must not raise.
+        """
+        self._chain.on_first_answer, self._chain.answered = function, ""
+
     @property
     def current_provider(self) -> LLMProvider:
         """The provider that answered last; the primary before that."""

@@ -64,7 +64,8 @@ class LLMConfig:
         heartbeat: Seconds between two signs of life of a silent `stream_response`.
         breaker: When the circuit of a provider opens, and for how long.
         state_url: Where the circuits are kept.
-        warm_up: What is made ready before the first call: "off", "import" or "full".
+        warm_up: What is made ready ahead: nothing ("off"), SDKs and clients after the
+            first answer ("after"), SDKs at the start ("import"), or all ("full").
         timeout: Seconds for one attempt.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         url_prefix: Path under which the blueprint is registered.
@@ -80,7 +81,7 @@ class LLMConfig:
     heartbeat: float = 15.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     state_url: str = field(default="memory://", repr=False)
-    warm_up: str = "off"
+    warm_up: str = "after"
     timeout: float = 30.0
     fallback_on_blocked: bool = False
     url_prefix: str = "/llm"
@@ -133,7 +134,7 @@ SETTINGS: tuple[tuple[str, str, Parser[Any]], ...] = (
     ("LLM_BREAKER_WINDOW", "breaker.window", _above_zero),
     ("LLM_MAX_COOLDOWN", "breaker.max_cooldown", seconds()),
     ("LLM_STATE_URL", "state_url", state_url),
-    ("LLM_WARM_UP", "warm_up", one_of("off", "import", "full")),
+    ("LLM_WARM_UP", "warm_up", one_of("after", "off", "import", "full")),
     ("LLM_TIMEOUT", "timeout", _above_zero),
     ("LLM_FALLBACK_ON_BLOCKED", "fallback_on_blocked", flag),
     ("LLM_URL_PREFIX", "url_prefix", url_prefix),

@@ -130,7 +130,7 @@ class BaseCall(ABC, Generic[A]):
         metadata["call_id"] = origin.call_id
         metadata["purpose"] = origin.purpose
         if response.success:
-            if chain.current.name != response.provider_name:
+            if chain.answered != response.provider_name:
                 chain.answered_by(response.provider_name)
             if self._logs_info:
                 events.answered(chain, response)

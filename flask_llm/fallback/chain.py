@@ -1,6 +1,6 @@
 """The providers of an app in order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..filters import Filters
 from ..resilience.bulkhead import Bulkhead
@@ -28,8 +28,11 @@ class Chain:
         log_content: Whether prompts and answers are logged.
 
     Attributes:
-        current: The provider that answered last; the primary before that.
+        answered: Name of the provider that answered last in this process; empty before.
+        on_first_answer: Called when a process has its first answer. Must not raise.
     """
+
+    on_first_answer: Callable[[], None] | None = None
 
     def __init__(  # noqa: PLR0913  # what calls share
         self,
@@ -52,7 +55,7 @@ class Chain:
         self.clock = clock
         self.secrets = tuple(key for each in handles for key in each.secrets if key)
         self.content = Content(self.secrets) if log_content else None
-        self.current = self.handles[0]
+        self.answered = ""
         workers = ThreadPool(clock)
         self.bulkheads = {
             each.name: Bulkhead(each.max_concurrency, workers, clock)
@@ -84,7 +87,25 @@ class Chain:
         chain.bulkheads = {handle.name: self.bulkheads[handle.name]}
         return chain
 
+    @property
+    def current(self) -> ProviderHandle:
+        """The provider that answered last; the primary before that."""
+        same = (each for each in self.handles if each.name == self.answered)
+        return next(same, self.handles[0])
+
     def answered_by(self, name: str) -> None:
         """Note which provider answered last."""
-        if self.current.name != name:
-            self.current = next(each for each in self.handles if each.name == name)
+        is_first, self.answered = not self.answered, name
+        if is_first and self.on_first_answer is not None:
+            self.on_first_answer()
+
+    def prepare(self, goes_on: Callable[[], bool]) -> None:
+        """Make SDKs and clients ready, without a network or a model in this process.
+
+        Args:
+            goes_on: Asked before each provider.
+        """
+        for handle in self.handles:
+            if goes_on():
+                handle.prepare()
+                self.prices.look_up(handle)

@@ -213,7 +213,10 @@ class CircuitBreakers:
         return self._close(handle, seen, without_rest)
 
     def _close(
-        self, handle: ProviderHandle, seen: Circuit, closed: Callable[[Circuit], Circuit]
+        self,
+        handle: ProviderHandle,
+        seen: Circuit,
+        closed: Callable[[Circuit], Circuit],
     ) -> Circuit:
         is_closed = False
 

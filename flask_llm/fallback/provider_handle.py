@@ -175,10 +175,17 @@ class ProviderHandle:
 
     def warm_up(self, *, full: bool) -> None:
         """Make the provider ready; whatever goes wrong is logged only."""
+        self._make_ready(lambda provider: provider.warm_up(full=full))
+
+    def prepare(self) -> None:
+        """Make its SDK and its client ready; whatever goes wrong is logged only."""
+        self._make_ready(lambda provider: provider.prepare())
+
+    def _make_ready(self, step: Callable[[LLMProvider], None]) -> None:
         if self.unavailable():
             return
         try:
-            self.provider.warm_up(full=full)
+            step(self.provider)
         except Exception as exc:  # noqa: BLE001  # it will fail again where it matters
             error = self._presentable(explained(self.provider, exc), self.secrets)
             line = "%s cannot be warmed up: %s"

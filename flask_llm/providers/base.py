@@ -192,6 +192,14 @@ class LLMProvider(ABC):
                 before it forks: imports, but no clients.
         """
 
+    def prepare(self) -> None:  # noqa: B027  # most need none
+        """Do ahead what a first call waits for in this process, in the background.
+
+        Called once the process has had its first answer, whoever gave it; so a switch
+        to this provider is quick. It must neither use the network nor load a model. As
+        it is, it does nothing. It may raise, which is only logged.
+        """
+
     def patience(self) -> float:
         """Return the most seconds that the next attempt may take; 0 for its timeout.
 

@@ -250,6 +250,7 @@ class ClaudeProvider(ChatProvider):
     default_model = "claude-sonnet-5-5"
     address = "https://api.anthropic.com"
     schema_parameter = "output_config"
+    _can_rehearse = True
     options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
 
     def __init__(
@@ -299,6 +300,9 @@ class ClaudeProvider(ChatProvider):
         if has_span.get() or not _is_traced():
             return self._spanless.get()
         return client
+
+    def _rehearsing(self) -> Any:
+        return self._connect().with_options(open_telemetry=False)
 
     def _without_spans(self) -> Any:
         """Return a client that makes no spans, on the connections of the usual one."""

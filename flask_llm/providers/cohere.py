@@ -253,6 +253,7 @@ class CohereProvider(ChatProvider):
     address = "https://api.cohere.com"
     options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
     schema_parameter = "response_format"
+    _can_rehearse = True
 
     def __init__(
         self,

@@ -241,6 +241,9 @@ class LocalProvider(ChatProvider):
             body = {"messages": hello, "max_tokens": 1, "stream": True}
             self._client.get().run(body, lambda _: True)
 
+    def prepare(self) -> None:
+        """Do nothing: what a model takes of the memory is for `warm_up` to ask for."""
+
     def is_free(self) -> bool:
         """Return True: it runs in this process."""
         return True

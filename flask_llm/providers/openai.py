@@ -335,6 +335,7 @@ class OpenAIProvider(ChatProvider):
     options = {"reasoning": _parse_reasoning}  # noqa: RUF012  # never changed
     renames = MappingProxyType({"max_tokens": "max_completion_tokens"})
     schema_parameter = "response_format"
+    _can_rehearse = True
     _thinking_parameter = "reasoning", "reasoning_effort.none"
     of_streams = MappingProxyType({"stream_options": {"include_usage": True}})
     address = "https://api.openai.com/v1"

@@ -4,7 +4,7 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import ContextVar
 from importlib import import_module
 from types import MappingProxyType
@@ -29,7 +29,7 @@ from . import classify
 from .base import NO_KEY, NO_LIST, LLMProvider, explained
 from .classify import MALFORMED
 from .parameters import Parameters, tell_once
-from .transport import in_one_piece
+from .transport import in_one_piece, rehearsing
 
 T = TypeVar("T")
 
@@ -161,7 +161,11 @@ class SdkProvider(LLMProvider):
         """
         self._import()
         if full:
-            self._client.get()
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Import the SDK and make this process's client."""
+        self._connected()
 
     def get_provider_name(self) -> str:
         """Return the provider's identifier."""
@@ -260,6 +264,22 @@ class ChatProvider(SdkProvider):
     # The option for thinking, and the parameter that switches it off.
     _thinking_parameter: ClassVar[tuple[str, str]] = "thinking", "thinking.disabled"
     of_streams: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    # Whether a client made while `rehearsing` uses no network at all.
+    _can_rehearse: ClassVar[bool] = False
+
+    def prepare(self) -> None:
+        """Make the client, and have one like it read an answer without a network.
+
+        SDKs load the half of themselves with their first request and answer.
+        """
+        super().prepare()
+        if self._can_rehearse:
+            with rehearsing(), suppress(Exception):  # an empty object is no answer
+                self._read(self._send(self._rehearsing(), Request("Hello"), {}))
+
+    def _rehearsing(self) -> Any:
+        """Return a client that is made while `rehearsing`, and makes no spans."""
+        return self._connect()
 
     def generate_content(
         self, prompt: str, temperature: float = 0.0, max_tokens: int = 1024

@@ -22,6 +22,7 @@ from flask_llm.errors import (
 from flask_llm.providers.ollama import OllamaProvider
 from flask_llm.providers.parameters import tell_once
 from flask_llm.providers.sdk import SdkProvider
+from flask_llm.testing import FakeProvider
 from flask_llm.types import Request
 
 KEY = "ollama-made-up-key-0123456789"
@@ -611,7 +612,8 @@ class TestLoading:
                 "LLM_OLLAMA_MODEL": "llama3.2",
                 "LLM_MAX_RETRIES": 1,
             }
-            factory = LLMFactory("ollama", [], config=config, clock=clock)
+            other = FakeProvider("other")
+            factory = LLMFactory("ollama", [other], config=config, clock=clock)
             for _ in range(5):
                 factory.generate_content("hi")
             clock.sleep(5)
@@ -621,7 +623,7 @@ class TestLoading:
             others = [factory.generate_content("hi") for _ in range(4)]
             loaded.set()
             assert probe.result().content == wire.ANSWER
-        assert [each.metadata["error_kind"] for each in others] == ["cooldown"] * 4
+        assert [each.content for each in others] == ["other"] * 4
         assert len(stub.received) == 6
 
     def test_a_longer_timeout_counts(self):

@@ -38,6 +38,7 @@ def make_app(traces):
             "LLM_PRIMARY_PROVIDER": chain[0],
             "LLM_FALLBACK_PROVIDERS": list(chain[1:]),
             "LLM_RETRY_DELAY": 0.001,
+            "LLM_WARM_UP": "off",
             **config,
         }
         FlaskLLM(app)

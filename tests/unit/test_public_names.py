@@ -40,6 +40,7 @@ flask_llm
   LLMFactory(primary_provider=None, fallback_providers=None, *, config=None,
         sender=None, filters=None, clock=…)
     PROVIDER_REGISTRY
+    after_first_answer(self, function)
     bulkheads
     current_provider
     generate_content(self, prompt, temperature=0.0, max_tokens=1024, max_retries=None,
@@ -49,6 +50,7 @@ flask_llm
         max_retries=None, retry_delay=None, deadline=None, *, system='', stop=(),
         schema=None, purpose=None)
     get_provider_status(self, *, detail=False)
+    prepare(self, goes_on=…)
     register_provider(name, provider_class)
     request_context
     reset(self, name)

@@ -52,6 +52,7 @@ class GenaiProvider(GoogleProvider):
     api_version: ClassVar[str] = "v1"
 
     schema_parameter = "response_json_schema"
+    _can_rehearse = True
     finished = {"STOP": "stop", "MAX_TOKENS": "length"}  # noqa: RUF012  # never changed
     blocked = frozenset(
         {

@@ -43,6 +43,11 @@ class Source:
         self._given = given
         self._absent: tuple[float, UnavailableError] | None = None
 
+    @property
+    def is_given(self) -> bool:
+        """Whether they need not be looked for, which may ask the metadata server."""
+        return self._given is not None
+
     def fault(self) -> str:
         """Return why the file, if it is one, cannot be used; or "". Asks nobody."""
         return _fault_of(self._given) if isinstance(self._given, str) else ""
@@ -257,6 +262,12 @@ class VertexProvider(GenaiProvider):
             "location": self.location,
             "credentials": self._bearer.get(),
         }
+
+    def prepare(self) -> None:
+        """Make the SDK ready by a client with a key: ours may have to ask for its token."""
+        GenaiProvider("of-no-use", model=self.model).prepare()
+        if self._source.is_given:
+            self._client.get()
 
     def _secrets(self) -> list[str]:
         bearer = self._bearer.made()
