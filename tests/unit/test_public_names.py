@@ -83,6 +83,7 @@ flask_llm
     options
     other_keys
     patience(self)
+    prepare(self)
     retirement(self)
     shown_model(model)
     stream(self, request)

@@ -158,6 +158,16 @@ def test_the_sdk_makes_no_spans_that_nobody_collects(monkeypatch, server, named)
     assert provider._connected() is provider._client.get()
 
 
+def test_what_is_made_ready_ahead_makes_no_spans(traces, instrumented, make_app, server):
+    """Neither of ours, nor of the SDK, nor of who watches HTTP: no request is made."""
+    app = make_app("claude", **settings("claude", server.url), LLM_TRACES=False)
+    app.llm.prepare()
+
+    assert traces.tree == []
+    app.llm.generate_content(PROMPT)
+    assert traces.tree != []
+
+
 def test_client_without_spans_is_the_same_otherwise(monkeypatch, traces, server):
     """It has the key, the address and the connections, and nothing of the shell's."""
     monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "X-Of: the-environment")
