@@ -234,6 +234,20 @@ class AuthError(ProviderError):
     reason = "API key rejected"
 
 
+class AccessDeniedError(AuthError):
+    """The provider does not let this request in, and does not say why (403).
+
+    It may be the key, but the prompt, the place or a firewall as well: nobody else's
+    calls suffer for a single one.
+    """
+
+    cooldown = 0.0
+    trips = True
+    severity = logging.WARNING
+    remedy = "see whether its API key may do this, or its rules forbid the prompt"
+    reason = "access denied"
+
+
 class ModelNotFoundError(ProviderError):
     """The model is unknown to the provider, or retired (404)."""
 

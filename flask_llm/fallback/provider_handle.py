@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..config.settings import ProviderSettings, fingerprint
 from ..errors import (
     BY_KIND,
+    AccessDeniedError,
     AuthError,
     BadAnswerError,
     BusyError,
@@ -436,8 +437,8 @@ def presentable(
 
 def _advice(error: ProviderError, settings: ProviderSettings | None) -> str:
     """Return which configuration key to look at, where one is to blame."""
-    if settings is None:
-        return ""
+    if settings is None or isinstance(error, AccessDeniedError):
+        return ""  # nobody knows whether it is the key
     if isinstance(error, AuthError) and "@" in (settings.base_url or ""):
         return f"check {settings.base_url_key}"  # its user is sent, and no key
     if isinstance(error, AuthError) and settings.api_key_name:

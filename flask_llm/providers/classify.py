@@ -9,13 +9,12 @@ openai, cohere, httpx and requests trees all carry what is looked for here.
 """
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any
 
 from ..errors import (
+    AccessDeniedError,
     AuthError,
     ContentBlockedError,
     ContextLengthError,
@@ -29,24 +28,32 @@ from ..errors import (
     UsedUpError,
     text_of,
 )
+from .retry_hints import reset_of, retry_after_of, told_in
 
 TIMEOUT = "timeout"
 CONNECTION = "connection error"
 MALFORMED = "malformed answer"
 NO_END = "stream without an end"
 
+_LIMITED = 429
+
 PER_DAY = "per_day_quota"
 """The code that a provider class passes for a day's quota that no text names."""
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
+    **dict.fromkeys((400, 405, 414, 415, 422, 431), InvalidRequestError),
     401: AuthError,
     402: UsedUpError,
-    403: AuthError,
+    403: AccessDeniedError,
     404: ModelNotFoundError,
     408: TransientError,
+    409: TransientError,
+    410: ModelNotFoundError,
     413: ContextLengthError,
     425: TransientError,
     429: QuotaError,
+    498: TransientError,  # Groq: no capacity at the moment
+    499: TransientError,  # Google: CANCELLED, by load of its own
 }
 
 # The providers' own words for a cause, from their API references.
@@ -55,6 +62,20 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "authentication_error": AuthError,
     "invalid_api_key": AuthError,
     "permission_error": AuthError,
+    # Of Google's ErrorInfo, where the key or its project may not ask at all.
+    **dict.fromkeys(
+        (
+            "api_key_http_referrer_blocked",
+            "api_key_ip_address_blocked",
+            "api_key_service_blocked",
+            "consumer_invalid",
+            "consumer_suspended",
+            "iam_permission_denied",
+            "service_disabled",
+            "user_project_denied",
+        ),
+        AuthError,
+    ),
     "billing_disabled": UsedUpError,  # Google Cloud's ErrorInfo
     "billing_error": UsedUpError,
     "billing_hard_limit_reached": UsedUpError,
@@ -121,10 +142,10 @@ def from_status(
     Args:
         status: The number; 2xx means a success that could not be read.
         detail: The provider's own words.
-        code: Its machine-readable cause, which refines a 400, 403, 422 or 429.
+        code: Its machine-readable cause, which refines a 400, 403, 422, 429 or 451.
         retry_after: Seconds after which the provider wants to be asked again.
     """
-    cls, reason = _BY_STATUS.get(status, InvalidRequestError), None
+    cls, reason = _BY_STATUS.get(status, ProviderError), None
     if status in AMBIGUOUS:
         cls = _by_code(code) or cause_of_status(status, detail) or cls
     elif status >= 500:
@@ -132,12 +153,32 @@ def from_status(
     elif status < 300:
         cls, reason = TransientError, MALFORMED
     elif status < 400:
-        reason = f"redirected ({status})"  # not followed: it could take the key astray
+        # Not followed: it could take the key astray.
+        cls, reason = InvalidRequestError, f"redirected ({status})"
     elif status == 408:
         reason = TIMEOUT  # but no TimedOutError: the server did answer
-    if cls is QuotaError and _is_used_up(code, detail):
-        cls = UsedUpError
+    if issubclass(cls, QuotaError):
+        retry_after = retry_after or told_in(detail)
+        cls = _quota(cls, code, detail, told=retry_after is not None)
+    if cls is ProviderError:
+        reason = f"error {status}"
     return cls(detail, reason=reason, status=status, retry_after=retry_after)
+
+
+def _quota(
+    cls: type[ProviderError], code: object, detail: str, *, told: bool
+) -> type[ProviderError]:
+    """Return whether a quota is used up for long, by its code and its words.
+
+    What a server says of the time outranks our guess of an hour for a day's limit. A
+    credit comes back by nobody's clock.
+    """
+    if not (cls is UsedUpError or _is_used_up(code, detail)):
+        return cls
+    by_day = _by_code(code) is not UsedUpError and _PERIOD.search(
+        _CAMEL.sub(" ", detail)
+    )
+    return QuotaError if by_day and told and cls is not UsedUpError else UsedUpError
 
 
 def from_text(text: str) -> ProviderError:
@@ -173,7 +214,9 @@ def from_exception(
     detail = text_of(exc) if detail is None else detail
     if (status := status_of(exc)) is not None:
         if retry_after is None:
-            retry_after = retry_after_of(headers_of(exc))
+            headers = headers_of(exc)
+            limited = reset_of(headers) if status == _LIMITED else None
+            retry_after = retry_after_of(headers) or limited
         return from_status(status, detail, code=code, retry_after=retry_after)
     if cls := _by_code(code):
         return cls(detail, retry_after=retry_after)
@@ -266,41 +309,6 @@ def headers_of(exc: BaseException) -> Mapping[str, str]:
     return {}
 
 
-def retry_after_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a Retry-After header asks for, or None.
-
-    Reads `retry-after-ms` too, which anthropic and openai send. The header is a number
-    of seconds or a date (RFC 9110, section 10.2.3); what is neither, is past or is
-    negative says nothing.
-    """
-    # A plain dict, as some SDKs keep, does not ignore case.
-    folded = {str(name).lower(): value for name, value in headers.items()}
-    millis = _positive(folded.get("retry-after-ms"))
-    if millis is not None:
-        return millis / 1000
-    value = folded.get("retry-after")
-    return _positive(value) or _seconds_until(value)
-
-
-def _positive(value: str | None) -> float | None:
-    """Return the number of a header if it is above zero and finite."""
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if 0 < number < float("inf") else None
-
-
-def _seconds_until(date: str | None) -> float | None:
-    """Return the seconds from now until an HTTP date, or None."""
-    try:
-        moment = parsedate_to_datetime(date or "")
-        seconds = moment.timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return None
-    return seconds if seconds > 0 else None
-
-
 class _Pattern:
     """A regular expression that is compiled on first use.
 
@@ -351,9 +359,13 @@ _CREDIT = _Words(
 )
 # A quota of a day or longer, a credit, an amount of money. Not "billing details", which
 # Google names for every minute's limit.
-_USED_UP = _Words(
+_DAYS = (
     r"(?:per |/ )(?:day|month)",
-    r"(?:daily|weekly|monthly) (?:\w+ )?(?:limit|quota)",
+    r"(?:daily|weekly|monthly) (?:\w{1,40} )?(?:limit|quota)",
+)
+_PERIOD = _Words(*_DAYS)
+_USED_UP = _Words(
+    *_DAYS,
     r"credit balance",
     r"insufficient (?:quota|credits?|balance|funds)",
     r"billing (?:hard limit|not active)",
@@ -372,12 +384,20 @@ _CONTEXT = _Words(
     r"request too large",
 )
 _BLOCKED = _Words(
-    r"content (?:filter(?:ing)?|policy|blocked)",
+    r"content (?:filter(?:ing)?|policy|blocked|violates)",
     r"blocked by safety",
-    r"safety system",
-    r"flagged (?:for safety|as potentially violating)",
+    r"safety (?:system|check)",
+    r"flagged (?:for|as potentially violating)",
+    r"(?:violates?|against) (?:our |the )?(?:usage|content) (?:guidelines|polic(?:y|ies))",
+    r"requires moderation",
+    r"(?:input|prompt|content) (?:was|is|has been) flagged",
 )
-_BAD_KEY = _Words(r"api key (?:not valid|invalid|expired)")
+_BAD_KEY = _Words(
+    r"api (?:key|token) (?:(?:is|was|has been) )?(?:not valid|invalid|expired|disabled"
+    r"|revoked|blocked|suspended|deactivated|reported)",
+    r"api key (?:does not have|doesn't have|has no|lacks)",
+    r"(?:invalid|incorrect|missing) (?:x )?api (?:key|token)",
+)
 _KEY = _Words(
     r"(?:invalid|incorrect|no|missing) (?:x )?api (?:key|token)",
     r"api key not found",
@@ -444,8 +464,14 @@ _BEHIND_400: _Rules = (
 )
 AMBIGUOUS: dict[int, _Rules] = {
     400: _BEHIND_400,
-    403: ((_CREDIT, UsedUpError), (_QUOTA, QuotaError)),
+    403: (
+        (_BAD_KEY, AuthError),
+        (_BLOCKED, ContentBlockedError),
+        (_CREDIT, UsedUpError),
+        (_QUOTA, QuotaError),
+    ),
     422: _BEHIND_400,
+    451: ((_BLOCKED, ContentBlockedError),),
 }
 """Statuses whose meaning a code or the words may refine."""
 

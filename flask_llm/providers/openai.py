@@ -163,6 +163,9 @@ def _fault(fault: dict[str, Any]) -> str:
 def code_of(body: Any) -> Any:
     """Return what of an error body says without doubt what it is."""
     fields = body if isinstance(body, dict) else {}
+    metadata = fields.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("reasons"):
+        return "content_filter"  # OpenRouter's moderation: what it found in the prompt
     codes = (fields.get("code"), fields.get("type"))
     return next(filter(classify.knows, codes), None)
 
@@ -468,7 +471,7 @@ class OpenAIProvider(ChatProvider):
         # Without a message the body is a proxy's page: its class says enough.
         detail = message_of(body) or type(exc).__name__
         error = classify.from_exception(exc, detail=detail, code=code_of(body))
-        if type(error) is ProviderError:
+        if type(error) is ProviderError and error.status is None:
             return BadAnswerError(detail, reason="answered with an error")
         is_bare = not urlsplit(self.base_url or self.address).path.strip("/")
         if isinstance(error, ModelNotFoundError) and is_bare and _is_of_path(detail):

@@ -39,6 +39,8 @@ STEPS = {
         )
     ),
     "`400`, content filter": faults.status(400, _FILTERED),
+    "`403`, which does not say why": faults.status(403, body=""),
+    "`403`, a web page": faults.html(403),
     "a key that is not valid (`401`, `400`)": faults.bad_key(),
     "a retired model (`404`)": faults.unknown_model(),
     "`429`, a minute's limit": faults.rate_limited(),

@@ -110,8 +110,8 @@ STATUSES = {
     "409": Row(
         409,
         anthropic_error("conflict_error", "The resource was changed meanwhile"),
-        "invalid_request",
-        "request rejected: The resource was changed meanwhile",
+        "transient",
+        "temporary failure: The resource was changed meanwhile",
     ),
     "413": Row(
         413,

@@ -91,7 +91,7 @@ STATUSES = {
         "quota",
         "quota exceeded: Please add or update your payment method",
     ),
-    "403": Row(403, error("forbidden"), "auth", "API key rejected"),
+    "403": Row(403, error("forbidden"), "auth", "access denied: forbidden"),
     "404": Row(
         404,
         error("model 'command-x' not found, make sure the correct model ID was used"),
@@ -99,7 +99,7 @@ STATUSES = {
         "(set LLM_COHERE_MODEL, or check LLM_COHERE_BASE_URL): model 'command-x'",
     ),
     "408": Row(408, error("request timeout"), "transient", "timeout: request timeout"),
-    "409": Row(409, error("conflict"), "invalid_request", "request rejected"),
+    "409": Row(409, error("conflict"), "transient", "temporary failure"),
     "413": Row(413, error("too large"), "context_length", "prompt too long"),
     "422": Row(
         422, error("invalid role in message"), "invalid_request", "invalid role"

@@ -129,7 +129,7 @@ STATUSES = {
         403,
         error("Country, region, or territory not supported", "request_forbidden"),
         "auth",
-        "API key rejected (check OPENAI_API_KEY): Country",
+        "access denied: Country",
     ),
     "403 model of others": Row(
         403,

@@ -106,8 +106,8 @@ STATUSES = {
     "409": Row(
         409,
         google_error(409, "ABORTED", "The operation was aborted."),
-        "invalid_request",
-        "request rejected: The operation was aborted.",
+        "transient",
+        "temporary failure: The operation was aborted.",
     ),
     "413": Row(413, wire.HTML, "context_length", "prompt too long"),
     "429": Row(

@@ -1,4 +1,4 @@
-"""A lone provider that is limited now and then: who is asked outside of that is served."""
+"""A lone provider that is limited now and then: outside of that all are served."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

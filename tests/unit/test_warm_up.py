@@ -138,7 +138,7 @@ class TestAfterTheFirstAnswer:
         app = made(slow)
         app.llm.generate_content("hello")
 
-        assert _fork(lambda: slow.prepared.is_set()) == 0
+        assert _fork(slow.prepared.is_set) == 0
         assert not app.extensions["llm.warm_up"]._timer.is_alive()
 
     @pytest.mark.slow

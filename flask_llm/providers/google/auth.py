@@ -10,7 +10,8 @@ from typing import Any
 
 from ...errors import AuthError, ProviderError, TimedOutError, TransientError
 from .. import classify
-from ..classify import MALFORMED, retry_after_of
+from ..classify import MALFORMED
+from ..retry_hints import retry_after_of
 from ..transport import restrain
 
 # What google.auth takes for a reason to ask again: statuses, and words of OAuth 2.0.

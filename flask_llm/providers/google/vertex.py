@@ -264,7 +264,7 @@ class VertexProvider(GenaiProvider):
         }
 
     def prepare(self) -> None:
-        """Make the SDK ready by a client with a key: ours may have to ask for its token."""
+        """Make the SDK ready by a client with a key: ours may ask for a token."""
         GenaiProvider("of-no-use", model=self.model).prepare()
         if self._source.is_given:
             self._client.get()

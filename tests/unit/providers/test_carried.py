@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from flask_llm.providers.classify import headers_of, retry_after_of, status_of
+from flask_llm.providers.classify import headers_of, status_of
+from flask_llm.providers.retry_hints import retry_after_of
 
 
 class CarrierError(Exception):

@@ -44,8 +44,16 @@ STATUSES = {
     404: "model_not_found",
     405: "invalid_request",
     408: "transient",
-    409: "invalid_request",
+    409: "transient",
+    410: "model_not_found",
     413: "context_length",
+    414: "invalid_request",
+    415: "invalid_request",
+    418: "unknown",
+    431: "invalid_request",
+    451: "unknown",
+    498: "transient",
+    499: "transient",
     422: "invalid_request",
     425: "transient",
     429: "quota",
@@ -100,11 +108,69 @@ def test_a_400_is_read_more_closely(code, text, kind):
         (None, "Quota exceeded for quota metric", "quota"),
         (None, "The billing account is closed", "quota"),
         ("permission_error", "context length", "auth"),
+        ("content_filter", "Your input was sent back", "content_blocked"),
+        (None, "Content violates usage guidelines. Failed check: X", "content_blocked"),
+        (None, "m requires moderation. Your input was flagged", "content_blocked"),
     ],
 )
-def test_a_403_may_be_a_quota(code, text, kind):
-    """Google answers so for some of its limits."""
+def test_a_403_may_be_a_quota_or_the_prompt(code, text, kind):
+    """Google answers so for some of its limits, xAI and OpenRouter for a prompt."""
     assert classify.from_status(403, text, code=code).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "seconds"),
+    [
+        (None, "Incorrect API key provided", 300),
+        (None, "Your API key does not have permission to use this model", 300),
+        ("SERVICE_DISABLED", "Generative Language API has not been used", 300),
+        (None, "forbidden", 0),
+        (None, "Country, region, or territory not supported", 0),
+        (None, "<html><title>403 Forbidden</title>", 0),
+        (None, "", 0),
+    ],
+)
+def test_a_403_says_of_the_key_what_its_words_say(code, text, seconds):
+    """One prompt, or a firewall, takes the provider away from nobody."""
+    error = classify.from_status(403, text, code=code)
+    assert (error.kind, error.cooldown) == ("auth", seconds)
+    assert error.trips == (not seconds)
+
+
+def test_another_refusal_is_nobody_s_fault_for_sure():
+    """The next provider is asked, and nothing is held against this one."""
+    error = classify.from_status(451, "for legal reasons")
+    assert (error.reason, error.fallbackable, error.retryable) == (
+        "error 451",
+        True,
+        False,
+    )
+    assert not (error.trips or error.cooldown)
+    filtered = classify.from_status(451, "Content filter triggered")
+    assert filtered.kind == "content_blocked"
+
+
+DAY = "Rate limit reached on tokens per day (TPD). Please try again in 5m45s."
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "retry_after", "seconds", "cooldown"),
+    [
+        ("rate_limit_exceeded", DAY, 345.0, 345.0, 0),
+        ("rate_limit_exceeded", DAY, None, 345.0, 0),
+        (None, "Daily request limit reached", None, None, 3600),
+        (None, "Your credit balance is too low, retry after 60 s", 60.0, 60.0, 3600),
+        ("insufficient_quota", "per day", 60.0, 60.0, 3600),
+        (classify.PER_DAY, "retry in 30s", 30.0, 30.0, 3600),
+        (None, "Rate limit reached, please retry in 12.5s", None, 12.5, 0),
+    ],
+)
+def test_what_a_server_says_of_the_time_outranks_our_guess(
+    code, text, retry_after, seconds, cooldown
+):
+    """But a credit comes back by nobody's clock, and Google names no day's end."""
+    error = classify.from_status(429, text, code=code, retry_after=retry_after)
+    assert (error.retry_after, error.cooldown) == (seconds, cooldown)
 
 
 GOOGLE = "You exceeded your current quota, please check your plan and billing details."

@@ -158,7 +158,9 @@ def test_the_sdk_makes_no_spans_that_nobody_collects(monkeypatch, server, named)
     assert provider._connected() is provider._client.get()
 
 
-def test_what_is_made_ready_ahead_makes_no_spans(traces, instrumented, make_app, server):
+def test_what_is_made_ready_ahead_makes_no_spans(
+    traces, instrumented, make_app, server
+):
     """Neither of ours, nor of the SDK, nor of who watches HTTP: no request is made."""
     app = make_app("claude", **settings("claude", server.url), LLM_TRACES=False)
     app.llm.prepare()
