@@ -136,8 +136,8 @@ use_ambient(_current_config)
 # A process that forks workers does so at once; what it would make were for nothing.
 _DELAY_S = 0.5
 
-# A fork waits for what is under way: in the child nobody would end it, and what is being
-# imported could never be imported there.
+# A fork waits for what is under way: in the child nobody would end it, and what is
+# being imported could never be imported there.
 _MOST_S = 5.0
 
 _alive: "weakref.WeakSet[WarmUp]" = weakref.WeakSet()

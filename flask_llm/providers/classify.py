@@ -175,10 +175,9 @@ def _quota(
     """
     if not (cls is UsedUpError or _is_used_up(code, detail)):
         return cls
-    by_day = _by_code(code) is not UsedUpError and _PERIOD.search(
-        _CAMEL.sub(" ", detail)
-    )
-    return QuotaError if by_day and told and cls is not UsedUpError else UsedUpError
+    if cls is UsedUpError or _by_code(code) is UsedUpError or not told:
+        return UsedUpError
+    return QuotaError if _PERIOD.search(_CAMEL.sub(" ", detail)) else UsedUpError
 
 
 def from_text(text: str) -> ProviderError:
@@ -388,7 +387,8 @@ _BLOCKED = _Words(
     r"blocked by safety",
     r"safety (?:system|check)",
     r"flagged (?:for|as potentially violating)",
-    r"(?:violates?|against) (?:our |the )?(?:usage|content) (?:guidelines|polic(?:y|ies))",
+    r"(?:violates?|against) (?:our |the )?usage (?:guidelines|polic(?:y|ies))",
+    r"(?:violates?|against) (?:our |the )?content (?:guidelines|polic(?:y|ies))",
     r"requires moderation",
     r"(?:input|prompt|content) (?:was|is|has been) flagged",
 )

@@ -86,7 +86,7 @@ def _reset_names(remaining: str) -> Iterator[str]:
 
 
 def _length(value: str) -> float | None:
-    """Return a length of time in seconds: "6m0s", "12.5", a moment in numbers or ISO."""
+    """Return a length in seconds: "6m0s", "12.5", or a moment in numbers or ISO."""
     value = value.strip()
     if (number := _positive(value)) is not None:
         return _bounded(_until(number))

@@ -145,7 +145,7 @@ def test_another_refusal_is_nobody_s_fault_for_sure():
         True,
         False,
     )
-    assert not (error.trips or error.cooldown)
+    assert (error.trips, error.cooldown) == (False, 0)
     filtered = classify.from_status(451, "Content filter triggered")
     assert filtered.kind == "content_blocked"
 

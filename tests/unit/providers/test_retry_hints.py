@@ -20,8 +20,15 @@ def in_a_minute(form):
 
 @pytest.mark.parametrize(
     ("length", "seconds"),
-    [("6m0s", 360), ("1s", 1), ("59.7s", 59.7), ("345ms", 0.345), ("1h2m3s", 3723)]
-    + [("20", 20), ("12.5", 12.5)],
+    [
+        ("6m0s", 360),
+        ("1s", 1),
+        ("59.7s", 59.7),
+        ("345ms", 0.345),
+        ("1h2m3s", 3723),
+        ("20", 20),
+        ("12.5", 12.5),
+    ],
 )
 def test_a_length_until_a_reset(length, seconds):
     """As OpenAI and Groq write it, or as a plain number."""
