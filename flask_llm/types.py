@@ -462,12 +462,15 @@ def is_usage(told: object) -> TypeGuard[dict[str, int]]:
     return True
 
 
-def counted(taken: object, given: object) -> dict[str, int] | None:
+def counted(
+    taken: object, given: object, total: object = None
+) -> dict[str, int] | None:
     """Return the `usage` of `LLMResponse.metadata`; None unless both are numbers.
 
     Args:
         taken: Tokens of the prompt.
         given: Tokens of the answer, hidden thinking included.
+        total: What the server says that all make; some count thinking only there.
     """
     if type(taken) is not int or type(given) is not int:
         return None
@@ -476,8 +479,12 @@ def counted(taken: object, given: object) -> dict[str, int] | None:
     return {
         "input_tokens": taken,
         "output_tokens": given,
-        "total_tokens": taken + given,
+        "total_tokens": total if _is_count(total) else taken + given,
     }
+
+
+def _is_count(total: object) -> TypeGuard[int]:
+    return type(total) is int and 0 < total < _TOO_MANY
 
 
 @dataclass(frozen=True, slots=True)

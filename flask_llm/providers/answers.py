@@ -1,13 +1,22 @@
 """What a provider has answered, parsed; and answers that were all reasoning."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..config.parsers import Parser, shown
-from ..errors import BadAnswerError, ProviderError
+from ..errors import (
+    BadAnswerError,
+    ContentBlockedError,
+    ProviderError,
+    TransientError,
+)
 from ..types import LLMResponse
+from .classify import NO_END
+from .transport import hurry
+
+T = TypeVar("T")
 
 
 class ParsedResponse(NamedTuple):
@@ -59,6 +68,107 @@ class ParsedResponse(NamedTuple):
                 "request_id": self.request_id,
             },
         )
+
+
+# How an answer has ended, in the words of the APIs, in lower case. Gateways hand on
+# those of the model behind them. From the API references of November 2026.
+_ENDED = {
+    "stop": "stop",  # OpenAI and most; Google's STOP
+    "end_turn": "stop",  # Anthropic
+    "stop_sequence": "stop",  # Anthropic, Hugging Face's TGI
+    "complete": "stop",  # Cohere
+    "eos": "stop",  # Together
+    "eos_token": "stop",  # TGI
+    "length": "length",
+    "max_tokens": "length",  # Anthropic, Google, Cohere
+    "max_output_tokens": "length",  # OpenAI's Responses
+    "model_length": "length",  # Mistral: the context is full
+    "model_context_window_exceeded": "length",  # Anthropic, GLM
+    "token_limit": "length",  # watsonx
+}
+_FILTERED = {
+    "content_filter",  # OpenAI, Azure, DeepSeek, Mistral
+    "content_filtered",  # Bedrock
+    "safety",  # Google, as the five that follow
+    "recitation",
+    "blocklist",
+    "prohibited_content",
+    "spii",
+    "model_armor",
+    "sensitive",  # GLM
+    "risk",  # Kimi
+    "refusal",  # Anthropic
+    "guardrail_intervened",  # Bedrock
+}
+# The server's own trouble.
+_FAILED = {
+    "error",  # OpenRouter, LM Studio
+    "insufficient_system_resource",  # DeepSeek
+    "network_error",  # GLM
+    "timeout",
+    "overloaded",
+}
+
+
+def finish_of(word: object) -> str:
+    """Return how an answer has ended: "stop" or "length".
+
+    Args:
+        word: The server's word for it, in any case.
+
+    Raises:
+        ContentBlockedError: A filter has ended it.
+        TransientError: The server itself has.
+        BadAnswerError: It ended in another way.
+    """
+    plain = str(word).lower()
+    if plain in _ENDED:
+        return _ENDED[plain]
+    if plain in _FILTERED:
+        raise ContentBlockedError
+    reason = f"incomplete answer (finish reason: {word})"
+    if plain in _FAILED:
+        raise TransientError(reason=reason)
+    raise BadAnswerError(reason=reason)
+
+
+def cut_short(*, blank: bool) -> ProviderError:
+    """Return the error for a stream that ended cleanly, but without a finish reason.
+
+    Args:
+        blank: Whether it held no text: then it is as transient as one that is cut.
+    """
+    return (TransientError if blank else BadAnswerError)(reason=NO_END)
+
+
+AFTER_END_S = 0.5
+"""Seconds for which a stream is read on, for its usage, when its answer is whole."""
+
+
+def until_whole(events: Iterable[T], is_whole: Callable[[], bool]) -> Iterator[T]:
+    """Yield the events of a stream; once its answer is whole nothing can break it.
+
+    What comes then is still yielded, but a lost connection, a broken event or silence
+    ends the stream without an error.
+
+    Args:
+        events: The SDK's stream.
+        is_whole: Tells whether the API has said how the answer ended.
+    """
+    iterator, is_hurried = iter(events), False
+    while True:
+        if not is_hurried and is_whole():
+            is_hurried = True
+            hurry(AFTER_END_S)
+        try:
+            event = next(iterator)
+        except StopIteration:
+            return
+        except Exception:
+            if is_whole():
+                return
+            raise
+        yield event
 
 
 @contextmanager

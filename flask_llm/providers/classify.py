@@ -91,8 +91,29 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "context_length_exceeded": ContextLengthError,
     "exceed_context_size_error": ContextLengthError,  # llama.cpp
     "request_too_large": ContextLengthError,
-    "content_filter": ContentBlockedError,
+    "string_above_max_length": ContextLengthError,  # OpenAI, Azure
+    "1261": ContextLengthError,  # GLM
+    "content_filter": ContentBlockedError,  # OpenAI, Azure, Kimi
     "content_policy_violation": ContentBlockedError,
+    "responsibleaipolicyviolation": ContentBlockedError,  # Azure
+    "data_inspection_failed": ContentBlockedError,  # Alibaba
+    "datainspectionfailed": ContentBlockedError,  # Alibaba, by its own API
+    "1301": ContentBlockedError,  # GLM
+    "arrearage": UsedUpError,  # Alibaba
+    "1113": UsedUpError,  # GLM
+    "exceeded_current_quota_error": UsedUpError,  # Kimi
+    "rate_limit_reached_error": QuotaError,  # Kimi
+    "1302": QuotaError,  # GLM: too many at once
+    "1303": QuotaError,  # GLM: too often
+    "throttling.ratequota": QuotaError,  # Alibaba, as the next
+    "throttling.allocationquota": QuotaError,
+    "service_tier_capacity_exceeded": QuotaError,  # Mistral
+    "capacity_exceeded": TransientError,  # Groq
+    "engine_overloaded_error": TransientError,  # Kimi
+    "model_decommissioned": ModelNotFoundError,  # Groq
+    "model_not_available": ModelNotFoundError,  # Together
+    "invalid_model": ModelNotFoundError,  # Mistral
+    "resource_not_found_error": ModelNotFoundError,  # Kimi
     "model_not_found": ModelNotFoundError,
     "not_found_error": ModelNotFoundError,
     "api_error": TransientError,
@@ -381,6 +402,10 @@ _CONTEXT = _Words(
     r"input token count",
     r"too many (?:input )?tokens",
     r"request too large",
+    r"range of input length",  # Alibaba
+    r"(?:prompt|input) (?:tokens? )?exceeds?",
+    r"(?:reduce|shorten) the length of (?:the|your) (?:messages|prompt|input)",
+    r"exceeds the (?:model's )?maximum (?:length|number of tokens)",
 )
 _BLOCKED = _Words(
     r"content (?:filter(?:ing)?|policy|blocked|violates)",
@@ -391,6 +416,10 @@ _BLOCKED = _Words(
     r"(?:violates?|against) (?:our |the )?content (?:guidelines|polic(?:y|ies))",
     r"requires moderation",
     r"(?:input|prompt|content) (?:was|is|has been) flagged",
+    r"content exists risk",  # DeepSeek
+    r"inappropriate content",  # Alibaba
+    r"(?:unsafe|sensitive) content",  # GLM
+    r"high risk",  # Kimi
 )
 _BAD_KEY = _Words(
     r"api (?:key|token) (?:(?:is|was|has been) )?(?:not valid|invalid|expired|disabled"

@@ -3,7 +3,6 @@
 import sys
 import warnings
 from collections.abc import Collection, Generator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from ..errors import (
@@ -17,9 +16,17 @@ from ..resilience.clock import PerProcess
 from ..schema import Schema
 from ..types import Image, LLMResponse, Request, counted
 from . import classify, internals
-from .answers import HELD, SHORT, ParsedResponse, words_or_tokens
+from .answers import (
+    HELD,
+    SHORT,
+    ParsedResponse,
+    cut_short,
+    until_whole,
+    words_or_tokens,
+)
 from .base import Retirement
 from .classify import MALFORMED
+from .error_bodies import codes_of, fields_of, words_of
 from .sdk import ChatProvider, chat_messages, has_span
 from .transport import cancellable, client_options, without_user
 
@@ -51,7 +58,7 @@ class Answer:
         self._model = message.model
         self._request_id = request_id
         self._tokens: dict[str, int] = {}
-        self._is_blank, self._has_thought = True, False
+        self.is_blank, self._has_thought = True, False
         self.stop_reason: str | None = message.stop_reason
         self.count(message.usage)
 
@@ -63,7 +70,7 @@ class Answer:
         self._has_thought |= part.type in _THOUGHTS
         text: str = (part.text or "") if part.type in _TEXTS else ""
         is_blank = not text.strip()  # also fails on what is no text
-        self._is_blank = self._is_blank and is_blank
+        self.is_blank = self.is_blank and is_blank
         return text
 
     def count(self, usage: Any) -> None:
@@ -93,7 +100,7 @@ class Answer:
             raise error
         return ParsedResponse(
             text=text,
-            is_blank=self._is_blank,
+            is_blank=self.is_blank,
             finish_reason=_FINISHED[self.stop_reason],
             usage=usage,
             has_thought=self._has_thought,
@@ -142,7 +149,9 @@ def follow(events: Any) -> Generator[str, None, ParsedResponse]:
         # JSON or a web page with status 200 comes as a stream without events.
         raise TransientError(reason=MALFORMED)
     answer = Answer(start.message, events.response.headers.get("request-id"))
-    for event in events:
+    rest = until_whole(events, lambda: answer.stop_reason is not None)
+    is_over = False
+    for event in rest:
         if event.type in {"content_block_start", "content_block_delta"}:
             part = event.delta if "delta" in event.type else event.content_block
             if text := answer.text(part):
@@ -151,16 +160,13 @@ def follow(events: Any) -> Generator[str, None, ParsedResponse]:
             answer.stop_reason = event.delta.stop_reason or answer.stop_reason
             answer.count(event.usage)
         elif event.type == "message_stop":
-            _read_on(events)
-            return answer.parsed("")
-    raise BadAnswerError(reason="stream without an end")
-
-
-def _read_on(events: Any) -> None:
-    """Read what follows the end marker, so that the connection can be used again."""
-    with suppress(Exception):  # the answer is complete, whatever comes now
-        for _ in events:
-            pass
+            is_over = True
+            break
+    if answer.stop_reason is None and not is_over:
+        raise cut_short(blank=answer.is_blank)
+    for _ in rest:  # so that the connection can be used again
+        pass
+    return answer.parsed("")
 
 
 _STREAMED = 200
@@ -185,28 +191,22 @@ def from_status_error(exc: Any) -> ProviderError:
     Args:
         exc: The SDK's exception.
     """
-    fields = _told(exc)
-    message, code = fields.get("message"), _code(fields)
-    # Without one the body is a proxy's page: its class says enough.
-    detail = message if isinstance(message, str) else type(exc).__name__
+    body = getattr(exc, "body", None)
+    code = _code(body)
+    # Without words the body is a proxy's page: its class says enough.
+    detail = words_of(body) or type(exc).__name__
     if exc.status_code == _STREAMED:
-        status = _STATUSES.get(str(fields.get("type")), _STATUSES["api_error"])
+        kinds = (_STATUSES[each] for each in codes_of(body) if each in _STATUSES)
+        status = next(kinds, _STATUSES["api_error"])
         return classify.from_status(status, detail, code=code)
     return classify.from_exception(exc, detail=detail, code=code)
 
 
-def _told(exc: Exception) -> dict[str, Any]:
-    """Return the `error` object of the body; the SDK's own attributes came later."""
-    body = getattr(exc, "body", None)
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
-
-
-def _code(fields: dict[str, Any]) -> Any:
+def _code(body: Any) -> str | None:
     """Return the cause: the `error_code` of the details if it is known, or the type."""
-    details = fields.get("details")
-    code = details.get("error_code") if isinstance(details, dict) else None
-    return code if classify.knows(code) else fields.get("type")
+    details = (fields.get("details") for fields in fields_of(body))
+    exact = (each.get("error_code") for each in details if isinstance(each, dict))
+    return next(filter(classify.knows, (*exact, *codes_of(body))), None)
 
 
 _PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp"}

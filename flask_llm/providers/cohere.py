@@ -7,18 +7,24 @@ from collections.abc import Generator, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from ..errors import BadAnswerError, ContentBlockedError, ProviderError, TransientError
+from ..errors import ContentBlockedError, ProviderError, TransientError
 from ..types import LLMResponse, Request, counted
 from . import classify, internals
-from .answers import HELD, SHORT, ParsedResponse, billed, words_or_tokens
-from .classify import MALFORMED, NO_END
-from .openai import message_of
+from .answers import (
+    HELD,
+    SHORT,
+    ParsedResponse,
+    billed,
+    cut_short,
+    finish_of,
+    until_whole,
+    words_or_tokens,
+)
+from .classify import MALFORMED
+from .error_bodies import words_of
 from .schema_dialects import cohere_schema
 from .sdk import ChatProvider, chat_messages, image_url
 from .transport import cancellable, client_options, without_user
-
-# Finish reasons that end an answer; the rest leave it incomplete.
-_FINISHED = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length"}
 
 # "An internal error" and "exceeded the allowed time", by the API's reference.
 _FAILED = {"ERROR": "the generation failed", "TIMEOUT": "the generation took too long"}
@@ -114,7 +120,7 @@ class Events:
         Raises:
             ProviderError: It says that it has failed.
         """
-        for event in self._events:
+        for event in until_whole(self._events, lambda: self._end is not None):
             kind = getattr(event, "type", "error")
             if kind in _CONTENT:
                 if text := self._text(event.delta.message.content):
@@ -134,7 +140,7 @@ class Events:
             ProviderError: They were not the text of a model, or not the whole of it.
         """
         if self._end is None:
-            raise BadAnswerError(reason=NO_END)
+            raise cut_short(blank=self._is_blank)
         usage = _usage(getattr(self._end, "usage", None))
         with billed(usage):
             finish = _finished(self._end.finish_reason, self._end)
@@ -183,11 +189,7 @@ def _finished(finish_reason: Any, event: object = None) -> str:
         raise ContentBlockedError(reason="answer cut by a content filter")
     if finish_reason in _FAILED:
         raise _failure(event, _FAILED[finish_reason])
-    if finish_reason not in _FINISHED:
-        raise BadAnswerError(
-            reason=f"incomplete answer (finish reason: {finish_reason})"
-        )
-    return _FINISHED[finish_reason]
+    return finish_of(finish_reason)
 
 
 def _failure(event: object, reason: str) -> ProviderError:
@@ -350,7 +352,7 @@ class CohereProvider(ChatProvider):
             return super().explain(exc)
         if status < _REDIRECT:  # an answer, though a broken one
             return TransientError(type(exc).__name__, reason=MALFORMED)
-        detail = message_of(getattr(exc, "body", None)) or type(exc).__name__
+        detail = words_of(getattr(exc, "body", None)) or type(exc).__name__
         if status == _DENY_LISTED or blocks(detail):
             return ContentBlockedError(detail, status=status)
         return classify.from_exception(exc, detail=detail)

@@ -21,11 +21,11 @@ from ..errors import (
 from ..resilience.stream_reader import current_cancellation
 from ..types import LLMResponse, Message, Request, counted
 from . import classify, internals
-from .answers import billed, used_up
+from .answers import billed, cut_short, used_up
 from .base import explained
-from .classify import MALFORMED, NO_END
+from .classify import MALFORMED
+from .error_bodies import words_of
 from .internals import UNCUT
-from .openai import message_of
 from .schema_dialects import plain
 from .sdk import ChatProvider
 from .transport import allow, cancellable, client_options, own_times, without_user
@@ -112,7 +112,7 @@ class Reading:
                 yield text
             if chunk.done:
                 return self._metadata(chunk)
-        raise BadAnswerError(reason=NO_END)
+        raise cut_short(blank=not self._has_text)
 
     def whole(self, answer: Any) -> tuple[str, dict[str, Any]]:
         """Return the text of an answer in one piece, and what it tells.
@@ -177,7 +177,7 @@ def _message_in(exc: Exception) -> str:
     for fault in errors() if errors else ():
         # The whole body lacks a field. Deeper ones are an answer's.
         if fault["type"] == "missing" and len(fault["loc"]) == 1:
-            return message_of(fault["input"].get("error"))
+            return words_of(fault["input"].get("error"))
     return ""
 
 
@@ -213,7 +213,7 @@ def from_server(exc: Any) -> ProviderError | None:
     Args:
         exc: What the SDK raised.
     """
-    message = message_of(getattr(exc, "error", None))
+    message = words_of(getattr(exc, "error", None))
     if getattr(exc, "status_code", None) == _IN_STREAM:
         return answered(message)
     if isinstance(exc, ValueError | TypeError):  # pydantic's quotes the answer

@@ -12,28 +12,26 @@ from ..errors import (
     ContentBlockedError,
     ModelNotFoundError,
     ProviderError,
+    SchemaError,
     TransientError,
 )
 from ..types import LLMResponse, Request, counted
 from . import classify, internals
-from .answers import SHORT, ParsedResponse, billed
+from .answers import (
+    SHORT,
+    ParsedResponse,
+    billed,
+    cut_short,
+    finish_of,
+    until_whole,
+)
 from .base import Retirement
-from .classify import MALFORMED, NO_END, status_of
+from .classify import MALFORMED, status_of
+from .error_bodies import codes_of, fields_of, words_of
 from .model_lifecycle import openai_ends
 from .schema_dialects import strict
 from .sdk import ChatProvider, chat_messages, image_url
 from .transport import cancellable, client_options, without_user
-
-# Finish reasons that end an answer: OpenAI's own, Together's "eos", the two others of
-# Hugging Face's TGI, and Mistral's word for a full context.
-_FINISHED = {
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "model_length": "length",
-}
 
 # Where a model's thinking stands beside the text: vLLM, DeepSeek and llama.cpp have the
 # first name, OpenRouter and Groq the other.
@@ -95,11 +93,7 @@ def finished(finish: str | None, refusal: str | None) -> str:
     """
     if refusal:
         raise ContentBlockedError(refusal, reason="refused to answer")
-    if finish == "content_filter":
-        raise ContentBlockedError
-    if finish not in _FINISHED:
-        raise BadAnswerError(reason=f"incomplete answer (finish reason: {finish})")
-    return _FINISHED[finish]
+    return finish_of(finish)
 
 
 def text_in(message: Any) -> str:
@@ -140,34 +134,16 @@ def usage_of(answer: Any) -> dict[str, int] | None:
     return counted(
         getattr(answer.usage, "prompt_tokens", None),
         getattr(answer.usage, "completion_tokens", None),
+        getattr(answer.usage, "total_tokens", None),  # xAI counts thinking only here
     )
 
 
-def message_of(body: Any) -> str:
-    """Return the words of an error body, but nothing of a web page."""
-    words = body
-    for name in ("message", "detail"):  # the second is FastAPI's
-        words = words.get(name, words) if isinstance(words, dict) else words
-    if isinstance(words, list):
-        words = "; ".join(_fault(each) for each in words if isinstance(each, dict))
-    if not isinstance(words, str) or words.lstrip().startswith("<"):
-        return ""
-    return words
-
-
-def _fault(fault: dict[str, Any]) -> str:
-    """Return what pydantic says is wrong, without the `input`: the prompt."""
-    return f"{'.'.join(map(str, fault.get('loc', ())))}: {fault.get('msg')}"
-
-
-def code_of(body: Any) -> Any:
+def code_of(body: Any) -> str | None:
     """Return what of an error body says without doubt what it is."""
-    fields = body if isinstance(body, dict) else {}
-    metadata = fields.get("metadata")
-    if isinstance(metadata, dict) and metadata.get("reasons"):
-        return "content_filter"  # OpenRouter's moderation: what it found in the prompt
-    codes = (fields.get("code"), fields.get("type"))
-    return next(filter(classify.knows, codes), None)
+    for fields in fields_of(body):
+        if fields.get("reasons"):
+            return "content_filter"  # OpenRouter's moderation: what it has found
+    return next(filter(classify.knows, codes_of(body)), None)
 
 
 def _choice(answer: Any) -> Any:
@@ -177,16 +153,23 @@ def _choice(answer: Any) -> Any:
     if not isinstance(choices, list):
         # A web page with status 200 comes back as str, other JSON as all None.
         raise TransientError(reason=MALFORMED)
-    for choice in first_choice(choices):
-        check_error(choice)
-        return choice
-    raise BadAnswerError(reason="answer without a choice")
+    choice = first_choice(choices)
+    if not choices:
+        raise BadAnswerError(reason="answer without a choice")
+    check_error(choice)
+    if getattr(choice, "message", None) is None:
+        raise TransientError(reason=MALFORMED)
+    return choice
 
 
-def first_choice(choices: list[Any]) -> list[Any]:
-    """Return the choices that are the answer, of several answers: one or none."""
-    # A server that gives one answer may leave the number out.
-    return [each for each in choices if not getattr(each, "index", None)][:1]
+def first_choice(choices: list[Any]) -> Any:
+    """Return the choice that is the answer, of several answers; None if there is none.
+
+    Some servers number their only one from 1, or leave the number out.
+    """
+    choices = [each for each in choices if each is not None]
+    first = (each for each in choices if not getattr(each, "index", None))
+    return next(first, choices[0] if choices else None)
 
 
 def check_error(part: Any) -> None:
@@ -210,6 +193,7 @@ class Chunks:
         self._refusal = ""
         self._has_thought = False
         self._is_blank = True
+        self._is_numbered = False
 
     def texts(self) -> Iterator[str]:
         """Yield its texts; afterwards it has been `parsed`.
@@ -218,10 +202,10 @@ class Chunks:
             AnsweredError: It says that it has failed.
             TransientError: It is no such stream.
         """
-        for chunk in self._stream:
-            choices = _choices(chunk)
+        for chunk in until_whole(self._stream, self._is_whole):
+            choice = self._choice(_choices(chunk))
             self._note(chunk)
-            for choice in first_choice(choices):
+            if choice is not None:
                 check_error(choice)
                 if text := self._text(choice):
                     yield text
@@ -237,7 +221,7 @@ class Chunks:
             ProviderError: They were not the text of a model, or not the whole of it.
         """
         if self._finish is None and not self._refusal:
-            raise BadAnswerError(reason=NO_END)
+            raise cut_short(blank=self._is_blank)
         with billed(self._usage):
             finish = finished(self._finish, self._refusal)
         return ParsedResponse(
@@ -250,7 +234,22 @@ class Chunks:
             model=self._model,
         )
 
+    def _is_whole(self) -> bool:
+        return self._finish is not None
+
+    def _choice(self, choices: list[Any]) -> Any:
+        """Return the answer's piece in a chunk; None if it has none.
+
+        TGI's number counts the pieces: it only tells answers apart where one was 0.
+        """
+        choice = first_choice(choices)
+        number = getattr(choice, "index", None)
+        self._is_numbered |= number == 0
+        return None if self._is_numbered and number else choice
+
     def _note(self, chunk: Any) -> None:
+        if chunk is None or not (chunk.choices or getattr(chunk, "usage", None)):
+            return  # a sign of life that holds nothing
         self._model = getattr(chunk, "model", None) or self._model or ""
         self._usage = usage_of(chunk) or self._usage
         self._has_thought = self._has_thought or has_counted_thought(chunk)
@@ -259,6 +258,8 @@ class Chunks:
         """Return the text of a piece, which thinking and a refusal are not."""
         piece = choice.delta
         self._finish = choice.finish_reason or self._finish
+        if piece is None:
+            return ""
         self._refusal += getattr(piece, "refusal", None) or ""
         self._has_thought = self._has_thought or has_thought(piece)
         text = text_in(piece)
@@ -267,11 +268,13 @@ class Chunks:
 
 
 def _choices(chunk: Any) -> list[Any]:
-    """Return the pieces of a chunk; that of the usage may lack them altogether."""
+    """Return the pieces of a chunk; a sign of life, or the usage, has none."""
     choices = getattr(chunk, "choices", None)
     if isinstance(choices, list):
         return choices
-    if choices is None and getattr(chunk, "usage", None):
+    check_error(chunk)
+    is_error = getattr(chunk, "object", None) == "error"
+    if choices is None and not is_error and not isinstance(chunk, str):
         return []
     raise TransientError(reason=MALFORMED)
 
@@ -469,7 +472,9 @@ class OpenAIProvider(ChatProvider):
                 return super().explain(exc)
             exc = AnsweredError(body)  # the SDK's own, from within a stream, has none
         # Without a message the body is a proxy's page: its class says enough.
-        detail = message_of(body) or type(exc).__name__
+        detail = words_of(body) or type(exc).__name__
+        if (wrong := _wrong_json(body)) is not None:
+            return SchemaError(detail, answer=wrong, correctable=True)
         error = classify.from_exception(exc, detail=detail, code=code_of(body))
         if type(error) is ProviderError and error.status is None:
             return BadAnswerError(detail, reason="answered with an error")
@@ -478,6 +483,14 @@ class OpenAIProvider(ChatProvider):
             advice = f"{self.setting('base_url')} usually ends in /v1"
             return error.copy(reason="nothing at this address", advice=advice)
         return error
+
+
+def _wrong_json(body: Any) -> str | None:
+    """Return the answer that Groq has refused, since it is not the JSON asked for."""
+    for fields in fields_of(body):
+        if fields.get("code") == "json_validate_failed":
+            return str(fields.get("failed_generation") or "")
+    return None
 
 
 def _is_of_path(detail: str) -> bool:

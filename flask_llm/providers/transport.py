@@ -6,17 +6,18 @@ in before that is not stopped. Nor can another thread end a stream that one of t
 waits for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
 """
 
+import re
 import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache, partial
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ..resilience.stream_reader import Cancellation, current_cancellation
@@ -199,9 +200,12 @@ def _streams(library: str) -> Callable[[Any], Any]:
         def __init__(self, response: Any) -> None:
             self._stream = response.stream
             self._connection = response.extensions.get("network_stream")
+            self._has_events = _has_plain_events(response.headers)
 
         def __iter__(self) -> Iterator[bytes]:
-            return iter(self._stream)
+            return (
+                plain_events(self._stream) if self._has_events else iter(self._stream)
+            )
 
         def close(self) -> None:
             # First, since then the pool may give the connection to another request.
@@ -210,6 +214,61 @@ def _streams(library: str) -> Callable[[Any], Any]:
             self._stream.close()
 
     return Stream
+
+
+def _has_plain_events(headers: Any) -> bool:
+    """Return whether a body is server-sent events that nothing has packed."""
+    kind: str = headers.get("content-type", "")
+    return kind.startswith(_STREAMED[0]) and "content-encoding" not in headers
+
+
+# What every SDK reads.
+_PLAIN = re.compile(
+    rb"(?:data: [^\r\n]+\n\n|event: (?!message\n)[^\r\n]+\ndata: [^\r\n]+\n\n)*"
+)
+_LINE = re.compile(rb"\r\n|\n|\r(?!\Z)")
+
+
+def plain_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Put server-sent events into the one form that every SDK reads.
+
+    By the standard of server-sent events (WHATWG HTML, section 9.2): a comment, an `id`
+    or a `retry` is no event, the space behind the colon need not be there, a line may
+    end in three ways, and "message" is the name of those without one. Some SDKs know
+    less than that.
+
+    Args:
+        pieces: The body, as it comes.
+    """
+    begun: list[bytes] = []  # of a line
+    lines: list[bytes] = []  # of an event
+    for piece in pieces:
+        if not (begun or lines) and _PLAIN.fullmatch(piece):
+            yield piece
+            continue
+        begun.append(piece)
+        if b"\n" in piece or b"\r" in piece:
+            *more, rest = _LINE.split(b"".join(begun))
+            begun, lines = [rest] if rest else [], [*lines, *more]
+            while b"" in lines:
+                at = lines.index(b"")
+                if event := _event(lines[:at]):
+                    yield event
+                del lines[: at + 1]
+    if event := _event([*lines, b"".join(begun)]):
+        yield event  # it has no blank line behind it
+
+
+def _event(lines: Sequence[bytes]) -> bytes:
+    """Return an event with its name and its data; nothing if it has no data."""
+    fields = [line.partition(b":") for line in lines]
+    named = [
+        (name, value.removeprefix(b" ").rstrip(b"\r")) for name, _, value in fields
+    ]
+    data = [b"data: " + value for name, value in named if name == b"data" and value]
+    kinds = [value for name, value in named if name == b"event"]
+    kind = [b"event: " + each for each in kinds[-1:] if each != b"message"]
+    return b"\n".join([*kind, *data, b"", b""]) if data else b""
 
 
 class _Backend:
@@ -238,16 +297,29 @@ class _Connection:
         self._cancellation: Cancellation | None = None
         # Between looking whose it is and cutting it, it must not become another's.
         self._lock = threading.Lock()
-        self.read = stream.read
+        self._until: float | None = None
         self.get_extra_info = stream.get_extra_info
 
+    def hurry(self, seconds: float) -> None:
+        """Let what is left of this answer be silent for so long altogether."""
+        self._until = time.monotonic() + seconds
+
+    def read(self, most: int, timeout: float | None = None) -> bytes:
+        if self._until is not None:
+            left = max(_LEAST_S, self._until - time.monotonic())
+            timeout = left if timeout is None else min(timeout, left)
+        data: bytes = self._stream.read(most, timeout)
+        return data
+
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._until = None
         cancellation = current_cancellation.get()
         if cancellation is not self._cancellation:
             with self._lock:
                 self._cancellation = cancellation
         if cancellation is not None:
             cancellation.on_cancel(partial(self._cut, cancellation))
+            _reading.set(self)
         self._stream.write(buffer, timeout)
 
     def start_tls(self, *args: Any, **options: Any) -> "_Connection":
@@ -266,6 +338,26 @@ class _Connection:
         with self._lock:
             if self._cancellation is cancellation:
                 self.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+class _Hurried(Protocol):
+    """What a stream is read from, which can be told to be quick."""
+
+    def hurry(self, seconds: float) -> None:
+        """Let what is left of the answer be silent for so long altogether."""
+
+
+_reading: ContextVar[_Hurried | None] = ContextVar("reading", default=None)
+
+
+def hurry(seconds: float) -> None:
+    """Let what is left of the stream that is read here be silent for some seconds.
+
+    Args:
+        seconds: From now on, all silences together.
+    """
+    if (source := _reading.get()) is not None:
+        source.hurry(seconds)
 
 
 _PIECE = 65_536
@@ -382,6 +474,7 @@ def _bound(
     left = timeout - response.elapsed.total_seconds()
     endless = stream and response.ok
     response.raw = _RawBody(response.raw, None if endless else time.monotonic() + left)
+    _reading.set(response.raw)
 
 
 class _RawBody:
@@ -397,6 +490,10 @@ class _RawBody:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
+
+    def hurry(self, seconds: float) -> None:
+        """Let what is left be silent for so long altogether."""
+        self._stop = time.monotonic() + seconds
 
     def stream(self, _: int, *, decode_content: bool) -> Iterator[bytes]:
         from requests import ReadTimeout

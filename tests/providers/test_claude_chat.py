@@ -530,7 +530,8 @@ class TestEvents:
                 BadAnswerError,
                 "incomplete answer (stop reason: tool_use)",
             ),
-            ([START, TEXT, ended("end_turn")], BadAnswerError, ENDLESS),
+            ([START, TEXT], BadAnswerError, ENDLESS),
+            ([START], TransientError, ENDLESS),
             ([START, overloaded(type="nap_error")], TransientError, "server error 500"),
             ([START, overloaded(type=["x"])], TransientError, "server error 500"),
             ([START, failed("no JSON")], TransientError, "server error 500"),
@@ -563,6 +564,15 @@ class TestEvents:
         """Each is told apart, and none is a success."""
         _, error = stream(*events)
         assert (type(error), error.reason) == (kind, reason)
+
+    @pytest.mark.parametrize(
+        "broken", [[], [("message_stop", "[1")], [failed("late")]], ids=repr
+    )
+    def test_without_its_last_event(self, stream, broken):
+        """Once there is a stop reason the answer is whole, whatever breaks then."""
+        texts, response = stream(START, TEXT, ended("end_turn"), *broken)
+        assert texts == ["So"]
+        assert response.success
 
     @pytest.mark.parametrize(
         "after", [failed("late"), ("message_delta", '{"broken'), STOP], ids=repr

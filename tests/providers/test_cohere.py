@@ -76,7 +76,7 @@ STATUSES = {
         "content blocked: blocked output",
     ),
     "400 of a strange shape": Row(
-        400, {"message": ["x"]}, "invalid_request", "request rejected: BadRequestError"
+        400, {"message": ["x"]}, "invalid_request", "request rejected: x"
     ),
     "400 text": Row(400, '"bad"', "invalid_request", "request rejected: bad"),
     "401": Row(

@@ -255,7 +255,7 @@ REFUSED = {
 
 NO_STREAM = {
     "page": (faults.html(), TransientError, "malformed answer"),
-    "empty": (faults.empty_body, BadAnswerError, "stream without an end"),
+    "empty": (faults.empty_body, TransientError, "stream without an end"),
     "other JSON": (faults.wrong_json, TransientError, "malformed answer"),
     "half a line": (faults.malformed_body, TransientError, "malformed answer"),
     "reset": (faults.reset_before_headers, TransientError, "connection error"),

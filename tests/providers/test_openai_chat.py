@@ -245,13 +245,9 @@ class TestChunks:
     @pytest.mark.parametrize(
         "event",
         [
-            "null",
             "[1]",
             '"hi"',
-            "{}",
-            chunk() | {"choices": None},
             chunk() | {"choices": "hi"},
-            chunk(choices=[None]),
             chunk(content=5),
             chunk(content=["a"]),
             chunk(content=[{"type": "text", "text": 5}]),
@@ -265,6 +261,59 @@ class TestChunks:
         assert texts == ["Ray"]
         assert type(error) is TransientError
         assert error.reason == "malformed answer"
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            "null",
+            "{}",
+            {"type": "ping"},
+            chunk() | {"choices": None},
+            chunk(choices=[None]),
+            chunk(choices=[{"index": 0, "delta": None, "finish_reason": None}]),
+        ],
+    )
+    def test_sign_of_life(self, event):
+        """A gateway's event that holds nothing ends nothing."""
+        texts, response = told(chunk(content="Ray"), event, chunk("stop"))
+        assert texts == ["Ray"]
+        assert response.success
+
+    def test_nothing_but_signs_of_life(self):
+        """Then there was no answer, and no stream of one."""
+        texts, error = told({"type": "ping"}, "null")
+        assert texts == []
+        assert (type(error), error.reason) == (TransientError, "malformed answer")
+
+    @pytest.mark.parametrize("broken", ["{broken", None], ids=["event", "connection"])
+    def test_what_breaks_behind_the_finish_reason(self, broken):
+        """The answer is whole: the text is there, and its count is not."""
+        texts, response = told(chunk(content="Ray"), chunk("stop"), broken)
+        assert texts == ["Ray"]
+        assert (response.success, response.usage) == (True, None)
+
+    def test_text_behind_the_finish_reason(self):
+        """It belongs to the answer."""
+        texts, response = told(chunk("stop", content="Ray"), chunk(content="!"))
+        assert texts == ["Ray", "!"]
+        assert response.success
+
+    def test_a_clean_end_without_a_text(self):
+        """It is as transient as a stream that is cut there."""
+        _, error = told(chunk())
+        assert (type(error), error.reason) == (TransientError, "stream without an end")
+
+    def test_pieces_that_are_numbered(self):
+        """As by TGI; but of two answers only the first one counts."""
+        pieces = [
+            {"index": at, "delta": {"content": text}, "finish_reason": None}
+            for at, text in ((1, "I"), (2, " am"), (3, " here"))
+        ]
+        texts, _ = told(*[chunk(choices=[each]) for each in pieces], chunk("stop"))
+        assert texts == ["I", " am", " here"]
+        two = [{**pieces[0], "index": at} for at in (0, 1, 0, 1)]
+        texts, _ = told(*[chunk(choices=[each]) for each in two], chunk("stop"))
+        assert texts == ["I", "I"]
 
     def test_error_event_without_an_error(self):
         """An event that has nothing of a chunk is told in no words of Python's."""
@@ -369,10 +418,39 @@ class TestAnswers:
         assert response.content == "zero"
         assert response.metadata["finish_reason"] == "length"
 
-    def test_other_answer_only(self):
-        """Another answer alone is none."""
-        with pytest.raises(BadAnswerError, match="answer without a choice"):
-            answered(choice("one", 1))
+    def test_only_answer_by_another_number(self):
+        """Some servers begin to count at 1."""
+        assert answered(choice("one", 1)).content == "one"
+
+    @pytest.mark.parametrize(
+        ("word", "finish"),
+        [
+            ("STOP", "stop"),
+            ("end_turn", "stop"),
+            ("COMPLETE", "stop"),
+            ("MAX_TOKENS", "length"),
+            ("model_context_window_exceeded", "length"),
+        ],
+    )
+    def test_finish_reason_of_the_model_behind(self, word, finish):
+        """Gateways hand on the words of other wires, in any case."""
+        response = answered(choice("one", finish=word))
+        assert response.metadata["finish_reason"] == finish
+
+    @pytest.mark.parametrize(
+        ("word", "cls"),
+        [
+            ("SAFETY", ContentBlockedError),
+            ("sensitive", ContentBlockedError),
+            ("insufficient_system_resource", TransientError),
+            ("tool_calls", BadAnswerError),
+        ],
+    )
+    def test_finish_reason_of_no_answer(self, word, cls):
+        """A filter, the server's own trouble, or what nobody asked for."""
+        with pytest.raises(cls) as caught:
+            answered(choice("one", finish=word))
+        assert type(caught.value) is cls
 
     def test_parts(self):
         """Models of Mistral that think answer in parts, and the text is the text."""

@@ -23,9 +23,17 @@ from ...errors import (
 )
 from ...types import Image, LLMResponse, Request, counted
 from .. import classify
-from ..answers import SHORT, billed, used_up, words_or_tokens
+from ..answers import (
+    SHORT,
+    billed,
+    cut_short,
+    until_whole,
+    used_up,
+    words_or_tokens,
+)
 from ..base import Retirement
 from ..classify import PER_DAY
+from ..error_bodies import words_of
 from ..sdk import ChatProvider
 
 API_KEY_NAMES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
@@ -188,7 +196,7 @@ def explain(exc: Exception, details: object, message: object) -> ProviderError:
 
 def detail(details: object, name: str) -> str | None:
     """Return a text out of the list of details that Google puts into its errors."""
-    for each in _dicts(details):
+    for each in dicts(details):
         if isinstance(each.get(name), str):
             return str(each[name])
     return None
@@ -196,12 +204,10 @@ def detail(details: object, name: str) -> str | None:
 
 def _words(message: object) -> str:
     """Return a message; nothing of a proxy's page."""
-    if not isinstance(message, str) or message.lstrip().startswith("<"):
-        return ""
-    return message
+    return words_of(message) if isinstance(message, str) else ""
 
 
-def _dicts(value: object) -> Iterator[dict[str, Any]]:
+def dicts(value: object) -> Iterator[dict[str, Any]]:
     """Yield the objects of what should be a list of them."""
     for each in value if isinstance(value, list) else ():
         if isinstance(each, dict):
@@ -212,8 +218,8 @@ def _is_per_day(details: object) -> bool:
     """Return whether a day's quota is used up, which Google's text does not tell."""
     return any(
         "PerDay" in str(violation.get("quotaId"))
-        for each in _dicts(details)
-        for violation in _dicts(each.get("violations"))
+        for each in dicts(details)
+        for violation in dicts(each.get("violations"))
     )
 
 
@@ -346,19 +352,19 @@ class GoogleProvider(ChatProvider):
         return self._response(facts, facts.text, spoke=bool(facts.text.strip()))
 
     def _follow(self, events: Any) -> Generator[str, None, LLMResponse]:
-        known, spoke = ParsedPart(), False
-        for event in events:
+        known, spoke = [ParsedPart()], False
+        for event in until_whole(events, lambda: bool(known[-1].finish)):
             facts = self._facts(event)
             if facts.finish:
-                with billed(facts.after(known).usage):
+                with billed(facts.after(known[-1]).usage):
                     check(facts.finish, self.finished, self.blocked)
             if facts.text:
                 spoke = spoke or bool(facts.text.strip())
                 yield facts.text
-            known = facts.after(known)
-        if not known.finish:
-            raise BadAnswerError(reason="stream without an end")
-        return self._response(known, spoke=spoke)
+            known[:] = [facts.after(known[-1])]
+        if not known[-1].finish:
+            raise cut_short(blank=not spoke)
+        return self._response(known[-1], spoke=spoke)
 
     def _response(
         self, facts: ParsedPart, text: str = "", *, spoke: bool

@@ -273,10 +273,11 @@ def _elements(pieces: Iterable[bytes]) -> Iterator[str]:
         while not ended and (text := text.lstrip(_BETWEEN)):
             if ended := text[0] == "]":
                 break
-            end = _end_of_first(text)
-            if not end:  # the rest is still to come
+            found = _first(text)
+            if found is None:  # the rest is still to come
                 break
-            yield text[:end]
+            element, end = found
+            yield element
             text = text[end:]
     if not ended:
         raise _unended(text)
@@ -294,17 +295,55 @@ def _opened(texts: Iterator[str]) -> Iterator[str]:
     raise TransientError(reason=MALFORMED)
 
 
-def _end_of_first(text: str) -> int:
-    """Return where the object ends that a text begins with; 0 if it is not there."""
+def _first(text: str) -> tuple[str, int] | None:
+    """Return the object that a text begins with, and its end; None if it is not there.
+
+    The object is as the SDK can read it.
+    """
     if text[0] != "{":
         raise TransientError(reason=MALFORMED)
     try:
         value, end = _parsed(text)
     except ValueError:
-        return 0
+        return None
     if "error" in value:
         raise _failure(value["error"])
-    return end
+    return json.dumps(value) if _translated(value) else text[:end], end
+
+
+# Words that the SDK knows. It reads any other as 0, which means that nothing is wrong.
+_BLOCK_REASONS = {"SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY"}
+_FINISH_REASONS = {
+    *("STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "LANGUAGE", "OTHER", "BLOCKLIST"),
+    *("PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL"),
+}
+
+
+def _translated(answer: dict[str, Any]) -> bool:
+    """Put what is newer than the SDK into words that it knows; return whether it was.
+
+    Nor does it know which parts of an answer are thoughts.
+    """
+    feedback, changed = answer.get("promptFeedback"), False
+    if isinstance(feedback, dict):
+        changed = _known(feedback, "blockReason", _BLOCK_REASONS, "OTHER")
+    for each in chat.dicts(answer.get("candidates")):
+        if each.get("finishReason") in GenaiProvider.blocked:
+            changed |= _known(each, "finishReason", _FINISH_REASONS, "SAFETY")
+        content = each.get("content")
+        parts = content.get("parts") if isinstance(content, dict) else None
+        said = [part for part in chat.dicts(parts) if not part.get("thought")]
+        if isinstance(content, dict) and isinstance(parts, list) and said != parts:
+            content["parts"], changed = said, True
+    return changed
+
+
+def _known(fields: dict[str, Any], name: str, known: set[str], other: str) -> bool:
+    word = fields.get(name)
+    if not isinstance(word, str) or word in known or word.endswith("_UNSPECIFIED"):
+        return False
+    fields[name] = other
+    return True
 
 
 def _failure(error: Any) -> Exception:
@@ -368,6 +407,24 @@ def _make_readable(response: Any, *, stream: bool = False, **_: Any) -> None:
     elif stream:
         response.raw = Elements(response.raw)
         response.encoding = "utf-8"
+    elif _MAY_BE_NEWER.search(response.content):
+        _make_answer_readable(response)
+
+
+# What an answer may hold that the SDK does not know; a plain one is not parsed twice.
+_MAY_BE_NEWER = re.compile(
+    rb'"thought"|"blockReason"|"finishReason":\s{0,9}"(?!STOP"|MAX_TOKENS")'
+)
+
+
+def _make_answer_readable(response: Any) -> None:
+    try:
+        answer = response.json()
+    except ValueError:
+        return
+    if isinstance(answer, dict) and _translated(answer):
+        readable = json.dumps(answer).encode()
+        internals.replace(response, "_content", readable, "new words pass unseen")
 
 
 def _make_error_readable(response: Any) -> None:

@@ -292,3 +292,30 @@ def test_a_code_without_a_status_is_enough():
     error = classify.from_exception(HTTPError("x"), code="overloaded_error")
 
     assert error.kind == "transient"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        ("data_inspection_failed", "Input data may contain", "content_blocked"),
+        ("invalid_request_error", "Content Exists Risk", "content_blocked"),
+        ("1301", "", "content_blocked"),
+        ("ResponsibleAIPolicyViolation", "", "content_blocked"),
+        ("Arrearage", "Access denied, please make sure", "quota"),
+        (
+            "invalid_parameter_error",
+            "Range of input length should be",
+            "context_length",
+        ),
+        (None, "Please reduce the length of the messages", "context_length"),
+        (
+            "model_decommissioned",
+            "The model has been decommissioned",
+            "model_not_found",
+        ),
+        ("word_of_tomorrow", "Something is wrong", "invalid_request"),
+    ],
+)
+def test_words_of_other_servers(code, text, kind):
+    """Alibaba, DeepSeek, GLM, Azure and Groq; an unknown word changes nothing."""
+    assert classify.from_status(400, text, code=code).kind == kind
