@@ -140,14 +140,19 @@ def _find(answer: str, kinds: tuple[type, ...]) -> _Found:
     except ValueError as error:
         fault = str(error)
     meant = [each for each in _within(text) if isinstance(each.value, kinds)]
-    if len(meant) != 1:
-        several = f"{len(meant)} JSON values, where one is wanted"
-        raise ValueError(several if meant else fault)
-    return meant[0]
+    different = {json.dumps(each.value, sort_keys=True) for each in meant}
+    if len(different) != 1:
+        several = f"{len(different)} JSON values, where one is wanted"
+        raise ValueError(several if different else fault)
+    return meant[-1]
 
 
 def _within(text: str) -> Iterator[_Found]:
-    """Yield the objects and arrays in a text."""
+    """Yield the objects and arrays in a text.
+
+    What stands between braces and is no JSON, as ``{"name": ...}`` in a sentence, is
+    passed over as a whole: what is inside is only a part of what was meant.
+    """
     at = 0
     for _ in range(_TRIES):
         opening = _OPENING.search(text, at)
@@ -156,13 +161,27 @@ def _within(text: str) -> Iterator[_Found]:
         start = opening.start()
         try:
             value, at = _DECODER.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            # What is inside broken JSON is only a part of what was meant.
-            if text[start + 1 : error.pos].strip():
+        except json.JSONDecodeError:
+            end = _end_of(text, start)
+            if end is None:
                 raise
-            at = start + 1  # a brace of the prose
+            at = end
         else:
             yield _Found(value, text[start:at], text[at:])
+
+
+# A text between quotes, or a bracket.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+
+
+def _end_of(text: str, start: int) -> int | None:
+    """Return where the bracket closes that a text has at a place; None if nowhere."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if not depth:
+            return token.end()
+    return None
 
 
 def _finite(number: str) -> float:
@@ -425,7 +444,8 @@ def _check_of(source: Any) -> _ModelCheck | _SchemaCheck:
 
 
 _MAX_FAULTS = 3  # named at once
-_MAX_LENGTH = 90  # characters of each
+_MAX_PATH = 90  # characters of each path
+_MAX_LENGTH = 500  # of all: it is the only advice that the model gets
 _INNER = ("anyOf", "oneOf")  # their own fault says only that nothing fits
 
 
@@ -434,8 +454,8 @@ def _summary(faults: Iterable[tuple[Iterable[object], str]]) -> str:
     lines = []
     for path, what in islice(faults, _MAX_FAULTS):
         where = ".".join(map(str, path)) or "the whole"
-        lines.append(f"{where[:_MAX_LENGTH]}: {what}"[:_MAX_LENGTH])
-    return "; ".join(lines)
+        lines.append(f"{where[:_MAX_PATH]}: {what[:_MAX_LENGTH]}")
+    return "; ".join(lines)[:_MAX_LENGTH]
 
 
 def _fault(error: Any) -> tuple[Iterable[object], str]:

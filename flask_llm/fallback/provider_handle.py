@@ -2,11 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from operator import attrgetter, methodcaller
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..config.settings import ProviderSettings, fingerprint
 from ..errors import (
@@ -28,6 +28,16 @@ from ..errors import (
     text_of,
 )
 from ..providers import classify
+from ..providers.answers import (
+    cut_at,
+    spoken,
+    texts,
+    until,
+    used_up,
+    visible,
+    whole_characters,
+    without_thoughts,
+)
 from ..providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
 from ..resilience.clock import PerProcess
 from ..types import LLMResponse, Request
@@ -277,7 +287,7 @@ class ProviderHandle:
         """Return what the provider streams, as far as a reader shall see it."""
         provider = self.provider
         told = texts(provider.stream(provider.format_prompt(request)))
-        pieces = whole_characters(told)
+        pieces = spoken(whole_characters(told))
         return visible(until(pieces, request.stop) if request.stop else pieces)
 
     def _fault(self, exc: BaseException, secrets: tuple[str, ...]) -> ProviderError:
@@ -372,14 +382,26 @@ def _judged_text(
         content = "streamed"
     if type(content) is not str and not isinstance(content, str):
         return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
+    finish = response.metadata.get("finish_reason")
+    if "<think>" in content[:50] and not streamed:
+        return _spoken(response, content, request.stop)
     if not content.strip():
         return BadAnswerError(reason="empty answer")
-    finish = response.metadata.get("finish_reason")
     if finish != "stop" and str(finish).lower() in _BLOCKED:
         return ContentBlockedError(reason="answer cut by a content filter")
     if streamed or (content.isascii() and not request.stop):
         return response
     return _shown(response, content, request.stop)
+
+
+def _spoken(
+    response: LLMResponse, content: str, stops: Sequence[str]
+) -> LLMResponse | ProviderError:
+    """Return an answer without the thinking that a server has left in front of it."""
+    text = without_thoughts(content)
+    if not text.strip() and response.metadata.get("finish_reason") == "length":
+        return used_up(thought=True)
+    return _shown(replace(response, content=text), text, stops)
 
 
 def _shown(
@@ -473,122 +495,3 @@ def _line(text: object, secrets: tuple[str, ...]) -> str:
     """Return a text that can be encoded, on one line, without keys and not too long."""
     line = " ".join(redact(encodable(text_of(text)), secrets).split())
     return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"
-
-
-def cut_at(text: str, stops: Sequence[str]) -> str:
-    """Return a text up to the first of some stop texts."""
-    found = [at for at in map(text.find, stops) if at >= 0]
-    return text[: min(found)] if found else text
-
-
-def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
-    """Join characters whose halves have come in two pieces, as from some gateways.
-
-    Args:
-        pieces: The texts.
-    """
-    held = ""
-    with closing(pieces):
-        while True:
-            try:
-                text = held + next(pieces)
-            except StopIteration as end:
-                if held:
-                    yield encodable(held)
-                return end.value  # type: ignore[no-any-return]  # it is T
-            held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-            if text := encodable(text[:-1] if held else text):
-                yield text
-
-
-def texts(pieces: Iterable[object]) -> Generator[str, None, Any]:
-    """Return a generator of what a third party streams, if it is text; leave out "".
-
-    Args:
-        pieces: What a provider's `stream` has returned, whatever that is.
-
-    Returns:
-        What `pieces` returns, if it is a generator.
-
-    Raises:
-        BadAnswerError: There is something else among the texts.
-    """
-    iterator = iter(pieces)
-    try:
-        while True:
-            try:
-                piece = next(iterator)
-            except StopIteration as end:
-                return end.value
-            if not isinstance(piece, str):
-                kind = type(piece).__name__
-                raise BadAnswerError(reason=f"streamed {kind}, no text")
-            if piece:
-                yield piece
-    finally:
-        if close := getattr(iterator, "close", None):
-            close()
-
-
-def visible(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
-    """Hold back what no reader could see, until there is something to see.
-
-    A model that begins with line breaks and then fails has not begun yet.
-
-    Args:
-        pieces: The texts.
-    """
-    held = ""
-    with closing(pieces):
-        while not held.strip():
-            try:
-                held += next(pieces)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]  # it is T
-        yield held
-        result = yield from pieces
-    return result
-
-
-def until(
-    pieces: Generator[str, None, T], stops: Sequence[str]
-) -> Generator[str, None, T | None]:
-    """End a stream before the first of some stop texts.
-
-    Providers that know stop texts end there by themselves. For others each end of a
-    piece that may be the beginning of a stop text is held back.
-
-    Args:
-        pieces: The texts.
-        stops: The stop texts, none of them empty.
-
-    Returns:
-        What `pieces` returns, or None if it was left at a stop text.
-    """
-    held = ""
-    with closing(pieces):
-        while True:
-            try:
-                held += next(pieces)
-            except StopIteration as end:
-                if told := cut_at(held, stops):
-                    yield told
-                return end.value if told == held else None
-            told = cut_at(held, stops)
-            safe = len(held) - _beginning(held, stops)
-            # Another stop text that begins before this one may still be under way.
-            is_over = len(told) < len(held) and len(told) <= safe
-            if told := told[:safe]:
-                yield told
-            if is_over:
-                return None
-            held = held[len(told) :]
-
-
-def _beginning(text: str, stops: Sequence[str]) -> int:
-    """Return how many characters at a text's end may begin a stop text."""
-    longest = min(len(text), max(map(len, stops)) - 1)
-    for size in range(longest, 0, -1):
-        if any(each.startswith(text[-size:]) for each in stops):
-            return size
-    return 0

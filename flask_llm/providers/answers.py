@@ -1,8 +1,8 @@
 """What a provider has answered, parsed; and answers that were all reasoning."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from ..config.parsers import Parser, shown
@@ -11,6 +11,7 @@ from ..errors import (
     ContentBlockedError,
     ProviderError,
     TransientError,
+    encodable,
 )
 from ..types import LLMResponse
 from .classify import NO_END
@@ -231,3 +232,185 @@ def words_or_tokens(*words: str, least: int = 0) -> Parser[str | int]:
         return int(plain)
 
     return parse
+
+
+# The texts of an answer ------------------------------------------------------------
+
+_OPENED, _CLOSED = "<think>", "</think>"
+
+
+def without_thoughts(text: str) -> str:
+    """Return an answer without the thinking that it begins with.
+
+    Servers without a parser for their model's reasoning leave it there, in tags. A tag
+    that is never closed may be a part of the answer, unless there is nothing else.
+
+    Args:
+        text: The whole answer.
+    """
+    begun = text.lstrip()
+    if not begun.startswith(_OPENED):
+        return text
+    _, closed, rest = begun.partition(_CLOSED)
+    return rest.lstrip() if closed else text
+
+
+def spoken(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Leave out the thinking that an answer begins with, as `without_thoughts` does.
+
+    Args:
+        pieces: The texts.
+    """
+    held: list[str] = []
+    begun = last = ""
+    with closing(pieces):
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                if held:
+                    yield "".join(held)
+                return end.value  # type: ignore[no-any-return]  # it is T
+            held.append(piece)
+            if len(begun) < len(_OPENED):
+                begun = (begun + piece).lstrip()
+            if not _OPENED.startswith(begun[: len(_OPENED)]):
+                yield "".join(held)
+                return (yield from pieces)
+            if _CLOSED in last + piece:
+                return (
+                    yield from _without_blanks(without_thoughts("".join(held)), pieces)
+                )
+            last = (last + piece)[-len(_CLOSED) :]
+
+
+def _without_blanks(
+    text: str, pieces: Generator[str, None, T]
+) -> Generator[str, None, T]:
+    """Yield a text and those behind it, from the first visible character on."""
+    while not text:
+        try:
+            text = next(pieces).lstrip()
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # it is T
+    yield text
+    return (yield from pieces)
+
+
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to the first of some stop texts."""
+    found = [at for at in map(text.find, stops) if at >= 0]
+    return text[: min(found)] if found else text
+
+
+def whole_characters(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Join characters whose halves have come in two pieces, as from some gateways.
+
+    Args:
+        pieces: The texts.
+    """
+    held = ""
+    with closing(pieces):
+        while True:
+            try:
+                text = held + next(pieces)
+            except StopIteration as end:
+                if held:
+                    yield encodable(held)
+                return end.value  # type: ignore[no-any-return]  # it is T
+            held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+            if text := encodable(text[:-1] if held else text):
+                yield text
+
+
+def texts(pieces: Iterable[object]) -> Generator[str, None, Any]:
+    """Return a generator of what a third party streams, if it is text; leave out "".
+
+    Args:
+        pieces: What a provider's `stream` has returned, whatever that is.
+
+    Returns:
+        What `pieces` returns, if it is a generator.
+
+    Raises:
+        BadAnswerError: There is something else among the texts.
+    """
+    iterator = iter(pieces)
+    try:
+        while True:
+            try:
+                piece = next(iterator)
+            except StopIteration as end:
+                return end.value
+            if not isinstance(piece, str):
+                kind = type(piece).__name__
+                raise BadAnswerError(reason=f"streamed {kind}, no text")
+            if piece:
+                yield piece
+    finally:
+        if close := getattr(iterator, "close", None):
+            close()
+
+
+def visible(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
+    """Hold back what no reader could see, until there is something to see.
+
+    A model that begins with line breaks and then fails has not begun yet.
+
+    Args:
+        pieces: The texts.
+    """
+    held = ""
+    with closing(pieces):
+        while not held.strip():
+            try:
+                held += next(pieces)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # it is T
+        yield held
+        result = yield from pieces
+    return result
+
+
+def until(
+    pieces: Generator[str, None, T], stops: Sequence[str]
+) -> Generator[str, None, T | None]:
+    """End a stream before the first of some stop texts.
+
+    Providers that know stop texts end there by themselves. For others each end of a
+    piece that may be the beginning of a stop text is held back.
+
+    Args:
+        pieces: The texts.
+        stops: The stop texts, none of them empty.
+
+    Returns:
+        What `pieces` returns, or None if it was left at a stop text.
+    """
+    held = ""
+    with closing(pieces):
+        while True:
+            try:
+                held += next(pieces)
+            except StopIteration as end:
+                if told := cut_at(held, stops):
+                    yield told
+                return end.value if told == held else None
+            told = cut_at(held, stops)
+            safe = len(held) - _beginning(held, stops)
+            # Another stop text that begins before this one may still be under way.
+            is_over = len(told) < len(held) and len(told) <= safe
+            if told := told[:safe]:
+                yield told
+            if is_over:
+                return None
+            held = held[len(told) :]
+
+
+def _beginning(text: str, stops: Sequence[str]) -> int:
+    """Return how many characters at a text's end may begin a stop text."""
+    longest = min(len(text), max(map(len, stops)) - 1)
+    for size in range(longest, 0, -1):
+        if any(each.startswith(text[-size:]) for each in stops):
+            return size
+    return 0

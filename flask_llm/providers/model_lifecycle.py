@@ -35,7 +35,7 @@ _OPENAI = re.compile(
     r"(\d{4}-\d\d-\d\d)"
 )
 
-# What anthropic's table named until 2.13. It drops models some time after their end.
+# What anthropic's table named until 2.14. It drops models at their end, or later.
 _ENDED_BEFORE = {
     "claude-1.3": date(2024, 11, 6),
     "claude-1.3-100k": date(2024, 11, 6),
@@ -54,6 +54,9 @@ _ENDED_BEFORE = {
     "claude-opus-4-20250514": date(2026, 6, 15),
     "claude-sonnet-4-0": date(2026, 6, 15),
     "claude-sonnet-4-20250514": date(2026, 6, 15),
+    "claude-mythos-preview": date(2026, 6, 30),
+    "claude-sonnet-4-5": date(2026, 11, 30),
+    "claude-sonnet-4-5-20250929": date(2026, 11, 30),
 }
 
 

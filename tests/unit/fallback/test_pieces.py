@@ -6,12 +6,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flask_llm.errors import BadAnswerError, encodable
-from flask_llm.fallback.provider_handle import (
+from flask_llm.providers.answers import (
     cut_at,
+    spoken,
     texts,
     until,
     visible,
     whole_characters,
+    without_thoughts,
 )
 
 letters = st.text("ab \n", max_size=12)
@@ -194,3 +196,32 @@ def test_any_iterable_is_a_stream():
 
     assert sdk.closed
     assert drained(texts(["a", "", "b"])) == (["a", "b"], None)
+
+
+THOUGHT = "<think>They want {a}. <b>No</b></think>\n\n"
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 1000])
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (THOUGHT + "Lisbon </think>", "Lisbon </think>"),
+        (" \n" + THOUGHT + "Lisbon", "Lisbon"),
+        ("<thin> air", "<thin> air"),
+        ("Lisbon " + THOUGHT, "Lisbon " + THOUGHT),
+        ("<think>never closed", "<think>never closed"),
+        (THOUGHT, ""),
+        ("", ""),
+    ],
+)
+def test_thinking_in_tags_is_no_answer(text, answer, size):
+    """Of servers that leave it in front of the text; whole, and in any pieces."""
+    pieces = (text[at : at + size] for at in range(0, len(text), size))
+    assert "".join(spoken(pieces)) == without_thoughts(text) == answer
+
+
+def test_what_is_no_thinking_is_handed_on_at_once():
+    """No reader waits for more of it."""
+    pieces = iter(["Lis", "bon"])
+    assert next(spoken(each for each in pieces)) == "Lis"
+    assert next(pieces) == "bon"
