@@ -99,11 +99,7 @@ _OTHERS = 0o077
 
 
 def debug(context: CheckContext) -> Iterator[Finding]:
-    """Check whether the app is in debug mode.
-
-    Args:
-        context: What is examined.
-    """
+    """Check whether the app is in debug mode."""
     if context.debug:
         message = "on: whoever meets an error can run code in the app"
         advice = "never on a server that others reach"
@@ -111,11 +107,7 @@ def debug(context: CheckContext) -> Iterator[Finding]:
 
 
 def deadline(context: CheckContext) -> Iterator[Finding]:
-    """Check whether a call can outlast the worker that makes it.
-
-    Args:
-        context: What is examined.
-    """
+    """Check whether a call can outlast the worker that makes it."""
     if context.factory is None:
         return
     limit = None
@@ -130,31 +122,19 @@ def deadline(context: CheckContext) -> Iterator[Finding]:
 
 
 def addresses(context: CheckContext) -> Iterator[Finding]:
-    """Report which keys travel in plain text.
-
-    Args:
-        context: What is examined.
-    """
+    """Report which keys travel in plain text."""
     for entry in (*context.entries, *context.spare):
         yield from guarded(entry.name, partial(_address, entry))
 
 
 def notices(context: CheckContext) -> Iterator[Finding]:
-    """Report what was odd while the settings were read: typos, plug-ins left out.
-
-    Args:
-        context: What is examined.
-    """
+    """Report what was odd while the settings were read: typos, plug-ins left out."""
     for sentence in context.factory.notices if context.factory else ():
         yield Finding("warning", _AREA, "", sentence)
 
 
 def env_file(context: CheckContext) -> Iterator[Finding]:
-    """Check whether other users of the machine can read the keys.
-
-    Args:
-        context: What is examined.
-    """
+    """Check whether other users of the machine can read the keys."""
     for file in _env_files(context):
         mode = file.stat().st_mode & 0o777
         if mode & _OTHERS:
@@ -223,11 +203,7 @@ def _env_files(context: CheckContext) -> list[Path]:
 
 
 def start(context: CheckContext) -> Iterator[Finding]:
-    """Report each fault of the configuration, or what else stops the app from starting.
-
-    Args:
-        context: What is examined.
-    """
+    """Report each fault of the configuration, or what else stops the app."""
     error = context.error
     if isinstance(error, ConfigurationError):
         for fault in error.faults:
@@ -247,11 +223,7 @@ _ITSELF = "Flask-LLM"
 
 
 def versions(context: CheckContext) -> Iterator[Finding]:
-    """Report the versions, and which are older than Flask-LLM needs.
-
-    Args:
-        context: What is examined.
-    """
+    """Report the versions, and which are older than Flask-LLM needs."""
     yield Finding("ok", "versions", "Python", platform.python_version())
     least = _least()
     for name in ["Flask", _ITSELF, *_distributions(context)]:
@@ -260,11 +232,7 @@ def versions(context: CheckContext) -> Iterator[Finding]:
 
 
 def ended(context: CheckContext) -> Iterator[Finding]:
-    """Report which SDKs of the chain their makers support no longer.
-
-    Args:
-        context: What is examined.
-    """
+    """Report which SDKs of the chain their makers support no longer."""
     for entry in context.entries:
         yield from guarded(entry.name, partial(_ended, entry))
 
@@ -273,9 +241,6 @@ def parts(_: CheckContext) -> Iterator[Finding]:
     """Report which parts of the SDKs were not found in this process.
 
     Those of a client are known once it is made: when providers are asked.
-
-    Args:
-        _: What is examined; the SDKs are the same for all.
     """
     for part, otherwise in internals.missing().items():
         yield Finding(

@@ -21,11 +21,7 @@ _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def usage_log(context: CheckContext) -> Iterator[Finding]:
-    """Write to the usage log, and take it back.
-
-    Args:
-        context: What is examined.
-    """
+    """Write to the usage log, and take it back."""
     observing = context.observing
     if observing.usage:
         key = "LLM_USAGE_URL" if observing.usage_url else "LLM_USAGE"
@@ -37,11 +33,7 @@ def usage_log(context: CheckContext) -> Iterator[Finding]:
 
 
 def metrics(context: CheckContext) -> Iterator[Finding]:
-    """Check whether the processes of a server can count together.
-
-    Args:
-        context: What is examined.
-    """
+    """Check whether the processes of a server can count together."""
     if not context.observing.metrics:
         return
     if _FOLDER in os.environ:
@@ -56,11 +48,7 @@ def metrics(context: CheckContext) -> Iterator[Finding]:
 
 
 def traces(context: CheckContext) -> Iterator[Finding]:
-    """Check whether somebody takes the spans.
-
-    Args:
-        context: What is examined.
-    """
+    """Check whether somebody takes the spans."""
     if not context.observing.traces:
         return
     from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
@@ -79,11 +67,7 @@ def traces(context: CheckContext) -> Iterator[Finding]:
 
 
 def content(context: CheckContext) -> Iterator[Finding]:
-    """Check whether prompts and answers are logged.
-
-    Args:
-        context: What is examined.
-    """
+    """Check whether prompts and answers are logged."""
     if context.observing.log_content:
         message = "on: whoever reads the log reads prompts and answers"
         advice = "only keys and some personal data are taken out; off in production"
@@ -91,11 +75,7 @@ def content(context: CheckContext) -> Iterator[Finding]:
 
 
 def guard(context: CheckContext) -> Iterator[Finding]:
-    """Report which pages nobody can see.
-
-    Args:
-        context: What is examined.
-    """
+    """Report which pages nobody can see."""
     observing = context.observing
     parts = {"dashboard": observing.dashboard, "metrics": observing.metrics}
     closed = " and ".join(name for name, is_on in parts.items() if is_on)
@@ -161,11 +141,7 @@ _STORE_PATIENCE_S = 2.0
 
 
 def store(context: CheckContext) -> Iterator[Finding]:
-    """Write and read something harmless.
-
-    Args:
-        context: What is examined.
-    """
+    """Write and read something harmless."""
     if context.factory is None:
         return
     url = context.factory.config.state_url

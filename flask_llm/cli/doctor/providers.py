@@ -32,11 +32,7 @@ _IS_PLACEHOLDER = "still holds the placeholder", "put a key of your own there"
 
 
 def chain(context: CheckContext) -> Iterator[Finding]:
-    """Report of each provider of the chain whether it can be asked.
-
-    Args:
-        context: What is examined.
-    """
+    """Report of each provider of the chain whether it can be asked."""
     if not context.entries:
         return
     for entry in context.entries:
@@ -52,11 +48,7 @@ def chain(context: CheckContext) -> Iterator[Finding]:
 
 
 def others(context: CheckContext) -> Iterator[Finding]:
-    """Report what the providers outside the chain lack, and which plug-ins are broken.
-
-    Args:
-        context: What is examined.
-    """
+    """Report what the providers outside the chain lack, and broken plug-ins."""
     for entry in context.spare:
         yield from guarded(entry.name, partial(_spare, entry))
     for name, found in sorted(context.others(), key=lambda each: each[0]):
@@ -128,9 +120,6 @@ def models(context: CheckContext) -> Iterator[Finding]:
     """Report which models are asked, and which are retired, or will be soon.
 
     Those of the chain, and of the endpoints outside of it.
-
-    Args:
-        context: What is examined.
     """
     for entry in (*context.entries, *context.spare):
         yield from guarded(entry.name, partial(_model, entry, context.today))
@@ -186,11 +175,7 @@ _TOKENS = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
 
 
 def prices(context: CheckContext) -> Iterator[Finding]:
-    """Report whose price is not known.
-
-    Args:
-        context: What is examined.
-    """
+    """Report whose price is not known."""
     known = Prices(context.own_prices)
     for entry in context.able:
         _, why = known.cost(entry, entry.model_name, _TOKENS)
@@ -205,9 +190,6 @@ def unused_prices(context: CheckContext) -> Iterator[Finding]:
     """Report of own prices that are for nobody in the chain.
 
     A model may answer under another name than it was asked by, so this may be right.
-
-    Args:
-        context: What is examined.
     """
     links = [*context.entries, *context.spare]
     for name in context.own_prices:
@@ -226,11 +208,7 @@ def _is_for(name: str, entry: ProviderHandle) -> bool:
 
 
 def live(context: CheckContext) -> Iterator[Finding]:
-    """Ask each provider that can be asked once.
-
-    Args:
-        context: What is examined.
-    """
+    """Ask each provider that can be asked once."""
     if context.factory is None:
         return
     for entry in context.able:
