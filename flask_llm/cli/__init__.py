@@ -5,12 +5,16 @@ app has it; its commands are imported when one of them is run or listed.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from flask import current_app
 from flask.cli import AppGroup
 
 from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ..factory import LLMFactory
 
 
 class _Commands(AppGroup):
@@ -37,3 +41,10 @@ def _import_commands() -> None:
 
 
 llm_commands = _Commands("llm", help="Ask language models; see how they are set up.")
+
+
+def current_factory() -> "LLMFactory":
+    """Return the app's factory, or end the command."""
+    if found := current_app.extensions.get("llm"):
+        return found  # type: ignore[no-any-return]  # app.extensions is untyped
+    raise click.ClickException("This app has no FlaskLLM: call FlaskLLM(app) first.")

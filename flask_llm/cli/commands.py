@@ -19,7 +19,7 @@ from ..fallback.provider_handle import ProviderHandle, model_of, provider_name
 from ..fallback.stream import LLMStream
 from ..types import LLMResponse
 from ..web.guard import NAME as GUARD
-from . import llm_commands
+from . import current_factory, llm_commands
 from .usage import usage
 
 if TYPE_CHECKING:
@@ -173,10 +173,10 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
         prompt = sys.stdin.read()
     asked = (prompt, temperature, max_tokens)
     if as_json:
-        response = _llm().generate_content(*asked)
+        response = current_factory().generate_content(*asked)
         print_json({name: getattr(response, name) for name in _FIELDS})
     else:
-        response = print_stream(_llm().stream_content(*asked))
+        response = print_stream(current_factory().stream_content(*asked))
         print_about(response)
     if not response.success:
         raise click.exceptions.Exit(1)
@@ -186,7 +186,7 @@ def ask(prompt: str, temperature: float, max_tokens: int, *, as_json: bool) -> N
 @_as_json
 def status(*, as_json: bool) -> None:
     """Show the chain of providers, and who could be asked. Asks nobody."""
-    found = _llm().get_provider_status(detail=True)
+    found = current_factory().get_provider_status(detail=True)
     if as_json:
         print_json(found)
         return
@@ -205,7 +205,7 @@ def reset(provider: str) -> None:
 
     Reaches the servers through LLM_STATE_URL. Exits with 1 if it cannot.
     """
-    factory = _llm()
+    factory = current_factory()
     if not factory.config.is_shared:
         raise click.ClickException(
             "with LLM_STATE_URL=memory:// each process has circuits of its own, and no"
@@ -229,7 +229,7 @@ def models(provider: str | None, *, as_json: bool) -> None:
     Asks over the network, which costs nothing. Exits with 1 if nobody answers.
     """
     try:
-        found = offers(_llm(), current_app.config, provider)
+        found = offers(current_factory(), current_app.config, provider)
     except ConfigurationError as error:
         # The app's own is sound, since it has started.
         faults = [each.removeprefix("primary_provider ") for each in error.faults]
@@ -271,13 +271,6 @@ def doctor(
     else:
         print_findings(findings)
     ctx.exit(0 if ok else 1)
-
-
-def _llm() -> LLMFactory:
-    """Return the app's factory, or end the command."""
-    if found := current_app.extensions.get("llm"):
-        return found  # type: ignore[no-any-return]  # app.extensions is untyped
-    raise click.ClickException("This app has no FlaskLLM: call FlaskLLM(app) first.")
 
 
 def _check_context(info: ScriptInfo) -> "tuple[Flask | None, CheckContext]":

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from ..observe.usage import LOG
+from . import current_factory
 
 if TYPE_CHECKING:
     from ..web.report.usage import By, Figures, Report
@@ -181,10 +183,7 @@ def usage(
 
 def _report(by: "By | None", since: float | None, until: float) -> "Report":
     """Read the log, or end the command."""
-    if "llm" not in current_app.extensions:
-        raise click.ClickException(
-            "This app has no FlaskLLM: call FlaskLLM(app) first."
-        )
+    current_factory()
     log = current_app.extensions.get(LOG)
     if log is None:
         raise click.ClickException(
@@ -208,8 +207,6 @@ def _report(by: "By | None", since: float | None, until: float) -> "Report":
 
 def _plain(found: "Report") -> dict[str, Any]:
     """Return a report as plain data."""
-    from dataclasses import asdict
-
     times = {
         name: datetime.fromtimestamp(getattr(found, name), UTC).isoformat()
         for name in ("since", "until")
@@ -218,8 +215,6 @@ def _plain(found: "Report") -> dict[str, Any]:
 
 
 def _print_csv(found: "Report") -> None:
-    from dataclasses import asdict
-
     rows = [asdict(each) for each in found.rows or [found.total]]
     writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
     writer.writeheader()
