@@ -82,17 +82,6 @@ class ConfigurationError(LLMError, ValueError):
         return f"Flask-LLM cannot work with this configuration:\n{lines}"
 
 
-_COPIED = (
-    "detail",
-    "reason",
-    "advice",
-    "provider",
-    "status",
-    "retry_after",
-    "usage",
-)
-
-
 class ProviderError(LLMError):
     """A provider did not answer, and nothing more precise is known.
 
@@ -142,6 +131,10 @@ class ProviderError(LLMError):
     retry_after: float | None = None
     usage: dict[str, int] | None = None
 
+    _copied: ClassVar[tuple[str, ...]] = (
+        *("detail", "reason", "advice", "provider", "status", "retry_after", "usage"),
+    )
+
     def __init__(
         self,
         detail: object = "",
@@ -176,7 +169,7 @@ class ProviderError(LLMError):
         holds the provider's variables: what leaves the chain is always a copy.
         """
         twin = type(self).__new__(type(self))  # a subclass may have another __init__
-        for name in _COPIED:
+        for name in self._copied:
             setattr(twin, name, changes.get(name, getattr(self, name)))
         twin.args = (twin.detail,)
         return twin
@@ -316,6 +309,8 @@ class SchemaError(BadAnswerError):
     answer: str = ""
     correctable: bool = False
 
+    _copied = (*ProviderError._copied, "answer", "correctable")  # noqa: SLF001  # its base
+
     def __init__(
         self,
         detail: object = "",
@@ -327,12 +322,6 @@ class SchemaError(BadAnswerError):
         super().__init__(detail, **rest)
         self.answer = answer
         self.correctable = correctable
-
-    def copy(self, **changes: Any) -> Self:
-        """Return a fresh error, with the answer."""
-        twin = super().copy(**changes)
-        twin.answer, twin.correctable = self.answer, self.correctable
-        return twin
 
 
 class BusyError(ProviderError):
