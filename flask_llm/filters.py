@@ -97,10 +97,7 @@ class Filters:
         Returns:
             The function.
         """
-        _require_filter(function, _PROMPT)
-        with self._lock:
-            self._added.prompt = (*self._added.prompt, function)
-        return function
+        return self._add(function, _PROMPT)
 
     def output_filter(self, function: _Output) -> _Output:
         """Add a function that looks at every answer; to be used as a decorator.
@@ -112,9 +109,13 @@ class Filters:
         Returns:
             The function.
         """
-        _require_filter(function, _OUTPUT)
+        return self._add(function, _OUTPUT)
+
+    def _add(self, function: _Function, side: "_Side") -> _Function:
+        _require_filter(function, side)
         with self._lock:
-            self._added.output = (*self._added.output, function)
+            before = getattr(self._added, side.name)
+            setattr(self._added, side.name, (*before, function))
         return function
 
     @property
