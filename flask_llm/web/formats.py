@@ -305,36 +305,13 @@ def _first(forms: Iterable[tuple[float, str]], value: float) -> str:
     return next(form.format(value) for least, form in forms if value >= least)
 
 
+_NUMBERS = (count, some, tokens, money, share, write)
+_MOMENTS = (seconds, wait, ago, span, iso, clock, pace)
+_WORDS = (reason, state, mark, sentence, said, lasting)
+_CALLS = (steps, path_label, path_words, timeline)
+_PAGES = (charts, chart_data, has_price_list)
+
 FORMATS: dict[str, Callable[..., Any]] = {
-    each.__name__: each
-    for each in (
-        *(
-            count,
-            some,
-            tokens,
-            money,
-            seconds,
-            wait,
-            ago,
-            write,
-            share,
-            span,
-            iso,
-            clock,
-        ),
-        *(
-            pace,
-            reason,
-            state,
-            mark,
-            sentence,
-            said,
-            lasting,
-            steps,
-            path_label,
-            path_words,
-        ),
-        *(charts, chart_data, timeline, has_price_list),
-    )
+    each.__name__: each for each in (*_NUMBERS, *_MOMENTS, *_WORDS, *_CALLS, *_PAGES)
 }
 """What our templates may call."""

@@ -157,16 +157,7 @@ MOST_GROUPS = 100
 
 _WHO = itemgetter("purpose", "provider", "model")
 
-_NUMBERS = (
-    *("calls", "answered", "by_fallback", "cost_usd", "unpriced", "unpriced_models"),
-    *("input_tokens", "output_tokens", "p95_s"),
-    *("first_token_p50_s", "first_token_p95_s"),
-)
-
 _MOST_NAMED = 3
-
-UNKNOWN: dict[str, Any] = dict.fromkeys(_NUMBERS)
-"""The tiles of a source that cannot be read."""
 
 
 def tiles(rows: Sequence[Row], attempts: Iterable[Row]) -> dict[str, Any]:
@@ -177,18 +168,24 @@ def tiles(rows: Sequence[Row], attempts: Iterable[Row]) -> dict[str, Any]:
         attempts: Their attempts, for the models whose price is not known.
     """
     answers = succeeded(rows)
+    return _figures(rows) | {
+        "by_fallback": share(count(answers, "fallbacks"), count(answers, "calls")),
+        "unpriced_models": _unpriced(attempts),
+        "first_token_p50_s": first_token(rows, P50),
+        "first_token_p95_s": first_token(rows, P95),
+    }
+
+
+def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what tiles and breakdown tell alike of some calls."""
     return {
         "calls": count(rows, "calls"),
         "answered": answered(rows),
-        "by_fallback": share(count(answers, "fallbacks"), count(answers, "calls")),
         "cost_usd": cost(rows),
         "unpriced": count(rows, "unpriced"),
-        "unpriced_models": _unpriced(attempts),
         "input_tokens": count(rows, "input_tokens"),
         "output_tokens": count(rows, "output_tokens"),
         "p95_s": latency(rows, P95),
-        "first_token_p50_s": first_token(rows, P50),
-        "first_token_p95_s": first_token(rows, P95),
     }
 
 
@@ -200,6 +197,10 @@ def _unpriced(attempts: Iterable[Row]) -> list[str]:
     return [model for model, number in tries.most_common(_MOST_NAMED) if number]
 
 
+UNKNOWN: dict[str, Any] = dict.fromkeys(tiles((), ()))
+"""The tiles of a source that cannot be read."""
+
+
 def breakdown(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the numbers by purpose, provider and model; what is used most is first."""
     found = groupby(sorted(rows, key=_WHO), _WHO)
@@ -209,20 +210,7 @@ def breakdown(rows: Sequence[Row]) -> list[dict[str, Any]]:
     if rest:
         others = tuple(row for _, same in rest for row in same)
         shown.append(((OTHERS, "", ""), others))
-    return [_line(who, same) for who, same in shown]
-
-
-def _line(who: tuple[str, str, str], rows: Sequence[Row]) -> dict[str, Any]:
-    purpose, provider, model = who
-    return {
-        "purpose": purpose,
-        "provider": provider,
-        "model": model,
-        "calls": count(rows, "calls"),
-        "answered": answered(rows),
-        "p95_s": latency(rows, P95),
-        "input_tokens": count(rows, "input_tokens"),
-        "output_tokens": count(rows, "output_tokens"),
-        "cost_usd": cost(rows),
-        "unpriced": count(rows, "unpriced"),
-    }
+    return [
+        {"purpose": purpose, "provider": provider, "model": model} | _figures(same)
+        for (purpose, provider, model), same in shown
+    ]
