@@ -13,6 +13,7 @@ import pytest
 
 from ..errors import ProviderError, QuotaError
 from ..factory import LLMFactory
+from ..fallback.stream import LLMStream
 from ..providers.base import LLMProvider
 from ..types import Image, LLMResponse, Message
 from .fake import FakeProvider
@@ -145,18 +146,14 @@ def check_answer(response: object, name: str) -> None:
         response: What `generate_content` returned.
         name: Name of the provider.
     """
-    assert isinstance(response, LLMResponse), (
-        f"generate_content must return an LLMResponse, not {type(response).__name__}"
-    )
+    response = _response(response)
     told = f"a good answer must be a success, not an error: {response.error}"
     assert response.success is True, told
     assert response.error is None, f"a success must have no error: {response.error}"
     content: object = response.content
     assert isinstance(content, str), f"content must be text, not {content!r}"
     assert content.strip(), "content must hold the answer's text"
-    assert response.provider_name == name, (
-        f"provider_name must be get_provider_name(): {response.provider_name!r}"
-    )
+    _check_name(response, name)
     check_metadata(response.metadata)
     assert pickle.loads(pickle.dumps(response)) == response, (  # noqa: S301  # our own
         "a response must survive pickle, for queues and caches"
@@ -188,14 +185,23 @@ def check_metadata(metadata: object) -> None:
 
 def check_failure(response: object, provider: LLMProvider) -> None:
     """Check the shape of a failure that a provider returned."""
-    assert isinstance(response, LLMResponse), (
-        f"generate_content must return an LLMResponse, not {type(response).__name__}"
-    )
+    response = _response(response)
     assert response.success is False, "no answer came, so success must be False"
     assert response.content == "", "a failure must have no content"
     assert isinstance(response.error, str), "a failure must say why, as text"
     assert response.error.strip(), "a failure must say why"
-    assert response.provider_name == provider.get_provider_name(), (
+    _check_name(response, provider.get_provider_name())
+
+
+def _response(returned: object) -> LLMResponse:
+    assert isinstance(returned, LLMResponse), (
+        f"generate_content must return an LLMResponse, not {type(returned).__name__}"
+    )
+    return returned
+
+
+def _check_name(response: LLMResponse, name: str) -> None:
+    assert response.provider_name == name, (
         f"provider_name must be get_provider_name(): {response.provider_name!r}"
     )
 
@@ -224,10 +230,7 @@ class ChatTests(BasicTests):
 
     def test_stream(self, streaming: LLMProvider) -> None:
         """The pieces of a streamed answer are the whole answer."""
-        factory = LLMFactory(streaming, [], config=CONFIG)
-        with factory.stream_content(
-            self.prompt, 0.0, self.max_tokens, deadline=_MOST_S
-        ) as stream:
+        with self._stream(streaming) as stream:
             texts = list(stream)
         response = stream.response
         assert response is not None
@@ -239,11 +242,8 @@ class ChatTests(BasicTests):
 
     def test_closed_stream(self, streaming: LLMProvider) -> None:
         """A stream that is closed after its first piece leaves the provider usable."""
-        factory = LLMFactory(streaming, [], config=CONFIG)
         for _ in range(2):
-            with factory.stream_content(
-                self.prompt, 0.0, self.max_tokens, deadline=_MOST_S
-            ) as stream:
+            with self._stream(streaming) as stream:
                 first = next(stream, None)
             assert first, "a stream must begin, also after one that was closed early"
         assert self.content(streaming, self.prompt).strip(), (
@@ -263,6 +263,12 @@ class ChatTests(BasicTests):
         assert response.success or kind == "invalid_request", (
             "who takes no pictures must raise InvalidRequestError, so that the chain"
             f" moves on; this is {kind!r}: {response.error}"
+        )
+
+    def _stream(self, provider: LLMProvider) -> LLMStream:
+        factory = LLMFactory(provider, [], config=CONFIG)
+        return factory.stream_content(
+            self.prompt, 0.0, self.max_tokens, deadline=_MOST_S
         )
 
     def _said(self, provider: LLMProvider, messages: list[Message]) -> LLMResponse:
