@@ -294,11 +294,7 @@ class Setting:
         return bool(_SECRET_NAME.search(self.key))
 
     def shown(self, secrets: Collection[str]) -> dict[str, Any]:
-        """Return what a page may show of it.
-
-        Args:
-            secrets: Keys that are in no text.
-        """
+        """Return what a page may show of it; no text of it holds one of `secrets`."""
         return {
             "key": self.key,
             "value": redact(encodable(self._value()), secrets),

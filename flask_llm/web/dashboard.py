@@ -22,12 +22,7 @@ _FIELD = Markup('<input type="hidden" name="{}" value="{}">')
 
 
 def drawn(template: str, /, **values: Any) -> str:
-    """Return a page as text.
-
-    Args:
-        template: Its name, such as "flask_llm/dashboard.html".
-        **values: What the template is given.
-    """
+    """Return a page as text: a template such as "flask_llm/dashboard.html", filled."""
     return _environment().get_template(template).render(values)
 
 
@@ -72,13 +67,7 @@ _STATIC = "flask_llm.static"
 
 
 def page(template: str, status: int = 200, /, **values: Any) -> Response:
-    """Return a page of ours.
-
-    Args:
-        template: Its name, such as "flask_llm/dashboard.html".
-        status: Its HTTP status.
-        **values: What the template is given.
-    """
+    """Return a page of ours, which may load nothing but our own files."""
     response = make_response(drawn(template, **values), status)
     response.headers["Content-Security-Policy"] = _POLICY
     return response
@@ -102,9 +91,7 @@ def wants_html() -> bool:
 def refusal(status: int, text: str) -> Response:
     """Return an error as a page to a browser, and as JSON to a program.
 
-    Args:
-        status: The HTTP status.
-        text: Why, without anything secret.
+    Its text says why, without anything secret.
     """
     if wants_html():
         title = HTTPStatus(status).phrase

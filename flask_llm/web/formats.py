@@ -92,11 +92,7 @@ class Bar:
 
 
 def timeline(call: Mapping[str, Any]) -> list[Bar]:
-    """Return the bars of a call.
-
-    Args:
-        call: As in the report of one call.
-    """
+    """Return the bars of a call, as the report of one call has it."""
     ends = [each["started_s"] + each["latency_s"] for each in call["attempts"]]
     scale = WIDTH / max(*ends, call["latency_s"], 0.001)
     return [_bar(each, scale) for each in call["attempts"]]
@@ -201,12 +197,7 @@ def ago(time: float) -> str:
 
 
 def write(unit: str, value: float | None) -> str:
-    """Return a value of a chart.
-
-    Args:
-        unit: Its `Chart.unit`.
-        value: The value.
-    """
+    """Return a value of a chart, by its `Chart.unit`."""
     text: str = FORMATS[unit](value)
     return text
 

@@ -54,11 +54,7 @@ def event(name: str, data: dict[str, Any], event_id: str = "") -> str:
 
 
 def failed(attempts: Iterable[Attempt]) -> list[dict[str, str]]:
-    """Return who has not answered, each once, and why: the kind, and our word for it.
-
-    Args:
-        attempts: Every try so far.
-    """
+    """Return who has not answered, each once, and why: the kind and our word for it."""
     last = {each.provider: each.outcome for each in attempts}
     return [
         {"provider": provider, "kind": kind, "reason": _reason(kind)}

@@ -114,11 +114,7 @@ class Lately:
     def server(self, chain: Sequence[Status]) -> Status | None:
         """Return the provider that answers: the first that is ready, unless it fails.
 
-        Args:
-            chain: The providers.
-
-        Returns:
-            None if none is ready, or nobody has answered for some time.
+        None if none is ready, or nobody has answered for some time.
         """
         if self.unanswered:
             return None
@@ -241,13 +237,7 @@ def _age(lately: Lately) -> str:
 def _down(
     chain: Sequence[Status], run: Sequence[CallRecord], now: float
 ) -> dict[str, Any]:
-    """Return the sentence for calls that nobody answers, though they are tried.
-
-    Args:
-        chain: The providers.
-        run: The calls since the last answer, the last one first.
-        now: Seconds since 1970.
-    """
+    """Return the sentence for a run of calls, the last one first, without an answer."""
     tries = {each["name"]: tried(run[0], each["name"]) for each in chain}
     fails = {name: f"fails ({_why(each)})" for name, each in tries.items() if each}
     seen = {each.provider for each in run[0].attempts if each.skipped}
@@ -269,14 +259,7 @@ def _unanswered(run: Sequence[CallRecord], now: float) -> str:
 def _troubled(
     chain: Sequence[Status], server: Status | None, lately: Lately, now: float
 ) -> dict[str, Any]:
-    """Return the sentence for a chain whose first provider does not answer.
-
-    Args:
-        chain: The providers.
-        server: The one that answers; None if none is ready.
-        lately: The latest calls.
-        now: Seconds since 1970.
-    """
+    """Return the sentence for a chain that another provider serves, or none."""
     ahead = chain if server is None else chain[: chain.index(server)]
     level, begin = "warning", ""
     if server is not None:
