@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from ...config.parsers import installed
 from ...config.settings import LLMConfig
-from ...errors import ConfigurationError, text_of
+from ...errors import ConfigurationError
 from ...fallback.provider_handle import ProviderHandle, provider_of
 from ...providers import internals
-from .checks import CheckContext, Finding, guarded
+from .checks import CheckContext, Finding, described, guarded
 
 _USUAL: dict[str, Any] = {"timeout": 30, "worker_class": "sync", "threads": 1}
 _FILE = "gunicorn.conf.py"
@@ -210,8 +210,8 @@ def start(context: CheckContext) -> Iterator[Finding]:
             key, _, rest = fault.partition(" ")
             yield Finding("error", "configuration", key, rest)
     elif error is not None:
-        why = f"{type(error).__name__}: {text_of(error)}"
-        yield Finding("error", "app", "start", f"cannot be loaded: {why}")
+        message = f"cannot be loaded: {described(error)}"
+        yield Finding("error", "app", "start", message)
     elif context.factory is None:
         advice = "call FlaskLLM(app), or init_app(app) in your create_app()"
         yield Finding("error", "app", "start", "this app has no FlaskLLM", advice)

@@ -63,8 +63,8 @@ def guarded(what: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Findi
     try:
         yield from check()
     except Exception as exc:  # noqa: BLE001  # it calls third-party providers
-        why = f"{type(exc).__name__}: {text_of(exc)}"
-        yield Finding("warning", "doctor", what, f"could not be checked: {why}")
+        message = f"could not be checked: {described(exc)}"
+        yield Finding("warning", "doctor", what, message)
 
 
 def _clean(text: str, secrets: Collection[str]) -> str:
@@ -178,7 +178,7 @@ def _password(url: str) -> str:
         return ""
 
 
-def described(error: Exception) -> str:
+def described(error: BaseException) -> str:
     """Return what was raised, in words."""
     return f"{type(error).__name__}: {text_of(error)}"
 
