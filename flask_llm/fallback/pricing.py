@@ -142,9 +142,6 @@ def _listed_price(
     return listed(bare, _names(model, handle.model_name))
 
 
-# How Google's APIs write the name of a model.
-_RESOURCE = re.compile(r"(?:.*publishers/[^/]+/)?models/")
-
 # What a provider adds to the name that it was asked for.
 _VERSION = re.compile(r"[-@]\d[\d-]*")
 
@@ -156,7 +153,8 @@ def _names(answered: str | None, asked: str | None) -> list[str]:
         answered: The name in the answer.
         asked: The name that was asked for; of no use if another model has answered.
     """
-    names = [_RESOURCE.sub("", each) for each in (answered, asked) if each]
+    # Google's APIs write it as "publishers/google/models/NAME".
+    names = [each.rpartition("models/")[2] for each in (answered, asked) if each]
     if len(names) > 1 and not _VERSION.fullmatch(names[0].removeprefix(names[1])):
         return names[:1]
     return names

@@ -198,7 +198,11 @@ def _quota(
         return cls
     if cls is UsedUpError or _by_code(code) is UsedUpError or not told:
         return UsedUpError
-    return QuotaError if _PERIOD.search(_CAMEL.sub(" ", detail)) else UsedUpError
+    return (
+        QuotaError
+        if _PERIOD.search(_spaced(_CAMEL.sub(" ", detail[:_LOOKED_AT])))
+        else UsedUpError
+    )
 
 
 def from_text(text: str) -> ProviderError:
@@ -346,11 +350,26 @@ class _Pattern:
 
 
 class _Words(_Pattern):
-    """Phrases that match as whole words; `_` and `-` count as spaces."""
+    """Phrases that match as whole words, in a text as `_spaced` returns it."""
 
     def __init__(self, *phrases: str) -> None:
-        spaced = "|".join(phrases).replace(" ", r"[\s_-]+")
-        super().__init__(rf"(?<![a-z0-9])(?:{spaced})(?![a-z0-9])", re.IGNORECASE)
+        joined = "|".join(phrases)
+        super().__init__(rf"(?<![a-z0-9])(?:{joined})(?![a-z0-9])", re.IGNORECASE)
+
+
+# Characters of a text that are looked at: what comes later names no cause.
+_LOOKED_AT = 4000
+
+_SPACES = re.compile(r"[\s_-]+")
+
+
+def _spaced(text: str) -> str:
+    """Return the beginning of a text with one space between its words.
+
+    `_` and `-` count as spaces. So no pattern has to repeat them, which could take a
+    time that grows with the square of their number.
+    """
+    return _SPACES.sub(" ", text[:_LOOKED_AT])
 
 
 # The four indicators of the documents, and what providers say instead.
@@ -381,7 +400,7 @@ _CREDIT = _Words(
 # Google names for every minute's limit.
 _DAYS = (
     r"(?:per |/ )(?:day|month)",
-    r"(?:daily|weekly|monthly) (?:\w{1,40} )?(?:limit|quota)",
+    r"(?:daily|weekly|monthly) (?:[a-z0-9]{1,40} )?(?:limit|quota)",
 )
 _PERIOD = _Words(*_DAYS)
 _USED_UP = _Words(
@@ -439,8 +458,8 @@ _KEY = _Words(
 )
 _MODEL = _Words(
     r"(?:unknown|no such) model",
-    r"model \S{0,80} ?(?:was )?not found",
-    r"model \S{1,80} does not exist",
+    r"model (?:\S{1,80} ){0,6}(?:was )?not found",
+    r"model (?:\S{1,80} ){1,6}does not exist",
     r"model not found",
 )
 _TIMEOUT = _Words(r"timed out", r"timeouts?", r"read timeout", r"deadline exceeded")
@@ -471,12 +490,12 @@ _SERVER = _Words(
 
 # A status is named as one, stands first or behind a class's name, and counts nothing.
 _STATUS = _Pattern(
-    r"(?:^\W*|^\w+: |(?:error|code|status|https?(?:/[\d.]+)?)\W{1,3})"
+    r"(?:^\W*|^\w+: |(?:error|code|status|https?(?:/[\d.]{1,8})?)\W{1,3})"
     rf"(40[0-9]|413|422|42[59]|50[0-4]|52[0-9]){_NO_COUNT}",
     re.IGNORECASE,
 )
 # Some SDKs print the response's headers, whose names speak of rate limits.
-_HEADERS = re.compile(r"headers: \{[^}]*\},?")
+_HEADERS = re.compile(r"headers: \{[^{}]*\},?")
 # "ResourceExhausted: …" and "RateLimitError" hold words too.
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -523,7 +542,7 @@ _IN_A_TEXT: tuple[tuple[_Pattern, type[ProviderError], str | None], ...] = (
 
 def status_in(text: str) -> int | None:
     """Return the HTTP status that a text names as such, or None."""
-    found = _STATUS.search(_HEADERS.sub("", text))
+    found = _STATUS.search(_HEADERS.sub("", text[:_LOOKED_AT]))
     return int(found[1]) if found else None
 
 
@@ -533,9 +552,10 @@ def cause_of(text: str) -> tuple[type[ProviderError], str | None]:
     The documented indicators (429, quota, rate limit, resource exhausted) are matched
     as words: "4290 tokens" is no quota error.
     """
-    spelled = _CAMEL.sub(" ", _HEADERS.sub("", text))
+    looked_at = _HEADERS.sub("", text[:_LOOKED_AT])
+    spelled = _spaced(_CAMEL.sub(" ", looked_at))
     for pattern, cls, reason in _IN_A_TEXT:
-        if pattern.search(spelled):
+        if pattern.search(looked_at if pattern is _STATUS_429 else spelled):
             used_up = cls is QuotaError and names_used_up(text)
             return (UsedUpError if used_up else cls), reason
     return ProviderError, None
@@ -543,11 +563,12 @@ def cause_of(text: str) -> tuple[type[ProviderError], str | None]:
 
 def names_used_up(text: str) -> bool:
     """Return whether a quota's text names a day's limit or the credit without doubt."""
-    spelled = _CAMEL.sub(" ", text)
+    spelled = _spaced(_CAMEL.sub(" ", text[:_LOOKED_AT]))
     return bool(_USED_UP.search(spelled)) and not _MINUTES.search(spelled)
 
 
 def cause_of_status(status: int, text: str) -> type[ProviderError] | None:
     """Return what the text of an ambiguous status names without doubt, or None."""
     rules = AMBIGUOUS[status]
-    return next((cls for pattern, cls in rules if pattern.search(text)), None)
+    words = _spaced(text)
+    return next((cls for pattern, cls in rules if pattern.search(words)), None)

@@ -23,7 +23,7 @@ _LENGTH = (
     r"\d{1,9}(?:\.\d{1,9})?\s?(?:ms|[dhms](?![a-z])|(?:second|sec|minute|min|hour)s?)"
 )
 _LENGTHS = re.compile(rf"(?:{_LENGTH}\s?){{1,4}}$", re.IGNORECASE)
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s?(ms|[dhms])", re.IGNORECASE)
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s?(ms|[dhms])", re.IGNORECASE)
 
 # "Please try again in 5m45s", "Please retry in 12.5s.", "Retry after 20 seconds".
 _IN_WORDS = re.compile(

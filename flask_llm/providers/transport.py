@@ -249,12 +249,14 @@ def plain_events(pieces: Iterable[bytes]) -> Iterator[bytes]:
         begun.append(piece)
         if b"\n" in piece or b"\r" in piece:
             *more, rest = _LINE.split(b"".join(begun))
-            begun, lines = [rest] if rest else [], [*lines, *more]
-            while b"" in lines:
-                at = lines.index(b"")
-                if event := _event(lines[:at]):
+            begun = [rest] if rest else []
+            for line in more:
+                if line:
+                    lines.append(line)
+                    continue
+                event, lines = _event(lines), []
+                if event:
                     yield event
-                del lines[: at + 1]
     if event := _event([*lines, b"".join(begun)]):
         yield event  # it has no blank line behind it
 
