@@ -1,5 +1,6 @@
 """Optional parameters that a model refuses: known before, or learned from a 400."""
 
+import json
 import logging
 import re
 from collections.abc import Collection, Mapping
@@ -8,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InvalidRequestError, ParameterError, ProviderError
+from ..schema import Schema
 
 log = logging.getLogger("flask_llm")
 
@@ -27,7 +29,7 @@ _REFUSES = (
     r" (?:request )?(?:keyword )?(?:parameter|argument|field|name|property|value)s?"
     r"(?: supplied)?"
     r"|extra inputs are not permitted, field"  # Fireworks
-    r"|(?:does not|doesn't|do not) (?:support|accept|allow|take)"
+    r"|(?:does not|doesn't|do not|don't) (?:support|accept|allow|take)"
     r"(?: the)?(?: parameter| field)?"
     # A server in Go that knew another type of it, as old ones of Ollama do.
     r"|cannot unmarshal \w+ into Go struct field (?:\w+\.)+"
@@ -37,6 +39,8 @@ _NO_VALUE = (
     r"(?:(?!\b(?:when|if|while|unless|value|above|below|greater|less|than|range)\b)"
     r"[^\d,;.!?]){0,60}?"
 )
+_REFUSALS = {400, 422}
+
 # Values that are a part of the parameter's name here.
 _WORDED = (str, dict)
 
@@ -73,6 +77,7 @@ class Parameters:
         self._model = model
         self._known = frozenset(refused)
         self._learned: set[str] = set()
+        self._on_trial: set[str] = set()
         self.learned = 0
         self._renames = renames
 
@@ -115,7 +120,7 @@ class Parameters:
             A `ParameterError` if the error names one of them without doubt and the
             next request will differ; otherwise the error as it is.
         """
-        if type(error) is not InvalidRequestError or error.status not in {400, 422}:
+        if type(error) is not InvalidRequestError or error.status not in _REFUSALS:
             return error
         named = _param(exc)
         refused = {
@@ -130,6 +135,49 @@ class Parameters:
             error.detail, reason=", ".join(filter(None, outcomes)), status=error.status
         )
 
+    def learn_schema(self, schema: Schema, error: ProviderError) -> ProviderError:
+        """Return the error that a refused request with a schema means.
+
+        Servers refuse what they cannot compile, in many words or in none. So it is told
+        in words in the next request, and if that helps from then on.
+
+        Args:
+            schema: What the request carried.
+            error: What the provider answered.
+        """
+        if type(error) is not InvalidRequestError or error.status not in _REFUSALS:
+            return error
+        self._note(_schema_key(schema))
+        reason = "schema refused, told in words from now on"
+        return ParameterError(error.detail, reason=reason, status=error.status)
+
+    def refuses_schema(self, schema: Schema) -> bool:
+        """Return whether the model has refused just this schema."""
+        return bool(self._learned) and _schema_key(schema) in self._learned
+
+    def settle(self, error: ProviderError | None) -> None:
+        """Keep what was learned if it has helped, else forget it.
+
+        Args:
+            error: How the next request has failed; None for an answer.
+        """
+        if error is None:
+            self._on_trial.clear()
+        elif type(error) is InvalidRequestError:
+            self._learned -= self._on_trial
+            self._on_trial.clear()
+            self.learned += 1
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether something was learned of which nobody knows yet if it helps."""
+        return bool(self._on_trial)
+
+    def _note(self, key: str) -> None:
+        self._learned.add(key)
+        self._on_trial.add(key)
+        self.learned += 1
+
     def _remember(self, key: str) -> str | None:
         """Note a refusal and return what follows; None if nothing can."""
         other = self._renames.get(key)
@@ -137,8 +185,7 @@ class Parameters:
             return None
         if other is not None and self.refuses(other):
             return None
-        self._learned.add(key)
-        self.learned += 1
+        self._note(key)
         if other is None:
             return f"{key} refused, left out from now on"
         tell_once(logging.INFO, f"{key} is sent to {self._model} as {other}")
@@ -156,6 +203,10 @@ def _key(name: str, value: object) -> str:
     is_object = type(value) is dict and "type" in value
     word = value["type"] if is_object else value  # type: ignore[index]  # it is a dict
     return f"{name}.{word}" if type(word) is str else name
+
+
+def _schema_key(schema: Schema) -> str:
+    return "schema " + json.dumps(schema.json, sort_keys=True)
 
 
 def _level(value: object) -> int:
@@ -188,6 +239,7 @@ def _refusal(name: str) -> re.Pattern[str]:
     return re.compile(
         rf"{word}{_NO_VALUE}(?:{_REFUSED}){_UNCONDITIONAL}"
         rf"|(?<!\w)(?:{_REFUSES})[\s:]*[`'\"]?{word}"
+        rf"|invalid {word}[^.]{{0,20}}\bonly\b"  # Kimi: "only 1 is allowed"
         rf"|extra_forbidden[^}}]{{0,60}}?{word}",  # pydantic's, of old vLLM
         re.IGNORECASE,
     )

@@ -323,7 +323,13 @@ class ChatProvider(SdkProvider):
             response = self._read(answer)
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
             error = self._failure(exc, optional)
+            if request.schema and self.schema_parameter in optional:
+                error = self._parameters.learn_schema(request.schema, error)
+            if self._parameters.is_on_trial:
+                self._parameters.settle(error)
         else:
+            if self._parameters.is_on_trial:
+                self._parameters.settle(None)
             response.metadata["warnings"] = warnings
             return response
         finally:
@@ -389,6 +395,8 @@ class ChatProvider(SdkProvider):
         for sentence in self._adapted(request):
             tell_once(logging.WARNING, sentence)
             warnings.append(sentence)
+        if request.schema and self._parameters.refuses_schema(request.schema):
+            optional.pop(self.schema_parameter, None)
         if request.schema is not None and self.schema_parameter not in optional:
             request = request.instructed()
         return request, optional, warnings

@@ -11,10 +11,12 @@ from flask_llm.errors import (
     AuthError,
     InvalidRequestError,
     ParameterError,
+    QuotaError,
     TransientError,
 )
 from flask_llm.providers.parameters import Parameters, tell_once
 from flask_llm.providers.sdk import ChatProvider
+from flask_llm.schema import Schema
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,8 @@ class CodedError(Exception):
 
 
 REFUSALS = [
+    "invalid temperature: only 1 is allowed for this model",
+    "gpt-5 models don't support temperature=0.0. Only temperature=1 is supported.",
     "temperature: Extra inputs are not permitted",
     "`temperature` is deprecated for this model.",
     "Unsupported parameter: 'temperature' is not supported with this model.",
@@ -293,3 +297,40 @@ def test_a_provider_learns_over_the_wire(clock):
     assert outcomes == ["invalid_request", "invalid_request", "success"]
     assert clock.waits == []
     assert not Toy("key-0123456789")._parameters.refuses("temperature")
+
+
+def test_what_did_not_help_is_forgotten():
+    """A refusal is remembered only if the next request is answered."""
+    known = Parameters("m")
+    refusal = InvalidRequestError("temperature is not supported", status=400)
+    for error, remembered in (
+        (InvalidRequestError("No", status=400), False),
+        (None, True),
+    ):
+        assert type(known.learn({"temperature": 0.0}, refusal)) is ParameterError
+        assert known.is_on_trial
+        known.settle(error)
+        assert not known.is_on_trial
+        assert known.refuses("temperature") is remembered
+
+
+def test_a_failure_of_another_kind_decides_nothing():
+    """Such as a quota: nobody knows yet whether it helps."""
+    known = Parameters("m")
+    known.learn(
+        {"stop": ["x"]}, InvalidRequestError("stop is not supported", status=400)
+    )
+    known.settle(QuotaError())
+    assert known.is_on_trial
+    assert known.refuses("stop")
+
+
+def test_a_schema_that_is_too_much():
+    """It is that schema that is refused, and no other one."""
+    known, schema = Parameters("m"), Schema({"type": "object", "title": "A"})
+    other = Schema({"type": "object", "title": "B"})
+    assert type(known.learn_schema(schema, QuotaError())) is QuotaError
+    error = known.learn_schema(schema, InvalidRequestError("Bad", status=400))
+    assert (type(error), error.at_once) == (ParameterError, True)
+    assert known.refuses_schema(schema)
+    assert not known.refuses_schema(other)
