@@ -62,6 +62,25 @@ def text_of(value: object) -> str:
         return type(value).__name__
 
 
+# Control characters, but for tab and line feed; and what turns the direction of text.
+_STEERING = dict.fromkeys(
+    [
+        *(each for each in range(0x20) if each not in (0x09, 0x0A)),
+        *range(0x7F, 0xA0),
+        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+    ]
+)
+
+
+def harmless(text: str) -> str:
+    """Return a text without what would steer a terminal, or turn its direction.
+
+    Args:
+        text: The text of a provider or a model.
+    """
+    return text.translate(_STEERING)
+
+
 class LLMError(Exception):
     """Base of every error of this package."""
 

@@ -13,7 +13,12 @@ import click
 from flask import Flask, current_app
 from flask.cli import NoAppException, ScriptInfo
 
-from ..errors import ConfigurationError, ProviderError, StreamInterrupted
+from ..errors import (
+    ConfigurationError,
+    ProviderError,
+    StreamInterrupted,
+    harmless,
+)
 from ..factory import LLMFactory
 from ..fallback.provider_handle import ProviderHandle, model_of, provider_name
 from ..fallback.stream import LLMStream
@@ -100,7 +105,7 @@ def print_stream(stream: LLMStream) -> LLMResponse:
     """Print an answer as it comes; return its response."""
     with stream, suppress(StreamInterrupted):  # the response says so
         for text in stream:
-            click.echo(text, nl=False)
+            click.echo(harmless(text), nl=False)
     if stream.text:
         click.echo()
     assert stream.response is not None  # it is over

@@ -218,4 +218,13 @@ def _print_csv(found: "Report") -> None:
     rows = [asdict(each) for each in found.rows or [found.total]]
     writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(each) for name, each in row.items()} for row in rows)
+
+
+def _cell(value: object) -> object:
+    """Return a value that no spreadsheet takes for a formula.
+
+    What a user or a model has named may begin like one; see OWASP's "CSV Injection".
+    """
+    is_formula = isinstance(value, str) and value[:1] in tuple("=+-@\t\r")
+    return f"'{value}" if is_formula else value

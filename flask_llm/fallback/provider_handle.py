@@ -23,6 +23,7 @@ from ..errors import (
     UnavailableError,
     UnreachableError,
     encodable,
+    harmless,
     hidden_in,
     redact,
     text_of,
@@ -38,7 +39,13 @@ from ..providers.answers import (
     whole_characters,
     without_thoughts,
 )
-from ..providers.base import NO_KEY, NOT_AVAILABLE, LLMProvider, explained
+from ..providers.base import (
+    NO_KEY,
+    NOT_AVAILABLE,
+    LLMProvider,
+    explained,
+    interrupted,
+)
 from ..resilience.clock import PerProcess
 from ..types import LLMResponse, Request
 from .logs import lines_of, log, log_line
@@ -292,9 +299,11 @@ class ProviderHandle:
 
     def _fault(self, exc: BaseException, secrets: tuple[str, ...]) -> ProviderError:
         """Return what an exception out of a provider means; raise what is not its."""
-        if isinstance(exc, Exception):
+        if isinstance(exc, Exception) and not interrupted(exc):
             self._trace(exc, secrets)
             return explained(self.provider, exc)
+        if interruption := interrupted(exc):
+            raise interruption
         if _is_for_the_caller(exc):
             raise exc
         # asyncio's CancelledError, a panic of a library in Rust.
@@ -493,5 +502,5 @@ def _seconds(value: object) -> float | None:
 
 def _line(text: object, secrets: tuple[str, ...]) -> str:
     """Return a text that can be encoded, on one line, without keys and not too long."""
-    line = " ".join(redact(encodable(text_of(text)), secrets).split())
+    line = harmless(" ".join(redact(encodable(text_of(text)), secrets).split()))
     return line if len(line) <= _LONGEST_DETAIL else line[: _LONGEST_DETAIL - 1] + "…"

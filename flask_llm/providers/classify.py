@@ -267,7 +267,7 @@ def _is_used_up(code: object, detail: str) -> bool:
 
 def _from_transport(exc: BaseException, detail: str) -> ProviderError | None:
     """Return the error for an exception of an HTTP library, by its class's name."""
-    names = [name for each in _causes(exc) for name in _class_names(each)]
+    names = [name for each in causes(exc) for name in _class_names(each)]
     for name in names:
         if name in _NEVER_SENT:
             # The text holds the header as it is, key included.
@@ -284,7 +284,7 @@ def _from_transport(exc: BaseException, detail: str) -> ProviderError | None:
 
 def _unreached(exc: BaseException) -> str:
     """Return why there was no connection at all, or "" if there was one."""
-    for each in _causes(exc):
+    for each in causes(exc):
         if _UNREACHED.intersection(_class_names(each)):
             return text_of(each)
     # requests has the cause in a text only.
@@ -295,13 +295,13 @@ def _unreached(exc: BaseException) -> str:
 _MAX_CAUSES = 5  # an exception may be its own cause
 
 
-def _causes(exc: BaseException) -> Iterator[BaseException]:
+def causes(exc: BaseException) -> Iterator[BaseException]:
     """Yield the exception and what it was raised from."""
     each: BaseException | None = exc
     for _ in range(_MAX_CAUSES):
         if each is not None:
             yield each
-            each = each.__cause__
+            each = each.__cause__ or each.__context__
 
 
 def _class_names(exc: BaseException) -> list[str]:

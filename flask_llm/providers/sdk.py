@@ -26,7 +26,7 @@ from ..errors import (
 from ..resilience.clock import PerProcess
 from ..types import ROLES, Image, LLMResponse, Message, Request
 from . import classify
-from .base import NO_KEY, NO_LIST, LLMProvider, explained
+from .base import NO_KEY, NO_LIST, LLMProvider, explained, interrupted
 from .classify import MALFORMED
 from .parameters import Parameters, tell_once
 from .transport import in_one_piece, rehearsing
@@ -148,6 +148,8 @@ class SdkProvider(LLMProvider):
             exc: What the SDK raised.
             sent: The optional parameters that the request carried.
         """
+        if interruption := interrupted(exc):
+            raise interruption
         error = self._parameters.learn(sent, explained(self, exc), exc)
         detail = redact(error.detail, self._secrets())
         error.__traceback__ = None  # would tie it to the SDK's frames, in a cycle

@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 from ...errors import redact, text_of
 from ...resilience.gevent import in_native_thread
+from ...resilience.storage.sqlite import make_private
 from .settings import DatabaseURL
 from .tables import VERSION, metadata, schema
 
@@ -152,8 +153,7 @@ class Sqlite(Dialect):
         """Make what is missing: the folder, and a file for nobody else's eyes."""
         assert self._file is not None
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            self._file.touch(0o600, exist_ok=False)
+        make_private(self._file)
 
 
 def dialect_of(url: DatabaseURL) -> Dialect:

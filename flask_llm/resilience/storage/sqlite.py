@@ -25,6 +25,22 @@ _SWEEP = 600.0
 _FORK = 0.05
 
 
+def make_private(path: Path) -> None:
+    """Make a file for nobody else's eyes, unless it is there; then its mode is kept.
+
+    Args:
+        path: The file. What else is wrong with it SQLite tells.
+
+    Raises:
+        OSError: It is a link to nothing: what others have put there is not followed.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError:
+        if path.is_symlink() and not path.exists():
+            raise OSError("it is a link to a file that is not there") from None
+
+
 class SqliteStorage(Storage):
     """Circuits in an SQLite file, which is made if it is missing.
 
@@ -147,6 +163,7 @@ class _File:
         if self._db and not self._is_there():
             self.close()
         if not self._db:
+            make_private(self._path)
             self._db = sqlite3.connect(
                 self._path, timeout=0, isolation_level=None, check_same_thread=False
             )

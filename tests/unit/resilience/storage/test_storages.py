@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from flask_llm.resilience.circuit_breaker import CLOSED, BreakerPolicy, Circuit, State
-from flask_llm.resilience.storage.sqlite import SqliteStorage
+from flask_llm.resilience.storage.sqlite import SqliteStorage, make_private
 
 POLICY = BreakerPolicy()
 
@@ -219,3 +219,18 @@ def test_many_lost_races_end(redis_server, redis_client):
 
     with pytest.raises(TimeoutError):
         RedisStorage(redis_server.url).update("claude", interrupted)
+
+
+def test_a_file_is_for_nobody_else_s_eyes(tmp_path):
+    """One that is there keeps its mode, and a link to nothing is not followed."""
+    made, kept, link = (tmp_path / name for name in ("made", "kept", "link"))
+    kept.touch(0o640)
+    kept.chmod(0o640)
+    link.symlink_to(tmp_path / "target")
+    for path in (made, kept):
+        make_private(path)
+    with pytest.raises(OSError, match="it is a link to a file that is not there"):
+        make_private(link)
+
+    assert [path.stat().st_mode & 0o777 for path in (made, kept)] == [0o600, 0o640]
+    assert not (tmp_path / "target").exists()
