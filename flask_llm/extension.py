@@ -12,9 +12,10 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from click import get_current_context
+from click import Group, get_current_context
 from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
@@ -94,19 +95,53 @@ class FlaskLLM:
         app.extensions[_NAME] = factory
         app.extensions[GUARD] = guard = replace(self._guard)  # with views of its own
         app.register_blueprint(api_bp, url_prefix=factory.config.url_prefix)
-        app.cli.add_command(llm_commands)
+        _add_commands(app)
         app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
         install(app, factory)
         warn_if_closed(app, factory.config, guard)
         _warm_up(app, factory)
+        factory.after_first_answer(partial(_answered, weakref.ref(app), _settings(app)))
+
+
+def _settings(app: Flask) -> dict[str, Any]:
+    return {key: app.config[key] for key in app.config if key.startswith("LLM_")}
+
+
+def _answered(reference: "weakref.ref[Flask]", before: Mapping[str, Any]) -> None:
+    """Look after an app's first answer in a process."""
+    app = reference()
+    if app is None:
+        return
+    now = _settings(app)
+    late = sorted(key for key in {*now, *before} if now.get(key) != before.get(key))
+    if late:
+        line = (
+            "Set after FlaskLLM(app), and not heard: %s. Set it before;"
+            " a test can use flask_llm.testing.fake(app, ...)"
+        )
+        log.warning(line, ", ".join(late))
+    if isinstance(after := app.extensions.get(_WARM_UP), WarmUpAfter):
+        after.answered()
+
+
+def _add_commands(app: Flask) -> None:
+    """Give an app the commands, beside those of a group `llm` of its own."""
+    own = app.cli.commands.get(llm_commands.name or "")
+    if own is None:
+        app.cli.add_command(llm_commands)
+        return
+    known = own.commands if isinstance(own, Group) else None
+    for name, command in llm_commands.commands.items():
+        if known is None or known.setdefault(name, command) is not command:
+            why = "the app has a command of that name"
+            log.warning("There is no flask llm %s: %s", name, why)
 
 
 def _warm_up(app: Flask, factory: LLMFactory) -> None:
     """Have the providers made ready as LLM_WARM_UP says."""
     when = factory.config.warm_up
     if when == "after":
-        app.extensions[_WARM_UP] = after = WarmUpAfter(factory, app)
-        after.begin()
+        app.extensions[_WARM_UP] = WarmUpAfter(factory, app)
     elif when == "import":
         factory.warm_up(full=False)
     elif when == "full":
@@ -227,16 +262,13 @@ class WarmUpAfter(WarmUp):
         super().__init__(factory, delay=delay)
         self._app = app
 
-    def begin(self) -> None:
-        """Wait for the first answer."""
-        self._factory.after_first_answer(self._answered)
-
     def forked(self) -> None:
         """Wait for the first answer of the child."""
         self._timer = self._thread = self._started = None
-        self.begin()
+        self._factory.expect_first_answer()
 
-    def _answered(self) -> None:
+    def answered(self) -> None:
+        """Begin soon, now that there is a first answer."""
         in_command = get_current_context(silent=True) is not None
         if in_command or self._app.testing:
             return
@@ -246,8 +278,8 @@ class WarmUpAfter(WarmUp):
     def _work(self) -> None:
         self._factory.prepare(lambda: not self._stopped)
         if self._stopped:
-            self.begin()  # it was cut short by a fork: with the next answer again
             self._started = None
+            self._factory.expect_first_answer()  # it was cut short by a fork
         else:
             log.debug("All providers are ready to be asked")
 

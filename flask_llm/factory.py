@@ -517,12 +517,16 @@ class LLMFactory:
         self._chain.prepare(goes_on)
 
     def after_first_answer(self, function: Callable[[], None] | None) -> None:
-        """Have a function called when this process has its next first answer.
+        """Have a function called when this process has its first answer.
 
         Args:
             function: Called in the thread of that call. Must not raise.
         """
-        self._chain.on_first_answer, self._chain.answered = function, ""
+        self._chain.on_first_answer = function
+
+    def expect_first_answer(self) -> None:
+        """Take the next answer for the first one of this process, as after a fork."""
+        self._chain.answered = ""
 
     @property
     def current_provider(self) -> LLMProvider:

@@ -122,24 +122,25 @@ def _message(value: Any, where: str) -> Message:
     if not isinstance(value, Mapping) or not isinstance(value.get("role"), str):
         raise TypeError(f'{where} must be a dict with "role" and "content"')
     content = value.get("content")
+    role = exact(value["role"])
     if isinstance(content, str):
-        return Message(value["role"], (content,))
+        return Message(role, (exact(content),))
     if isinstance(content, Image) or not isinstance(content, list | tuple):
         raise TypeError(f'{where}["content"] must be a str or a list of parts')
     parts = (
         _part(each, f'{where}["content"][{at}]') for at, each in enumerate(content)
     )
-    return Message(value["role"], tuple(parts))
+    return Message(role, tuple(parts))
 
 
 def _part(value: Any, where: str) -> Part:
     if isinstance(value, str):
-        return value
+        return exact(value)
     if isinstance(value, Image):
         return _image(asdict(value), where)
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind == "text" and isinstance(value.get("text"), str):
-        return str(value["text"])
+        return exact(value["text"])
     if kind == "image":
         return _image(value, where)
     raise TypeError(
@@ -234,6 +235,7 @@ NOWHERE = CallContext()
 
 def plain(purpose: str) -> str:
     """Return a purpose as one short line, whatever was given."""
+    purpose = exact(purpose)
     if purpose.isprintable() and len(purpose) <= _MOST:
         return purpose
     line = "".join(each if each.isprintable() else " " for each in purpose)
@@ -292,6 +294,11 @@ class Request:
         require("stop", self.stop, tuple)
         for each in self.stop:
             require("stop", each, str)
+        # A member of ``class P(str, Enum)`` is its value from here on.
+        object.__setattr__(self, "system", exact(self.system))
+        object.__setattr__(self, "stop", tuple(map(exact, self.stop)))
+        if isinstance(self.prompt, str):
+            object.__setattr__(self, "prompt", exact(self.prompt))
         if not isinstance(self.prompt, str):
             system, messages = conversation(self.prompt)
             told = "\n\n".join(filter(None, (self.system, *system)))
@@ -415,6 +422,11 @@ def _changed(message: Message, change: Callable[[str], str]) -> Message:
 
 def _says_something(message: Message) -> bool:
     return bool(message.images or message.text.strip())
+
+
+def exact(text: str) -> str:
+    """Return a text of no other class: `str` of a member of an Enum is its name."""
+    return text[:]
 
 
 def require(name: str, value: object, *types: type) -> None:

@@ -228,6 +228,10 @@ def api_key(value: Any) -> str:
     An HTTP header cannot carry anything else, and what SDKs make of such a key ranges
     from "Connection error." to printing it. No fault repeats the value.
     """
+    if value is False:
+        raise ValueError("must be text, or left out if there is none, not False")
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
     if not isinstance(value, str):
         raise ValueError("must be text; a key that looks like a number needs quotes")
     key = value.strip()

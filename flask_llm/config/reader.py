@@ -37,6 +37,12 @@ def use_ambient(source: Callable[[], Mapping[str, Any]]) -> None:
     _ambient = source
 
 
+def _unwrapped(value: Any) -> Any:
+    """Return what pydantic's SecretStr holds; anything else as it is."""
+    reveal = getattr(value, "get_secret_value", None)
+    return reveal() if callable(reveal) else value
+
+
 class Reader:
     """Looks keys up, parses them, and collects every fault on the way.
 
@@ -129,7 +135,7 @@ class Reader:
         values = {"": self._put, "app.config": self._mapping, "environment": os.environ}
         for source, mapping in values.items():
             for key in keys:
-                value = mapping.get(key)
+                value = _unwrapped(mapping.get(key))
                 if value is not None and str(value).strip():
                     self._sources[key] = source or self.label(key)
                     return key, value

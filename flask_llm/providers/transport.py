@@ -52,6 +52,14 @@ def rehearsing() -> Iterator[None]:
         _rehearsing.reset(token)
 
 
+MOST_OF_AN_ERROR = 4 * 2**20
+"""Bytes of an error that are read; what comes behind them says no more."""
+
+MOST_OF_AN_ANSWER = 32 * 2**20
+"""Bytes of an answer in one piece that are read: some hundred times the longest one."""
+
+_FIRST_ERROR = 400
+
 # Seconds; libraries take 0 for no time at all.
 _LEAST_S = 0.001
 
@@ -69,22 +77,7 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         library: "httpx" or "httpx2": two packages of the same shape, with separate
             classes.
     """
-    httpx = import_module(library)
-    stream_of = _streams(library)
-
-    class Body(httpx.SyncByteStream):  # type: ignore[name-defined, misc]  # either one
-        def __init__(self, stream: Any, stop: float) -> None:
-            self._stream = stream
-            self._stop = stop
-
-        def __iter__(self) -> Iterator[bytes]:
-            for piece in self._stream:
-                if time.monotonic() > self._stop:
-                    raise httpx.ReadTimeout("the body was not complete in time")
-                yield piece
-
-        def close(self) -> None:
-            self._stream.close()
+    stream_of, body_of = _streams(library), _bodies(library)
 
     def begin(request: Any) -> None:
         request.extensions["begun"] = time.monotonic()
@@ -101,9 +94,39 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         # The transport looks here once more, before it reads the body.
         left = stop - time.monotonic()
         extensions["timeout"]["read"] = left if left > _LEAST_S else _LEAST_S
-        response.stream = Body(response.stream, stop)
+        response.stream = body_of(response.stream, stop, _most(response.status_code))
 
     return {"request": [begin], "response": [bound]}
+
+
+@cache
+def _bodies(library: str) -> type[Any]:
+    """Return the class of a body that is bounded in time and size."""
+    httpx = import_module(library)
+
+    class Body(httpx.SyncByteStream):  # type: ignore[name-defined, misc]  # either one
+        def __init__(self, stream: Any, stop: float, most: int) -> None:
+            self._stream = stream
+            self._stop = stop
+            self._left = most
+
+        def __iter__(self) -> Iterator[bytes]:
+            for piece in self._stream:
+                if time.monotonic() > self._stop:
+                    raise httpx.ReadTimeout("the body was not complete in time")
+                yield piece
+                self._left -= len(piece)
+                if self._left < 0:
+                    return  # as if it had ended here: it is malformed then
+
+        def close(self) -> None:
+            self._stream.close()
+
+    return Body
+
+
+def _most(status: int) -> int:
+    return MOST_OF_AN_ERROR if status >= _FIRST_ERROR else MOST_OF_AN_ANSWER
 
 
 def _is_stream(response: Any) -> bool:
@@ -475,7 +498,8 @@ def _bound(
         return
     left = timeout - response.elapsed.total_seconds()
     endless = stream and response.ok
-    response.raw = _RawBody(response.raw, None if endless else time.monotonic() + left)
+    stop = None if endless else time.monotonic() + left
+    response.raw = _RawBody(response.raw, stop, _most(response.status_code))
     _reading.set(response.raw)
 
 
@@ -485,10 +509,12 @@ class _RawBody:
     It yields what there is at once, and its cancellation does not outlive it.
     """
 
-    def __init__(self, raw: Any, stop: float | None) -> None:
+    def __init__(self, raw: Any, stop: float | None, most: int) -> None:
         self._raw = raw
         self._connection = raw.connection
+        self._is_endless = stop is None
         self._stop = stop
+        self._left = most
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
@@ -509,6 +535,10 @@ class _RawBody:
                 if not piece:
                     return
                 yield piece
+                self._left -= len(piece)
+                if self._left < 0 and not self._is_endless:
+                    self._raw.close()
+                    return
         except ReadTimeoutError as exc:
             raise ReadTimeout(str(exc)) from None
         finally:

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .fake import Delay, FakeProvider, Step
+from .fakes import Delay, FakeProvider, Step, fake
 from .server import Received, StubServer, reply
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = [
     "Received",
     "Step",
     "StubServer",
+    "fake",
     "reply",
 ]
 

@@ -16,7 +16,7 @@ from ..factory import LLMFactory
 from ..fallback.stream import LLMStream
 from ..providers.base import LLMProvider
 from ..types import Image, LLMResponse, Message
-from .fake import FakeProvider
+from .fakes import FakeProvider
 from .server import Handler, Received, StubServer, echo, reply
 
 # Nothing of the shell's: what a failed call leaves behind is no news to the next one.

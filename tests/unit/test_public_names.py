@@ -43,6 +43,7 @@ flask_llm
     after_first_answer(self, function)
     bulkheads
     current_provider
+    expect_first_answer(self)
     generate_content(self, prompt, temperature=0.0, max_tokens=1024, max_retries=None,
         retry_delay=None, deadline=None, *, system='', stop=(), schema=None,
         purpose=None)
@@ -252,6 +253,7 @@ flask_llm.testing
   Step
   StubServer(answer, *, keep_alive=False)
     url
+  fake(app, *providers, **config)
   reply(body, status=200, headers=…)
 flask_llm.testing.server
   close(handler, _)

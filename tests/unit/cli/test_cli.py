@@ -6,8 +6,10 @@ import time
 from functools import partial
 
 import pytest
+from click import echo
 from commands import CANARY, KEYS, MINI, invoke, run_flask
 from flask import Flask
+from flask.cli import AppGroup
 from wire import closed_port, python
 
 from flask_llm import FlaskLLM, LLMFactory, LLMResponse
@@ -488,3 +490,29 @@ def test_an_app_starts_without_its_commands():
                 "flask_llm.observe.usage"}
         assert not late & set(sys.modules), late & set(sys.modules)
     """)
+
+
+class TestGroupOfTheApp:
+    """An app that has commands `flask llm …` of its own keeps them."""
+
+    def made(self, command):
+        app = Flask("testapp")
+        app.config |= {"LLM_PRIMARY_PROVIDER": FakeProvider("hi")}
+        app.config["LLM_FALLBACK_PROVIDERS"] = []
+        app.cli.add_command(command)
+        FlaskLLM(app)
+        return app.test_cli_runner()
+
+    def test_both_are_there(self):
+        own = AppGroup("llm")
+        own.command("reindex")(lambda: echo("reindexed"))
+        runner = self.made(own)
+        assert runner.invoke(args=["llm", "reindex"]).output == "reindexed\n"
+        assert "hi" in runner.invoke(args=["llm", "ask", "hello"]).output
+
+    def test_the_app_s_own_comes_first(self, caplog):
+        own = AppGroup("llm")
+        own.command("ask")(lambda: echo("asked"))
+        runner = self.made(own)
+        assert runner.invoke(args=["llm", "ask"]).output == "asked\n"
+        assert "There is no flask llm ask: the app has a command" in caplog.text

@@ -2,11 +2,13 @@
 
 import re
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from ..config.settings import ProviderSettings
+from ..factory import LLMFactory
 from ..providers.base import LLMProvider
 from ..resilience.clock import SYSTEM, Clock
 from ..resilience.stream_reader import current_cancellation
@@ -219,3 +221,57 @@ def _whole(played: Generator[str, None, LLMResponse]) -> LLMResponse:
         except StopIteration as end:
             response: LLMResponse = end.value
             return response
+
+
+class _App(Protocol):
+    """A Flask app, as far as it is needed here."""
+
+    config: Any
+    extensions: dict[str, Any]
+
+
+@contextmanager
+def fake(
+    app: "_App", *providers: str | LLMProvider, **config: Any
+) -> Iterator[LLMFactory]:
+    """Let an app that exists already ask other providers, as long as a test lasts.
+
+    For an app that another module has made, whose settings nothing hears any more::
+
+        with flask_llm.testing.fake(app, FakeProvider("spam")):
+            assert client.post("/classify").json == {"label": "spam"}
+
+    Filters, signals, pages and observers are those of the app. For one test at a time.
+
+    Args:
+        app: The app, after ``FlaskLLM(app)``.
+        *providers: Whom it asks, in order; "ok" is answered if there is none.
+        **config: Settings besides those of the app, such as ``LLM_MAX_RETRIES=1``.
+
+    Returns:
+        The app's factory meanwhile.
+
+    Raises:
+        RuntimeError: The app has no `FlaskLLM`.
+    """
+    real = app.extensions.get("llm")
+    if real is None:
+        raise RuntimeError("This app has no FlaskLLM yet: call FlaskLLM(app) first.")
+    first, *others = providers or (FakeProvider(),)
+    factory: LLMFactory = type(real)(
+        first,
+        others,
+        config={**app.config, "LLM_STATE_URL": "memory://", **config},
+        sender=app,
+        filters=real.filters,
+    )
+    _put(app, factory)
+    try:
+        yield factory
+    finally:
+        _put(app, real)
+
+
+def _put(app: "_App", factory: LLMFactory) -> None:
+    app.extensions["llm"] = factory
+    app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
