@@ -190,7 +190,7 @@ def test_the_traceback_of_an_unknown_exception_is_in_the_debug_log(caplog):
     caplog.set_level("DEBUG", "flask_llm")
     failure(RuntimeError("key sk-12345678"), secrets=("sk-12345678",))
 
-    assert 'fake.py", line' in caplog.text
+    assert 'fakes.py", line' in caplog.text
     assert caplog.text.rstrip().endswith("RuntimeError")
     assert "sk-12345678" not in caplog.text
 
