@@ -132,7 +132,7 @@ def bare(url: str) -> Call:
             model=str(_MODEL),
             max_tokens=_MAX_TOKENS,
             messages=[{"role": "user", "content": PROMPT}],
-            thinking={"type": "disabled"},
+            thinking={"type": "between_tools"},
         )
         (block,) = message.content
         return block.text if block.type == "text" else ""
@@ -149,7 +149,7 @@ def bare_stream(url: str) -> Call:
             model=str(_MODEL),
             max_tokens=_MAX_TOKENS,
             messages=[{"role": "user", "content": PROMPT}],
-            thinking={"type": "disabled"},
+            thinking={"type": "between_tools"},
             stream=True,
         )
         with events:

@@ -108,7 +108,7 @@ def bare(url: str, **options: Any) -> Call:
             model="claude-sonnet-5-5",
             max_tokens=1024,
             messages=[{"role": "user", "content": _PROMPT}],
-            thinking={"type": "disabled"},
+            thinking={"type": "between_tools"},
             timeout=30.0,
         )
 

@@ -1,5 +1,6 @@
 """Anthropic's Claude."""
 
+import re
 import sys
 import warnings
 from collections.abc import Collection, Generator, Mapping
@@ -213,6 +214,10 @@ _PICTURES = {"image/jpeg", "image/png", "image/gif", "image/webp"}
 
 _LEAST_BUDGET = 1024  # the API's own limit
 
+# They take neither "disabled" nor a budget, but "adaptive" and "between_tools", which
+# without tools is no thinking at all ("What's new in Claude Sonnet 5.5").
+_STRICT = re.compile(r"claude-(?:sonnet|haiku)-5-5(?!\d)")
+
 _SENT_ALONG = "headers of ANTHROPIC_CUSTOM_HEADERS are sent along"
 
 
@@ -235,7 +240,8 @@ class ClaudeProvider(ChatProvider):
         thinking: "off"; "auto", which is off in calls with `max_tokens` below 4096 and
             the model's own habit in others; "adaptive", which lets the model decide; or
             the most tokens to think with, from 1024. Which of them a model takes is
-            learned from its refusals.
+            learned from its refusals. Sonnet 5.5 and Haiku 5.5 take no budget: theirs
+            is "adaptive".
 
     Raises:
         ValueError: The key holds what no HTTP header can carry, or `thinking` is none
@@ -264,6 +270,9 @@ class ClaudeProvider(ChatProvider):
     ) -> None:
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
         self.thinking = _parse_thinking(thinking)
+        self._is_strict = _STRICT.match(self.model) is not None
+        self._off = {"type": "between_tools" if self._is_strict else "disabled"}
+        self._thinking_parameter = "thinking", f"thinking.{self._off['type']}"
         self._spanless = PerProcess(self._without_spans)
 
     def retirement(self) -> Retirement | None:
@@ -313,7 +322,7 @@ class ClaudeProvider(ChatProvider):
 
     def _optional(self, request: Request) -> dict[str, Any]:
         optional = super()._optional(request)
-        if config := _thinking_config(self.thinking, request.max_tokens):
+        if config := self._thinking_config(request.max_tokens):
             optional["thinking"] = config
         # The API refuses blank ones; the chain cuts the answer there.
         stop = request.stop and [each for each in request.stop if each.strip()]
@@ -323,12 +332,28 @@ class ClaudeProvider(ChatProvider):
             optional["output_config"] = {"format": format_}
         return optional
 
+    def _thinking_config(self, max_tokens: int) -> Mapping[str, Any] | None:
+        """Return the `thinking` of a request, or None for the model's own habit."""
+        thinking = self.thinking
+        if type(thinking) is int:
+            budget = thinking if thinking < max_tokens else max_tokens // 2
+            if budget < _LEAST_BUDGET:
+                return self._off
+            if self._is_strict:
+                return {"type": "adaptive"}
+            return {"type": "enabled", "budget_tokens": budget}
+        if thinking == "adaptive":
+            return {"type": "adaptive"}
+        return self._off if thinking == "off" or max_tokens < SHORT else None
+
     def _adapted(self, request: Request) -> list[str]:
         budget, most = self.thinking, request.max_tokens
-        if type(budget) is not int or budget < most:
+        if type(budget) is not int or (budget < most and not self._is_strict):
             return []
         if most < 2 * _LEAST_BUDGET:
             return [f"thinking is off below {2 * _LEAST_BUDGET} max_tokens"]
+        if self._is_strict:
+            return [f"{self.model} takes no budget for thinking: it is adaptive"]
         return [HELD]
 
     def _send(self, client: Any, request: Request, optional: dict[str, Any]) -> Any:
@@ -415,17 +440,3 @@ def _format(schema: Schema) -> dict[str, Any] | None:
 
     known = closed(schema.json)
     return known and {"type": "json_schema", "schema": known}
-
-
-def _thinking_config(thinking: str | int, max_tokens: int) -> Mapping[str, Any] | None:
-    """Return the `thinking` of a request, or None for the model's own habit."""
-    if type(thinking) is int:
-        budget = thinking if thinking < max_tokens else max_tokens // 2
-        if budget >= _LEAST_BUDGET:
-            return {"type": "enabled", "budget_tokens": budget}
-        return {"type": "disabled"}
-    if thinking == "adaptive":
-        return {"type": "adaptive"}
-    if thinking == "off" or max_tokens < SHORT:
-        return {"type": "disabled"}
-    return None

@@ -264,7 +264,7 @@ class ChatProvider(SdkProvider):
 
     schema_parameter: ClassVar[str] = ""
     # The option for thinking, and the parameter that switches it off.
-    _thinking_parameter: ClassVar[tuple[str, str]] = "thinking", "thinking.disabled"
+    _thinking_parameter: tuple[str, str] = "thinking", "thinking.disabled"
     of_streams: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     # Whether a client made while `rehearsing` uses no network at all.
     _can_rehearse: ClassVar[bool] = False

@@ -409,6 +409,9 @@ OTHER_COMPLAINTS = [
 ]
 
 
+STRICT, OTHER = "claude-sonnet-5-5", "claude-opus-4-8"
+
+
 class TestClaude(WireContract):
     name = "claude"
     provider_class = ClaudeProvider
@@ -452,7 +455,7 @@ class TestClaude(WireContract):
             "model": "claude-haiku-5-5",
             "max_tokens": 300,
             "messages": [{"role": "user", "content": wire.PROMPT}],
-            "thinking": {"type": "disabled"},
+            "thinking": {"type": "between_tools"},
         }
         assert request.headers["Authorization"] == f"Bearer {KEY}"
 
@@ -464,32 +467,46 @@ class TestClaude(WireContract):
         assert request.json["max_tokens"] == 64_000
 
     @pytest.mark.parametrize(
-        ("setting", "max_tokens", "config"),
+        ("model", "setting", "max_tokens", "config"),
         [
-            (None, 4095, {"type": "disabled"}),
-            (None, 4096, None),
-            ("auto", 1, {"type": "disabled"}),
-            ("Off", 100_000, {"type": "disabled"}),
-            ("adaptive", 300, {"type": "adaptive"}),
-            ("1024", 1025, {"type": "enabled", "budget_tokens": 1024}),
-            (8000, 20_000, {"type": "enabled", "budget_tokens": 8000}),
-            (8000, 8000, {"type": "enabled", "budget_tokens": 4000}),
-            (8000, 2048, {"type": "enabled", "budget_tokens": 1024}),
-            (8000, 2047, {"type": "disabled"}),
+            (STRICT, None, 4095, {"type": "between_tools"}),
+            (STRICT, None, 4096, None),
+            (STRICT, "auto", 1, {"type": "between_tools"}),
+            (STRICT, "Off", 100_000, {"type": "between_tools"}),
+            (STRICT, "adaptive", 300, {"type": "adaptive"}),
+            (STRICT, 8000, 20_000, {"type": "adaptive"}),
+            (STRICT, 8000, 2047, {"type": "between_tools"}),
+            ("claude-haiku-5-5", "off", 100_000, {"type": "between_tools"}),
+            (OTHER, None, 4095, {"type": "disabled"}),
+            (OTHER, None, 4096, None),
+            (OTHER, "Off", 100_000, {"type": "disabled"}),
+            (OTHER, "1024", 1025, {"type": "enabled", "budget_tokens": 1024}),
+            (OTHER, 8000, 20_000, {"type": "enabled", "budget_tokens": 8000}),
+            (OTHER, 8000, 8000, {"type": "enabled", "budget_tokens": 4000}),
+            (OTHER, 8000, 2048, {"type": "enabled", "budget_tokens": 1024}),
+            (OTHER, 8000, 2047, {"type": "disabled"}),
         ],
     )
-    def test_thinking(self, httpserver, ask, setting, max_tokens, config):
+    def test_thinking(  # what a request depends on
+        self, httpserver, ask, model, setting, max_tokens, config
+    ):
         """Short calls do not think unless told to; a budget leaves room for text."""
         wire.serve(httpserver, Row(200, message()))
-        settings = {} if setting is None else {"THINKING": setting}
+        settings = {"MODEL": model} | ({} if setting is None else {"THINKING": setting})
         response = ask(httpserver.url_for(""), max_tokens, **settings)
         ((request, _),) = httpserver.log
         assert request.json.get("thinking") == config
-        assert response.metadata["warnings"] == KNOWN["warnings"] + {
-            (8000, 8000): ["thinking is held to half of max_tokens"],
-            (8000, 2048): ["thinking is held to half of max_tokens"],
-            (8000, 2047): ["thinking is off below 2048 max_tokens"],
-        }.get((setting, max_tokens), [])
+        warnings = {
+            (OTHER, 8000, 8000): ["thinking is held to half of max_tokens"],
+            (OTHER, 8000, 2048): ["thinking is held to half of max_tokens"],
+            (OTHER, 8000, 2047): ["thinking is off below 2048 max_tokens"],
+            (STRICT, 8000, 2047): ["thinking is off below 2048 max_tokens"],
+            (STRICT, 8000, 20_000): [
+                f"{STRICT} takes no budget for thinking: it is adaptive"
+            ],
+        }.get((model, setting, max_tokens), [])
+        known = [each.replace(STRICT, model) for each in KNOWN["warnings"]]
+        assert response.metadata["warnings"] == known + warnings
 
     @pytest.mark.parametrize("value", ["", "on", "1023", "0", "-1", "2k", "8000.0"])
     def test_thinking_is_checked(self, value):
@@ -507,13 +524,15 @@ class TestClaude(WireContract):
             response = ask(stub.url)
         assert response.content == wire.ANSWER
         first, second = (each.json for each in stub.received)
-        assert first.pop("thinking") == {"type": "disabled"}
+        assert first.pop("thinking") == {"type": "between_tools"}
         assert first == second
-        warning = "thinking.disabled is not sent to claude-sonnet-5-5, which refused it"
+        warning = (
+            "thinking.between_tools is not sent to claude-sonnet-5-5, which refused it"
+        )
         assert response.metadata["warnings"] == [*KNOWN["warnings"], warning]
         assert caplog.messages.count(warning) == 1
         refused, answered = response.attempts
-        assert refused.error == "thinking.disabled refused, left out from now on"
+        assert refused.error == "thinking.between_tools refused, left out from now on"
         assert (refused.outcome, refused.status) == ("invalid_request", 400)
         assert answered.outcome == "success"
         assert clock.waits == []
@@ -554,7 +573,7 @@ class TestClaude(WireContract):
         url = httpserver.url_for("")
         off = ClaudeProvider(KEY, base_url=url, thinking="off")
         stubborn = ClaudeProvider(KEY, base_url=url)
-        stubborn._parameters._learned.add("thinking.disabled")
+        stubborn._parameters._learned.add("thinking.between_tools")
         for provider in (off, stubborn):
             with pytest.raises(BadAnswerError) as caught:
                 provider.generate_content(wire.PROMPT)

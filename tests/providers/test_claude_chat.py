@@ -158,7 +158,7 @@ class TestConversations:
             "messages": [{"role": "user", "content": "Hi"}],
             "system": "Be kind.",
             "stop_sequences": ["END"],
-            "thinking": {"type": "disabled"},
+            "thinking": {"type": "between_tools"},
         }
 
 
