@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InvalidRequestError, ParameterError, ProviderError
 from ..schema import Schema
+from ..types import Request
 
 log = logging.getLogger("flask_llm")
 
@@ -45,6 +46,28 @@ _REFUSALS = {400, 422}
 _WORDED = (str, dict)
 
 _UNCONDITIONAL = r"(?!\s+(?:when|if|while|unless)\b)"
+
+
+# What is learned of the shape of a conversation.
+SYSTEM_ROLE, TURNS = "system role", "turns"
+
+_LOOKED_AT = 4000  # characters of a text
+
+_NO_SYSTEM = re.compile(
+    r"system[ _]?(?:role|message|prompt|instruction)s?\b[^.]{0,40}\b"
+    r"(?:not (?:supported|allowed|enabled)|unsupported)"
+    r"|(?:does not|doesn't|do not) support (?:the )?['\"`]?system"
+    r"|developer instruction is not enabled"
+    r"|only (?:user and assistant|user, assistant)[^.]{0,20} roles",
+    re.IGNORECASE,
+)
+_TURNS = re.compile(
+    r"\balternat(?:e|es|ing)\b"
+    r"|(?:first|initial) (?:message|turn|content)[^.]{0,40}\buser\b"
+    r"|(?:start|begin)s? with (?:a |the )?['\"`]?user\b"
+    r"|consecutive [^.]{0,20}(?:roles?|messages|turns)",
+    re.IGNORECASE,
+)
 
 
 class Parameters:
@@ -150,6 +173,53 @@ class Parameters:
         self._note(_schema_key(schema))
         reason = "schema refused, told in words from now on"
         return ParameterError(error.detail, reason=reason, status=error.status)
+
+    def learn_roles(self, request: Request, error: ProviderError) -> ProviderError:
+        """Return the error that a refused conversation means, if it is about roles.
+
+        Args:
+            request: What was sent.
+            error: What the provider answered.
+        """
+        if type(error) is not InvalidRequestError or error.status not in _REFUSALS:
+            return error
+        text = error.detail[:_LOOKED_AT]
+        if request.system and _NO_SYSTEM.search(text):
+            self._note(SYSTEM_ROLE)
+            reason = "system role refused, its text is the user's from now on"
+        elif type(request.prompt) is tuple and _TURNS.search(text):
+            self._note(TURNS)
+            reason = "order of turns refused, they alternate from now on"
+        else:
+            return error
+        return ParameterError(error.detail, reason=reason, status=error.status)
+
+    @property
+    def knows_roles(self) -> bool:
+        """Whether the model takes conversations of some shapes only."""
+        return bool(self._learned) and not self._learned.isdisjoint(
+            {SYSTEM_ROLE, TURNS}
+        )
+
+    def fit_roles(self, request: Request, warnings: list[str]) -> Request:
+        """Return a conversation as the model takes it.
+
+        Args:
+            request: What is asked for.
+            warnings: A sentence is added for each change.
+        """
+        fitted = request
+        if SYSTEM_ROLE in self._learned and request.system:
+            fitted = fitted.without_system()
+            warnings.append(
+                f"{self._model} takes no system role: its text is the user's"
+            )
+        if TURNS in self._learned and fitted.alternating() != fitted:
+            fitted = fitted.alternating()
+            warnings.append(
+                f"{self._model} takes turns that alternate: they were joined"
+            )
+        return fitted
 
     def refuses_schema(self, schema: Schema) -> bool:
         """Return whether the model has refused just this schema."""

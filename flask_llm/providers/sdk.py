@@ -324,11 +324,7 @@ class ChatProvider(SdkProvider):
             answer = self._send(self._connected(), request, optional)
             response = self._read(answer)
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
-            error = self._failure(exc, optional)
-            if request.schema and self.schema_parameter in optional:
-                error = self._parameters.learn_schema(request.schema, error)
-            if self._parameters.is_on_trial:
-                self._parameters.settle(error)
+            error = self._learned(self._failure(exc, optional), request, optional)
         else:
             if self._parameters.is_on_trial:
                 self._parameters.settle(None)
@@ -356,11 +352,25 @@ class ChatProvider(SdkProvider):
             with closing(self._open(self._connected(), request, optional)) as events:
                 response = yield from self._follow(events)
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
-            error = self._failure(exc, optional)
+            error = self._learned(self._failure(exc, optional), request, optional)
         else:
+            if self._parameters.is_on_trial:
+                self._parameters.settle(None)
             response.metadata["warnings"] = warnings
             return response
         raise error  # outside the except block, as in `_ask`
+
+    def _learned(
+        self, error: ProviderError, request: Request, optional: dict[str, Any]
+    ) -> ProviderError:
+        """Return the error of a request, after what it tells of the model."""
+        known = self._parameters
+        error = known.learn_roles(request, error)
+        if request.schema and self.schema_parameter in optional:
+            error = known.learn_schema(request.schema, error)
+        if known.is_on_trial:
+            known.settle(error)
+        return error
 
     def _fitted(
         self, request: Request, further: Mapping[str, Any] = MappingProxyType({})
@@ -375,7 +385,8 @@ class ChatProvider(SdkProvider):
             The request, the optional parameters, and a sentence for each thing that is
             not sent as asked for.
         """
-        if request.stop or request.schema is not None or further:
+        is_plain = not (request.stop or request.schema is not None or further)
+        if not is_plain or self._parameters.knows_roles:
             return self._fitted_anew(request, further)
         # Without those it is the same for each prompt.
         key = (request.temperature, request.max_tokens, self._parameters.learned)
@@ -401,6 +412,8 @@ class ChatProvider(SdkProvider):
             optional.pop(self.schema_parameter, None)
         if request.schema is not None and self.schema_parameter not in optional:
             request = request.instructed()
+        if self._parameters.knows_roles:
+            request = self._parameters.fit_roles(request, warnings)
         return request, optional, warnings
 
     def _seconds(self, request: Request) -> float:

@@ -17,6 +17,7 @@ from flask_llm.errors import (
 from flask_llm.providers.parameters import Parameters, tell_once
 from flask_llm.providers.sdk import ChatProvider
 from flask_llm.schema import Schema
+from flask_llm.types import Message, Request
 
 
 @pytest.fixture(autouse=True)
@@ -334,3 +335,75 @@ def test_a_schema_that_is_too_much():
     assert (type(error), error.at_once) == (ParameterError, True)
     assert known.refuses_schema(schema)
     assert not known.refuses_schema(other)
+
+
+TALK = (
+    Message("assistant", ("Hi!",)),
+    Message("user", ("One",)),
+    Message("user", ("Two",)),
+)
+
+
+def refused(text):
+    return InvalidRequestError(text, status=400)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "System role not supported",
+        "system_instruction is not supported by this model",
+        "This model does not support system messages",
+        "Developer instruction is not enabled for models/gemma-3",
+    ],
+)
+def test_a_model_without_a_system_role(text):
+    """What the system says becomes the user's, in whatever form the prompt is."""
+    known, warnings = Parameters("m"), []
+    error = known.learn_roles(Request("Hi", system="Be brief."), refused(text))
+    assert (type(error), error.at_once) == (ParameterError, True)
+
+    fitted = known.fit_roles(Request("Hi", system="Be brief."), warnings)
+    assert (fitted.system, fitted.prompt) == ("", "Be brief.\n\nHi")
+    assert warnings == ["m takes no system role: its text is the user's"]
+    talk = known.fit_roles(Request(TALK, system="Be brief."), [])
+    assert talk.messages[1].parts == ("Be brief.\n\n", "One")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Please ensure that multiturn requests alternate between user and model",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "First message must be from the user",
+    ],
+)
+def test_a_model_whose_turns_must_alternate(text):
+    """Turns of one role are joined, and the user's comes first."""
+    known, warnings = Parameters("m"), []
+    assert type(known.learn_roles(Request(TALK), refused(text))) is ParameterError
+
+    fitted = known.fit_roles(Request(TALK), warnings)
+    assert [(each.role, "".join(each.parts)) for each in fitted.messages] == [
+        ("user", "Begin."),
+        ("assistant", "Hi!"),
+        ("user", "One\n\nTwo"),
+    ]
+    assert warnings == ["m takes turns that alternate: they were joined"]
+    assert known.fit_roles(Request("Hi"), []) == Request("Hi")
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (Request("Hi"), "System role not supported"),
+        (Request("Hi", system="S"), "Conversation roles must alternate"),
+        (Request(TALK), "The system is not supported on Sundays"),
+        (Request(TALK, system="S"), "max_tokens is too large"),
+    ],
+)
+def test_another_refusal_says_nothing_of_roles(request_, text):
+    """It is what it was."""
+    known = Parameters("m")
+    assert known.learn_roles(request_, refused(text)).args == (text,)
+    assert not known.knows_roles
