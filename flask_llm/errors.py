@@ -30,11 +30,14 @@ so that the chain holds no list of classes. The errors hold copied text and numb
 only, never an SDK's exception, whose request carries the key; they can be pickled.
 """
 
+import base64
+import json
 import logging
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, ClassVar, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 
 def encodable(text: str) -> str:
@@ -418,8 +421,19 @@ MARK = "[redacted]"
 _SHORTEST = 6
 
 
+# What begins the keys of several providers, and tells nothing of one.
+_PUBLIC = re.compile(
+    r"(?:[a-z]{2,6}[-_])*(?:ant-)?(?:api\d\d-|proj-|svcacct-)?|AIza", re.I
+)
+
+_PART = 12  # characters of a key that are as good as the whole
+
+
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with every one of `secrets` replaced by "[redacted]".
+
+    Also where one is percent-encoded, escaped, in base64 or in other case, or is cut
+    behind its first characters.
 
     Args:
         text: Anything that may reach a log, a response or a page.
@@ -429,6 +443,60 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, MARK)
+            if text:
+                text = _without_forms(text, secret)
+    return text
+
+
+def _without_forms(text: str, secret: str) -> str:
+    """Return a text without a secret that stands there in another form."""
+    for form in _forms(secret):
+        if form in text:
+            text = text.replace(form, MARK)
+    folded, lower = secret.lower(), text.lower()
+    if len(folded) == len(secret) and len(lower) == len(text) and folded in lower:
+        text = _cut_out(text, lower, folded)
+    return _without_part(text, secret)
+
+
+@lru_cache(maxsize=64)
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a secret as addresses, JSON and headers may write it."""
+    data = secret.encode("utf-8", "replace")
+    # Whatever stands before it moves the groups of base64: its middle is the same.
+    packed = [base64.b64encode(b"\0" * shift + data).decode() for shift in range(3)]
+    cores = [
+        each[4 if at else 0 : len(each) // 4 * 4 - 4] for at, each in enumerate(packed)
+    ]
+    urlsafe = [each.translate({43: "-", 47: "_"}) for each in cores]
+    escaped = json.dumps(secret)[1:-1]
+    written = (
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        escaped,
+        escaped.replace("/", "\\/"),
+    )
+    found = {*written, secret.encode("unicode_escape").decode(), *cores, *urlsafe}
+    return tuple(each for each in found - {secret} if len(each) >= _SHORTEST)
+
+
+def _cut_out(text: str, lower: str, folded: str) -> str:
+    parts, at = [], 0
+    while (found := lower.find(folded, at)) >= 0:
+        parts += [text[at:found], MARK]
+        at = found + len(folded)
+    return "".join([*parts, text[at:]])
+
+
+def _without_part(text: str, secret: str) -> str:
+    """Return a text without the beginning of a secret that was cut."""
+    public = _PUBLIC.match(secret)
+    begun = (public.end() if public else 0) + _PART
+    if begun >= len(secret) or secret[:begun] not in text:
+        return text
+    for end in range(len(secret) - 1, begun - 1, -1):
+        text = text.replace(secret[:end], MARK)
     return text
 
 

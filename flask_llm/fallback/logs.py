@@ -89,11 +89,27 @@ def log_line(level: int, sentence: str, *words: object, **fields: object) -> Non
         words: What stands in these places.
         fields: What else it carries, by names without their "llm_"; None is left out.
     """
+    if log.disabled and level >= logging.WARNING:
+        _enable()
     if log.isEnabledFor(level):
         known = {
             f"llm_{name}": each for name, each in fields.items() if each is not None
         }
         log.log(level, sentence, *words, extra=known, stacklevel=2)
+
+
+def _enable() -> None:
+    """Switch the logger on again that a configuration of the app's has switched off.
+
+    `logging.config` does that to all loggers that are there before it, unless it is
+    told not to; so do Alembic, and `flask db upgrade`. Nobody means it: an outage would
+    pass without a word. A level is the way to silence it.
+    """
+    log.disabled = False
+    log.warning(
+        'The logger "flask_llm" was disabled, as by logging.config without'
+        " disable_existing_loggers=False; it is on again. To silence it set its level"
+    )
 
 
 def of_attempt(attempt: Attempt) -> dict[str, Any]:

@@ -1,16 +1,21 @@
+import base64
+import json
 import logging
 import pickle
+from urllib.parse import quote
 
 import pytest
 
 from flask_llm import errors
 from flask_llm.errors import (
     BY_KIND,
+    MARK,
     ConfigurationError,
     ProviderError,
     QuotaError,
     SchemaError,
     StreamInterrupted,
+    redact,
 )
 from flask_llm.types import Attempt
 
@@ -138,3 +143,36 @@ def test_a_closed_stream_says_nothing_of_its_provider():
     cls = BY_KIND["closed"]
 
     assert (cls.alive, cls.trips, cls.silent, cls.cooldown) == (False,) * 3 + (0.0,)
+
+
+KEY_ = "sk-ant-api03-Ab/cD+eF0123456789ghIJ"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        quote(KEY_, safe=""),
+        quote(KEY_),
+        KEY_.upper(),
+        KEY_.lower(),
+        json.dumps(KEY_)[1:-1].replace("/", "\\/"),
+        base64.b64encode(KEY_.encode()).decode(),
+        base64.b64encode(f"user:{KEY_}:x".encode()).decode(),
+        base64.urlsafe_b64encode(f"u:{KEY_}".encode()).decode(),
+        KEY_[:25],
+        KEY_[:30] + "…",
+    ],
+)
+def test_other_forms_of_a_key(form):
+    """However a server writes it back; of base64 the ends say nothing."""
+    text = redact(f"Your key {form} is wrong", [KEY_])
+    assert MARK in text
+    for size in range(12, len(form) + 1):
+        for at in range(4, len(form) - size - 3):
+            assert form[at : at + size] not in text
+
+
+def test_what_is_no_key_stays():
+    """Neither the public beginning of one, nor other words."""
+    text = "Keys begin with sk-ant-api03- and have 35 characters"
+    assert redact(text, [KEY_]) == text

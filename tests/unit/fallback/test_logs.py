@@ -501,3 +501,14 @@ def test_the_page_names_every_field_and_no_other(clock, caplog):
     seen = {name for each in caplog.records for name in fields(each)}
     rows = re.findall(r"(?m)^\| (`.+?) \|", PAGE.partition("## Fields")[2])
     assert seen == set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
+def test_a_logger_that_was_disabled_tells_an_outage(caplog):
+    """By a configuration of the app's that did not mean it; a level silences it."""
+    factory = LLMFactory(FakeProvider(QuotaError()), [], config={})
+    log = logging.getLogger("flask_llm")
+    log.disabled = True
+    factory.generate_content("hello")
+    factory.generate_content("hello")
+    assert sum("was disabled" in each for each in caplog.messages) == 1
+    assert sum("All LLM providers failed" in each for each in caplog.messages) == 2
