@@ -453,6 +453,8 @@ def _without_forms(text: str, secret: str) -> str:
     for form in _forms(secret):
         if form in text:
             text = text.replace(form, MARK)
+    if len(secret) < _PART or not re.search(r"\d", secret):
+        return text  # a word, which may stand anywhere in another case
     folded, lower = secret.lower(), text.lower()
     if len(folded) == len(secret) and len(lower) == len(text) and folded in lower:
         text = _cut_out(text, lower, folded)

@@ -245,6 +245,7 @@ def _end(jobs: "queue.SimpleQueue[Job[Any] | None]", thread: threading.Thread) -
 
 
 _PROBE = "(probe)"
+_LONGEST_SETTLING = 5.0
 _FIRST_ANSWER = 1.0
 
 
@@ -323,14 +324,21 @@ class ReplicatedStorage(Storage):
         return link.memory.update(key, change)
 
     def settle(self, key: str, change: Change) -> Circuit:
-        """Change one circuit in the remote store itself."""
+        """Change one circuit in the remote store itself, behind what is queued for it.
+
+        What was learned before it must not be written after it.
+        """
         link = self._links.get()
-        try:
-            circuit = self._remote.update(key, change)
-        except Exception as error:  # noqa: BLE001  # drivers raise what they like
-            link.memory.update(key, change)
-            raise OSError(link.health.told_of(error)) from None
-        return link.memory.update(key, lambda _: circuit)
+        mine = link.memory.update(key, change)
+        faults: list[Exception] = []
+        work = partial(self._write, link, key, change, mine)
+        job = self._queued(link, Job(work, faults.append))
+        if not job.wait(self._clock, _LONGEST_SETTLING):
+            job.give_up()
+            faults.append(TimeoutError())
+        if faults:
+            raise OSError(link.health.told_of(faults[0])) from None
+        return link.memory.read([key])[0]
 
     def check(self) -> None:
         """Check the remote store itself, however long that takes."""

@@ -737,3 +737,21 @@ def test_redis_that_dies_and_comes_back(redis_server, caplog):
     store = RedisStorage(redis_server.url)
     kill, start = redis_server.kill, redis_server.start
     check_broken(store, Refused, caplog, kill, start)
+
+
+def test_a_reset_comes_after_what_is_queued():
+    """Writes that are slow, and were made before it, do not undo it."""
+
+    class Slow(MemoryStorage):
+        def update(self, key, change):
+            time.sleep(0.005)
+            return super().update(key, change)
+
+    remote = Slow()
+    storage = ReplicatedStorage(remote, "slow", patience=60.0)
+    storage.read(["claude"])
+    for _ in range(20):
+        for _ in range(3):
+            storage.update("claude", lambda circuit: replace(OPEN, failures=5))
+        assert storage.settle("claude", lambda _: CLOSED) == CLOSED
+        assert remote.read(["claude"]) == storage.read(["claude"]) == [CLOSED]
