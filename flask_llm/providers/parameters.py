@@ -89,6 +89,8 @@ class Parameters:
 
     Attributes:
         learned: Grows with each refusal: what was fitted before may not fit any more.
+        knows_roles: Whether the model takes conversations of some shapes only.
+        on_trial: What was learned of which nobody knows yet if it helps.
     """
 
     def __init__(
@@ -100,7 +102,8 @@ class Parameters:
         self._model = model
         self._known = frozenset(refused)
         self._learned: set[str] = set()
-        self._on_trial: set[str] = set()
+        self.on_trial: set[str] = set()
+        self.knows_roles = False
         self.learned = 0
         self._renames = renames
 
@@ -194,13 +197,6 @@ class Parameters:
             return error
         return ParameterError(error.detail, reason=reason, status=error.status)
 
-    @property
-    def knows_roles(self) -> bool:
-        """Whether the model takes conversations of some shapes only."""
-        return bool(self._learned) and not self._learned.isdisjoint(
-            {SYSTEM_ROLE, TURNS}
-        )
-
     def fit_roles(self, request: Request, warnings: list[str]) -> Request:
         """Return a conversation as the model takes it.
 
@@ -232,20 +228,19 @@ class Parameters:
             error: How the next request has failed; None for an answer.
         """
         if error is None:
-            self._on_trial.clear()
+            self.on_trial.clear()
         elif type(error) is InvalidRequestError:
-            self._learned -= self._on_trial
-            self._on_trial.clear()
-            self.learned += 1
-
-    @property
-    def is_on_trial(self) -> bool:
-        """Whether something was learned of which nobody knows yet if it helps."""
-        return bool(self._on_trial)
+            self._learned -= self.on_trial
+            self.on_trial.clear()
+            self._changed()
 
     def _note(self, key: str) -> None:
         self._learned.add(key)
-        self._on_trial.add(key)
+        self.on_trial.add(key)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.knows_roles = not self._learned.isdisjoint({SYSTEM_ROLE, TURNS})
         self.learned += 1
 
     def _remember(self, key: str) -> str | None:

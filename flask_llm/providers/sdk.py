@@ -326,7 +326,7 @@ class ChatProvider(SdkProvider):
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
             error = self._learned(self._failure(exc, optional), request, optional)
         else:
-            if self._parameters.is_on_trial:
+            if self._parameters.on_trial:
                 self._parameters.settle(None)
             response.metadata["warnings"] = warnings
             return response
@@ -354,7 +354,7 @@ class ChatProvider(SdkProvider):
         except Exception as exc:  # noqa: BLE001  # SDKs raise far outside their trees
             error = self._learned(self._failure(exc, optional), request, optional)
         else:
-            if self._parameters.is_on_trial:
+            if self._parameters.on_trial:
                 self._parameters.settle(None)
             response.metadata["warnings"] = warnings
             return response
@@ -368,7 +368,7 @@ class ChatProvider(SdkProvider):
         error = known.learn_roles(request, error)
         if request.schema and self.schema_parameter in optional:
             error = known.learn_schema(request.schema, error)
-        if known.is_on_trial:
+        if known.on_trial:
             known.settle(error)
         return error
 

@@ -6,6 +6,7 @@ in before that is not stopped. Nor can another thread end a stream that one of t
 waits for; `cancellable` and `restrain` let it. requests reads ~/.netrc too.
 """
 
+import math
 import re
 import socket
 import ssl
@@ -94,7 +95,9 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         # The transport looks here once more, before it reads the body.
         left = stop - time.monotonic()
         extensions["timeout"]["read"] = left if left > _LEAST_S else _LEAST_S
-        response.stream = body_of(response.stream, stop, _most(response.status_code))
+        is_error = response.status_code >= _FIRST_ERROR
+        most = MOST_OF_AN_ERROR if is_error else MOST_OF_AN_ANSWER
+        response.stream = body_of(response.stream, stop, most)
 
     return {"request": [begin], "response": [bound]}
 
@@ -123,10 +126,6 @@ def _bodies(library: str) -> type[Any]:
             self._stream.close()
 
     return Body
-
-
-def _most(status: int) -> int:
-    return MOST_OF_AN_ERROR if status >= _FIRST_ERROR else MOST_OF_AN_ANSWER
 
 
 def _is_stream(response: Any) -> bool:
@@ -322,22 +321,23 @@ class _Connection:
         self._cancellation: Cancellation | None = None
         # Between looking whose it is and cutting it, it must not become another's.
         self._lock = threading.Lock()
-        self._until: float | None = None
+        self._until = math.inf
+        self.read = stream.read
         self.get_extra_info = stream.get_extra_info
 
     def hurry(self, seconds: float) -> None:
         """Let what is left of this answer be silent for so long altogether."""
         self._until = time.monotonic() + seconds
+        self.read = self._read_in_time
 
-    def read(self, most: int, timeout: float | None = None) -> bytes:
-        if self._until is not None:
-            left = max(_LEAST_S, self._until - time.monotonic())
-            timeout = left if timeout is None else min(timeout, left)
-        data: bytes = self._stream.read(most, timeout)
+    def _read_in_time(self, most: int, timeout: float | None = None) -> bytes:
+        left = max(_LEAST_S, self._until - time.monotonic())
+        data: bytes = self._stream.read(most, min(timeout or left, left))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._until = None
+        if self._until < math.inf:  # of the answer before
+            self._until, self.read = math.inf, self._stream.read
         cancellation = current_cancellation.get()
         if cancellation is not self._cancellation:
             with self._lock:
@@ -499,7 +499,8 @@ def _bound(
     left = timeout - response.elapsed.total_seconds()
     endless = stream and response.ok
     stop = None if endless else time.monotonic() + left
-    response.raw = _RawBody(response.raw, stop, _most(response.status_code))
+    most = MOST_OF_AN_ANSWER if response.ok else MOST_OF_AN_ERROR
+    response.raw = _RawBody(response.raw, stop, most)
     _reading.set(response.raw)
 
 

@@ -309,9 +309,9 @@ def test_what_did_not_help_is_forgotten():
         (None, True),
     ):
         assert type(known.learn({"temperature": 0.0}, refusal)) is ParameterError
-        assert known.is_on_trial
+        assert known.on_trial
         known.settle(error)
-        assert not known.is_on_trial
+        assert not known.on_trial
         assert known.refuses("temperature") is remembered
 
 
@@ -322,7 +322,7 @@ def test_a_failure_of_another_kind_decides_nothing():
         {"stop": ["x"]}, InvalidRequestError("stop is not supported", status=400)
     )
     known.settle(QuotaError())
-    assert known.is_on_trial
+    assert known.on_trial
     assert known.refuses("stop")
 
 
