@@ -85,7 +85,14 @@ class FlaskLLM:
             ConfigurationError: Something in the configuration is wrong; the text lists
                 every fault with its key.
             RuntimeError: The app has been set up already.
+            TypeError: It is no Flask app.
         """
+        if not isinstance(app, Flask):
+            kind = type(app).__name__
+            raise TypeError(
+                f"FlaskLLM needs a Flask app, not {kind}: there use"
+                " flask_llm.LLMFactory(config=app.config)"
+            )
         if _NAME in app.extensions:
             raise RuntimeError(
                 "This app already has an extension 'llm'. Call FlaskLLM(app) or"

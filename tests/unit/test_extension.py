@@ -192,3 +192,13 @@ def test_starting_an_app_emits_the_documented_line(caplog):
     assert [(r.levelname, r.name, r.getMessage()) for r in caplog.records] == [
         ("INFO", "flask_llm", "LLMFactory initialized with primary provider: gemini")
     ]
+
+
+def test_an_app_of_another_framework_is_refused():
+    """At once, and with the way that works there."""
+
+    class Quart:
+        config = {}  # noqa: RUF012  # as it has one
+
+    with pytest.raises(TypeError, match="needs a Flask app, not Quart: there use"):
+        FlaskLLM(Quart())

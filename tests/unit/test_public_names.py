@@ -186,6 +186,7 @@ flask_llm.filters
   strip_control_characters
 flask_llm.observe.usage
   flush(app, timeout=5.0)
+  include_object(item, name, type_, reflected, compare_to)
   metadata
 flask_llm.providers
   PerProcess(make)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .tables import metadata
     from .writer import UsageLog
 
-__all__ = ["LOG", "flush", "install", "metadata"]
+__all__ = ["LOG", "flush", "include_object", "install", "metadata"]
 
 LOG = "llm.usage"
 """Under this name an app's extensions have its `UsageLog`."""
@@ -60,6 +60,44 @@ def install(app: Flask, factory: LLMFactory) -> None:
     app.extensions[SOURCE] = UsageSource(url, log.about)
     generation_finished.connect(log.finished, app)
     circuit_changed.connect(log.changed, app)
+    _spare_tables(app)
+
+
+def include_object(
+    item: object,  # noqa: ARG001  # Alembic's own order
+    name: str | None,
+    type_: str,
+    reflected: bool,  # noqa: FBT001
+    compare_to: object,
+) -> bool:
+    """Return whether Alembic's autogenerate shall look at something in a database.
+
+    Not at a table of the log that the app's metadata do not name: it would be dropped.
+    For `context.configure` of Alembic, or `Migrate` of Flask-Migrate.
+
+    Args:
+        item: A table, a column, an index.
+        name: Its name.
+        type_: Its kind, such as "table".
+        reflected: Whether it was found in the database.
+        compare_to: What the metadata say of it; None if nothing.
+    """
+    is_strange = reflected and compare_to is None
+    of_log = type_ == "table" and str(name).startswith("flask_llm_")
+    return not (of_log and is_strange)
+
+
+def _spare_tables(app: Flask) -> None:
+    """Let Flask-Migrate, if the app has it by now, drop no table of the log."""
+    settings = getattr(app.extensions.get("migrate"), "configure_args", None)
+    if not isinstance(settings, dict):
+        return
+    own = settings.get("include_object")
+
+    def both(*item: Any) -> bool:
+        return include_object(*item) and (own is None or bool(own(*item)))
+
+    settings["include_object"] = both
 
 
 def flush(app: Flask, timeout: float = 5.0) -> bool:
