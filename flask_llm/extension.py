@@ -87,12 +87,7 @@ class FlaskLLM:
             RuntimeError: The app has been set up already.
             TypeError: It is no Flask app.
         """
-        if not isinstance(app, Flask):
-            kind = type(app).__name__
-            raise TypeError(
-                f"FlaskLLM needs a Flask app, not {kind}: there use"
-                " flask_llm.LLMFactory(config=app.config)"
-            )
+        _require_flask(app)
         if _NAME in app.extensions:
             raise RuntimeError(
                 "This app already has an extension 'llm'. Call FlaskLLM(app) or"
@@ -106,8 +101,33 @@ class FlaskLLM:
         app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
         install(app, factory)
         warn_if_closed(app, factory.config, guard)
+        _warn_without_threads()
         _warm_up(app, factory)
         factory.after_first_answer(partial(_answered, weakref.ref(app), _settings(app)))
+
+
+def _require_flask(app: object) -> None:
+    if not isinstance(app, Flask):
+        raise TypeError(
+            f"FlaskLLM needs a Flask app, not {type(app).__name__}: there use"
+            " flask_llm.LLMFactory(config=app.config)"
+        )
+
+
+_THREADED = {"enable-threads", "threads"}
+
+
+def _warn_without_threads() -> None:
+    """Warn where uWSGI lets no thread of Python's run, as it does by default."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", None)
+    if options is None:
+        return
+    known = {each.decode() if isinstance(each, bytes) else each for each in options}
+    if not known & _THREADED:
+        log.warning(
+            "uWSGI runs no threads: deadlines, streams, the usage log and shared state"
+            " need them. Start it with --enable-threads"
+        )
 
 
 def _settings(app: Flask) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 import gc
+import sys
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask, current_app
@@ -202,3 +204,23 @@ def test_an_app_of_another_framework_is_refused():
 
     with pytest.raises(TypeError, match="needs a Flask app, not Quart: there use"):
         FlaskLLM(Quart())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, True),
+        ({b"master": True}, True),
+        ({b"enable-threads": True}, False),
+        ({"threads": b"4"}, False),
+        (None, False),
+    ],
+)
+def test_uwsgi_without_threads_is_told(monkeypatch, caplog, options, told):
+    """By its own options, which it shows to the apps that it runs."""
+    if options is not None:
+        monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(opt=options))
+    app = Flask("testapp")
+    app.config |= {"LLM_PRIMARY_PROVIDER": FakeProvider(), "LLM_FALLBACK_PROVIDERS": []}
+    FlaskLLM(app, authorize=lambda: True)
+    assert ("Start it with --enable-threads" in caplog.text) is told
