@@ -520,7 +520,7 @@ class LLMFactory:
         """Have a function called when this process has its first answer.
 
         Args:
-            function: Called in the thread of that call. Must not raise.
+            function: Called in the thread of that call; what it raises is only logged.
         """
         self._chain.on_first_answer = function
 

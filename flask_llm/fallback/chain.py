@@ -9,7 +9,7 @@ from ..resilience.clock import Clock
 from ..resilience.storage.base import MemoryStorage
 from ..resilience.thread_pool import ThreadPool
 from .health import CircuitBreakers
-from .logs import Content
+from .logs import Content, log
 from .pricing import Prices
 from .provider_handle import ProviderHandle
 
@@ -29,7 +29,7 @@ class Chain:
 
     Attributes:
         answered: Name of the provider that answered last in this process; empty before.
-        on_first_answer: Called when a process has its first answer. Must not raise.
+        on_first_answer: Called when a process has its first answer.
     """
 
     on_first_answer: Callable[[], None] | None = None
@@ -97,7 +97,10 @@ class Chain:
         """Note which provider answered last."""
         is_first, self.answered = not self.answered, name
         if is_first and self.on_first_answer is not None:
-            self.on_first_answer()
+            try:
+                self.on_first_answer()
+            except Exception:  # noqa: BLE001  # it is logged
+                log.exception("What follows a first answer has failed")
 
     def prepare(self, goes_on: Callable[[], bool]) -> None:
         """Make SDKs and clients ready, without a network or a model in this process.

@@ -34,7 +34,14 @@ from .transport import in_one_piece, rehearsing
 T = TypeVar("T")
 
 # How SDKs fail when an answer has a shape that they did not expect.
-_STUMBLES = (ValueError, TypeError, AttributeError, LookupError, StopIteration)
+_STUMBLES = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    StopIteration,
+    RecursionError,  # JSON that is nested too deeply
+)
 
 
 # Ways of asking that are kept, each with its own temperature and max_tokens.

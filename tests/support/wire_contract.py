@@ -40,6 +40,7 @@ NO_ANSWERS = {
     "empty body": Row(200, "", "transient", "malformed answer"),
     "null": Row(200, "null", "transient", "malformed answer"),
     "broken JSON": Row(200, '{"id": "1', "transient", "malformed answer"),
+    "deep JSON": Row(200, '{"a": ' * 50_000, "transient", "malformed answer"),
 }
 
 _PATIENT_S = 60  # where an answer comes, or nothing shall wait for so long

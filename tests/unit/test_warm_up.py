@@ -260,3 +260,10 @@ def test_the_sdk_is_imported_and_no_client_made():
         assert app.llm.current_provider._client._made
         """
     )
+
+
+def test_what_follows_a_first_answer_fails_no_prompt(factory, caplog):
+    """Whatever it is."""
+    factory.after_first_answer(lambda: 1 // 0)
+    assert factory.generate_content("hello").success
+    assert "What follows a first answer has failed" in caplog.text
