@@ -15,7 +15,7 @@ from ..resilience.circuit_breaker import (
     State,
     without_rest,
 )
-from ..resilience.clock import Clock
+from ..resilience.clock import Clock, PerProcess
 from ..resilience.storage.base import Storage
 from ..signals import CircuitChanged, circuit_changed, emit
 from .logs import log_line
@@ -58,6 +58,8 @@ class CircuitBreakers:
         self._clock = clock
         # Of those who wait for the end of a trial in this process.
         self._waiting: list[threading.Lock] = []
+        # The providers that calls of this process try.
+        self._trials: PerProcess[set[str]] = PerProcess(set)
 
     def snapshot(self) -> dict[str, Circuit]:
         """Return the circuit of each provider by its name, in one look at the store."""
@@ -69,9 +71,14 @@ class CircuitBreakers:
             return State.CLOSED
         return self._policy.state(circuit, self._clock.time())
 
-    def is_tried(self, circuit: Circuit) -> bool:
-        """Return whether another call is finding out if a provider is well again."""
-        return circuit.is_tried(self._clock.time())
+    def is_tried(self, handle: ProviderHandle, circuit: Circuit) -> bool:
+        """Return whether another call is finding out if a provider is well again.
+
+        While the store does not answer, nobody hears how another process's trial ends.
+        """
+        if not circuit.is_tried(self._clock.time()):
+            return False
+        return handle.name in self._trials.get() or self._store.is_up
 
     def circuit(self, handle: ProviderHandle) -> Circuit:
         """Return a provider's circuit, as all who share the store see it now."""
@@ -81,7 +88,7 @@ class CircuitBreakers:
     def error_of(self, handle: ProviderHandle, circuit: Circuit) -> CoolingDownError:
         """Return why a provider is not asked, and when it will be."""
         now = self._clock.time()
-        if circuit.is_tried(now) and not circuit.rests(now):
+        if circuit.trial and not circuit.rests(now):
             return CoolingDownError(reason=ON_TRIAL, provider=handle.name)
         until = circuit.until if circuit.rests(now) else circuit.probe_until
         seconds = max(1, math.ceil(until - now))
@@ -130,14 +137,15 @@ class CircuitBreakers:
             while True:
                 circuit = self.circuit(handle)
                 left = end - self._clock.monotonic()
-                if not self.is_tried(circuit) or left <= 0 or is_gone():
+                if not self.is_tried(handle, circuit) or left <= 0 or is_gone():
                     return circuit
                 self._clock.wait(signal, min(left, _LOOK_S))
         finally:
             self._waiting.remove(signal)
 
-    def _wake(self) -> None:
+    def _ended(self, handle: ProviderHandle) -> None:
         """Let those look who wait for the end of a trial."""
+        self._trials.get().discard(handle.name)
         for each in tuple(self._waiting):
             with contextlib.suppress(RuntimeError):  # it was released already
                 each.release()
@@ -155,6 +163,8 @@ class CircuitBreakers:
             return claimed or circuit
 
         self._store.decide(handle.circuit_key, change)
+        if won:
+            self._trials.get().add(handle.name)
         return won
 
     def release_probe(self, handle: ProviderHandle, *, asked: bool) -> None:
@@ -169,7 +179,7 @@ class CircuitBreakers:
             handle.circuit_key,
             lambda circuit: self._policy.released(circuit, now, asked=asked),
         )
-        self._wake()
+        self._ended(handle)
 
     def failed(self, handle: ProviderHandle, error: ProviderError) -> Circuit:
         """Note a failure that counts against the provider; log if its circuit opens."""
@@ -182,7 +192,7 @@ class CircuitBreakers:
             return self._policy.failed(circuit, error, now)
 
         after = self._store.update(handle.circuit_key, change)
-        self._wake()
+        self._ended(handle)
         if before.until <= now < after.until:
             _tell(handle, error, after.until - now, news=not before.until)
             known = (after.until, error.kind, error.summary, error.status)
@@ -227,7 +237,7 @@ class CircuitBreakers:
             return closed(now) if is_closed else now
 
         after = self._store.update(handle.circuit_key, change)
-        self._wake()
+        self._ended(handle)
         if seen.until and is_closed:
             log_line(logging.INFO, "%s answers again", handle.name, **_who(handle))
             self._changed(handle, self._clock.time())
@@ -249,7 +259,7 @@ class CircuitBreakers:
         try:
             self._store.settle(handle.circuit_key, change)
         finally:
-            self._wake()
+            self._ended(handle)
             if before.until:
                 line = "%s no longer rests: its circuit was reset"
                 log_line(logging.INFO, line, handle.name, **_who(handle))
@@ -313,7 +323,7 @@ def detailed(
     return shown | {
         "reason": breakers.error_of(handle, circuit).summary
         if is_open
-        else _back(circuit, on_trial=breakers.is_tried(circuit)),
+        else _back(circuit, on_trial=breakers.is_tried(handle, circuit)),
         "state": state.value,
         "until": circuit.until if is_open else None,
         "advice": circuit.advice or None,

@@ -147,7 +147,7 @@ class Candidates:
             if self._may_probe(handle, self._breakers.state(circuit)):
                 return Candidate(handle, probe=True, to_come=())
             circuit = self._breakers.circuit(handle)
-            if circuit.until and not self._breakers.is_tried(circuit):
+            if circuit.until and not self._breakers.is_tried(handle, circuit):
                 self._skip(handle, self._breakers.error_of(handle, circuit))
                 return None
         return None
@@ -159,4 +159,7 @@ class Candidates:
         circuit = self.circuits[handle.name]
         if self._breakers.state(circuit) is State.OPEN:
             return False
-        return not self._breakers.is_tried(circuit) and handle.unavailable() is None
+        return (
+            not self._breakers.is_tried(handle, circuit)
+            and handle.unavailable() is None
+        )

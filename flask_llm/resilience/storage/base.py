@@ -27,6 +27,11 @@ class Storage(ABC):
         """Return the same as all who share the store see it now."""
         return self.read(keys)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether what others do is known here at the moment."""
+        return True
+
     @abstractmethod
     def update(self, key: str, change: Change) -> Circuit:
         """Change one circuit atomically, over all who share the store.

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ...errors import redact, text_of
-from ..circuit_breaker import Circuit
+from ..circuit_breaker import CLOSED, Circuit
 from ..clock import SYSTEM, Clock, PerProcess
 from .base import Change, MemoryStorage, Storage
 
@@ -291,6 +291,11 @@ class ReplicatedStorage(Storage):
         """Return the circuits of several keys; as others see them, if that is quick."""
         return self._read(keys, self._fresh_for)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the remote store answers."""
+        return self._links.get().health.is_up
+
     def look(self, keys: Sequence[str]) -> list[Circuit]:
         """Return the circuits of several keys without trusting what memory holds."""
         return self._read(keys, 0.0)
@@ -307,8 +312,11 @@ class ReplicatedStorage(Storage):
         """Change one circuit here at once, and where all see it soon."""
         link = self._links.get()
         circuit = link.memory.update(key, change)
+        link.closed.pop(key, None)
         if self._is_up(link):
             self._submit(link, lambda: self._write(link, key, change, circuit))
+        elif circuit == CLOSED:
+            link.closed[key] = change
         return circuit
 
     def decide(self, key: str, change: Change) -> Circuit:
@@ -371,6 +379,9 @@ class ReplicatedStorage(Storage):
         self._in_time(lambda: self._remote.update(_PROBE, lambda _: mark))
         self._in_time(lambda: self._remote.read([_PROBE]))
         link.health.probe_passed()
+        for key, change in list(link.closed.items()):
+            self._write(link, key, change, CLOSED)
+            link.closed.pop(key, None)
         for key in link.memory.kept():
             (mine,) = link.memory.read([key])
             self._write(link, key, partial(_later, mine), mine)
@@ -439,6 +450,8 @@ class _Link:
         self.refreshing: frozenset[str] = frozenset()
         self.probe: Job[None] | None = None
         self.probed_at = 0.0
+        # What closed circuits while the remote store was down; memory keeps no such.
+        self.closed: dict[str, Change] = {}
 
     def adopt(self, key: str, mine: Circuit, theirs: Circuit) -> None:
         """Believe the remote store, unless memory has moved on since it was asked."""

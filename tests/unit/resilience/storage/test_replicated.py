@@ -755,3 +755,36 @@ def test_a_reset_comes_after_what_is_queued():
             storage.update("claude", lambda circuit: replace(OPEN, failures=5))
         assert storage.settle("claude", lambda _: CLOSED) == CLOSED
         assert remote.read(["claude"]) == storage.read(["claude"]) == [CLOSED]
+
+
+def test_what_closed_during_an_outage_is_written_after_it():
+    """Memory keeps no closed circuit, but others would go on waiting for its trial."""
+
+    class Failing(MemoryStorage):
+        fails = False
+
+        def read(self, keys):
+            if self.fails:
+                raise OSError
+            return super().read(keys)
+
+        def update(self, key, change):
+            if self.fails:
+                raise OSError
+            return super().update(key, change)
+
+    remote = Failing()
+    storage = ReplicatedStorage(remote, "x", patience=60.0, pauses=(0.0, 0.0))
+    storage.read(["claude"])
+    storage.decide("claude", lambda _: replace(OPEN, trial=True))
+    remote.fails = True
+    for _ in range(3):
+        storage.look(["claude"])  # finds out
+    storage.update("claude", lambda _: CLOSED)
+    remote.fails = False
+    end = time.monotonic() + 60
+    while MemoryStorage.read(remote, ["claude"]) != [CLOSED]:
+        storage.look(["claude"])  # has it probed
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert storage.read(["claude"]) == [CLOSED]
