@@ -150,22 +150,25 @@ class CircuitBreakers:
             with contextlib.suppress(RuntimeError):  # it was released already
                 each.release()
 
-    def acquire_probe(self, handle: ProviderHandle) -> bool:
-        """Return whether this caller may make the probe; one at a time may."""
+    def acquire_probe(self, handle: ProviderHandle) -> Circuit | None:
+        """Return the circuit that this caller may probe; None if it may not.
+
+        One at a time may. The circuit may have opened again since the caller looked:
+        what it is now is what an answer closes.
+        """
         now = self._clock.time()
         lease = handle.longest_attempt + _LEASE_MORE_S
-        won = False
+        claim: Circuit | None = None
 
         def change(circuit: Circuit) -> Circuit:
-            nonlocal won
-            claimed = self._policy.claimed(circuit, now, lease)
-            won = claimed is not None
-            return claimed or circuit
+            nonlocal claim
+            claim = self._policy.claimed(circuit, now, lease)
+            return claim or circuit
 
         self._store.decide(handle.circuit_key, change)
-        if won:
+        if claim is not None:
             self._trials.get().add(handle.name)
-        return won
+        return claim
 
     def release_probe(self, handle: ProviderHandle, *, asked: bool) -> None:
         """Let others probe, for this probe has shown nothing.

@@ -126,7 +126,7 @@ class Candidates:
         """
         guessed = [each for each in waiting if not self.circuits[each.name].told]
         for handle in guessed:
-            if not self._deadline.is_over() and self._breakers.acquire_probe(handle):
+            if not self._deadline.is_over() and self._claims(handle):
                 yield Candidate(handle, probe=True, to_come=())
                 return
         for handle in guessed:
@@ -153,7 +153,14 @@ class Candidates:
         return None
 
     def _may_probe(self, handle: ProviderHandle, state: State) -> bool:
-        return state is State.HALF_OPEN and self._breakers.acquire_probe(handle)
+        return state is State.HALF_OPEN and self._claims(handle)
+
+    def _claims(self, handle: ProviderHandle) -> bool:
+        """Return whether this call may make a provider's probe, and note it if so."""
+        claim = self._breakers.acquire_probe(handle)
+        if claim is not None:
+            self.circuits[handle.name] = claim
+        return claim is not None
 
     def _can_be_asked(self, handle: ProviderHandle) -> bool:
         circuit = self.circuits[handle.name]

@@ -10,7 +10,11 @@ from real_time import AT_ONCE_S
 
 from flask_llm import LLMFactory
 from flask_llm.errors import QuotaError, TransientError
+from flask_llm.fallback.result import CallResult
+from flask_llm.fallback.selection import Candidates
+from flask_llm.resilience.circuit_breaker import CLOSED
 from flask_llm.resilience.clock import SystemClock
+from flask_llm.resilience.deadline import Deadline
 from flask_llm.testing import FakeProvider
 
 DOWN = [TransientError(reason="server error 503")] * 5
@@ -210,3 +214,24 @@ def test_the_trial_of_a_process_that_died_is_taken_over(clock):
         held.go.set()
         answers = [each.result() for each in calls]
     assert [each.content for each in answers] == ["back"] * THREADS
+
+
+def test_a_trial_of_a_circuit_that_opened_again_since_the_call_began(clock):
+    """Its answer closes the circuit as it is now: nobody waits for a trial that is over."""
+    factory, _ = opened(clock)
+    chain = factory._chain
+    handle, breakers = chain.handles[0], chain.breakers
+    calls = [
+        Candidates(
+            chain.handles, breakers, Deadline(None, clock), CallResult("x"), clock, bool
+        )
+        for _ in range(2)
+    ]
+    next(iter(calls[0]))
+    breakers.failed(handle, DOWN[0])
+    clock.by += 11
+    candidate = next(iter(calls[1]))
+    breakers.succeeded(handle, calls[1].circuits[handle.name])
+
+    assert candidate.probe
+    assert breakers.snapshot() == {"gemini": CLOSED}
