@@ -217,7 +217,7 @@ def test_the_trial_of_a_process_that_died_is_taken_over(clock):
 
 
 def test_a_trial_of_a_circuit_that_opened_again_since_the_call_began(clock):
-    """Its answer closes the circuit as it is now: nobody waits for a trial that is over."""
+    """Its answer closes the circuit as it is now; no trial is left behind."""
     factory, _ = opened(clock)
     chain = factory._chain
     handle, breakers = chain.handles[0], chain.breakers
