@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -66,7 +67,7 @@ INTRUDERS = {
 
 # What can be installed, the later with all of the earlier: a file in requirements
 # each, and the extras of setup.cfg that it is made from.
-LEVELS = {"demo": "local", "test": "test", "check": "dev"}
+LEVELS = {"demo": ("gemini", "local"), "test": ("test",), "check": ("dev",)}
 
 # What the installation itself takes, beside the packages: it builds ours, and is quick.
 TOOLS = ("setuptools>=77", "uv")
@@ -372,13 +373,13 @@ def lock(environment: Environment) -> int:
 
 def write_lists(shell: Shell, compile_: list[str], folder: Path) -> None:
     """Resolve the whole, then each level within it, and write what each adds."""
-    extras = [option for extra in LEVELS.values() for option in ("--extra", extra)]
+    extras = [[f"--extra={extra}" for extra in level] for level in LEVELS.values()]
     whole = folder / "whole.txt"
-    resolved(shell, [*compile_, *extras], whole)
+    resolved(shell, [*compile_, *chain.from_iterable(extras)], whole)
     known: set[str] = set()
     last = ""
     for number, file in enumerate(requirement_files(), 1):
-        within = [*extras[: 2 * number], "--constraint", str(whole)]
+        within = [*chain(*extras[:number]), "--constraint", str(whole)]
         lines = {MODEL, *resolved(shell, [*compile_, *within], folder / file.name)}
         head = ["# Written by `python3 dev.py lock`.", last]
         text = "\n".join([*filter(None, head), *sorted(lines - known)])

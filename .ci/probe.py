@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import flask
 
 import flask_llm
 from flask_llm import FlaskLLM, LLMFactory
+from flask_llm.config.parsers import installed
 from flask_llm.testing import StubServer, reply
 
 TEXT = "It works."
@@ -48,7 +48,8 @@ ANSWERS = {
     "ollama": {"model": "m", "message": MESSAGE, "done": True, "done_reason": "stop"},
 }
 PROVIDERS = {
-    "": ["claude", "gemini"],
+    "": ["claude"],
+    "gemini": ["gemini"],
     "openai": ["openai"],
     "cohere": ["cohere"],
     "ollama": ["ollama"],
@@ -61,6 +62,7 @@ PROVIDERS = {
     "usage": ["claude"],
 }
 SDKS = {
+    "gemini": "google.generativeai",
     "openai": "openai",
     "cohere": "cohere",
     "ollama": "ollama",
@@ -78,7 +80,7 @@ def main(extra: str) -> None:
     home = Path(flask_llm.__file__).parent
     assert "site-packages" in home.parts, home
     assert (home / "py.typed").is_file()
-    found = {name for name, module in SDKS.items() if find_spec(module)}
+    found = {name for name, module in SDKS.items() if installed(module)}
     # What traces need comes with anthropic.
     assert found == {extra} - {"", "traces"}, found
     with ExitStack() as stack:

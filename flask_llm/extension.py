@@ -20,6 +20,7 @@ from flask import Flask, current_app, has_app_context, request_started
 from werkzeug.local import LocalProxy
 
 from .cli import llm_commands
+from .config.parsers import installed
 from .config.reader import use_ambient
 from .factory import LLMFactory
 from .filters import Filters
@@ -102,6 +103,7 @@ class FlaskLLM:
         install(app, factory)
         warn_if_closed(app, factory.config, guard)
         _warn_without_threads()
+        _warn_without_gemini(factory)
         _warm_up(app, factory)
         factory.after_first_answer(partial(_answered, weakref.ref(app), _settings(app)))
 
@@ -127,6 +129,19 @@ def _warn_without_threads() -> None:
         log.warning(
             "uWSGI runs no threads: deadlines, streams, the usage log and shared state"
             " need them. Start it with --enable-threads"
+        )
+
+
+_SDKS_OF_GEMINI = ("google.generativeai", "google.genai")
+
+
+def _warn_without_gemini(factory: LLMFactory) -> None:
+    """Warn if the documented primary has a key, but neither of its SDKs is there."""
+    names = [e.name for e in factory.entries if e.settings and e.settings.api_key]
+    if "gemini" in names and not any(map(installed, _SDKS_OF_GEMINI)):
+        log.warning(
+            'gemini is unavailable: pip install "Flask-LLM[google-genai]"; or'
+            ' "Flask-LLM[gemini]" for the older SDK, which needs protobuf below 6'
         )
 
 

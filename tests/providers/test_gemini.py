@@ -372,7 +372,7 @@ def without(*modules, url, sdks):
 def test_old_sdk_not_installed(echo):
     """Only the successor is there: the name just works, unless the old one is set."""
     refused, answer = without("google.generativeai", url=echo.url, sdks=[OLD, None])
-    assert "not installed: pip install google-generativeai" in refused
+    assert 'not installed: pip install "Flask-LLM[gemini]"' in refused
     assert answer == "echo: hi"
     assert [each.path for each in echo.received] == [GENAI_PATH]
 
@@ -393,3 +393,4 @@ def test_no_sdk_installed(echo):
     both = ("google.generativeai", "google.genai")
     (refused,) = without(*both, url=echo.url, sdks=[None])
     assert 'not installed: pip install "Flask-LLM[google-genai]"' in refused
+    assert 'or "Flask-LLM[gemini]" for the older SDK, which needs protobuf' in refused

@@ -224,3 +224,24 @@ def test_uwsgi_without_threads_is_told(monkeypatch, caplog, options, told):
     app.config |= {"LLM_PRIMARY_PROVIDER": FakeProvider(), "LLM_FALLBACK_PROVIDERS": []}
     FlaskLLM(app, authorize=lambda: True)
     assert ("Start it with --enable-threads" in caplog.text) is told
+
+
+@pytest.mark.parametrize(
+    ("key", "sdks", "told"),
+    [
+        ("AIza-of-no-use", set(), True),
+        ("AIza-of-no-use", {"google.genai"}, False),
+        ("AIza-of-no-use", {"google.generativeai"}, False),
+        ("", set(), False),
+    ],
+)
+def test_gemini_without_an_sdk_is_told(monkeypatch, caplog, key, sdks, told):
+    """Both pip lines, and why one may be better; nothing where there is no key."""
+    monkeypatch.setattr("flask_llm.extension.installed", sdks.__contains__)
+    make = Flask("testapp")
+    make.config |= {"GOOGLE_API_KEY": key, "LLM_FALLBACK_PROVIDERS": []}
+    FlaskLLM(make, authorize=lambda: True)
+    lines = [each for each in caplog.messages if "gemini is unavailable" in each]
+    assert len(lines) == told
+    for line in lines:
+        assert '"Flask-LLM[google-genai]"; or "Flask-LLM[gemini]"' in line

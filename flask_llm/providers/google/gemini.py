@@ -26,6 +26,11 @@ from . import chat
 from .chat import GoogleProvider, ParsedPart, contents
 from .genai import GenaiProvider
 
+_EITHER = (
+    f'{GenaiProvider.requirement}; or "Flask-LLM[gemini]" for the older SDK, which'
+    " needs protobuf below 6"
+)
+
 
 class GeminiProvider(GoogleProvider):
     """Gemini, by Google's Generative Language API with an API key.
@@ -55,7 +60,7 @@ class GeminiProvider(GoogleProvider):
     name = "gemini"
     module = "google.generativeai"
     distribution = "google-generativeai"
-    requirement = "google-generativeai"
+    requirement = '"Flask-LLM[gemini]"'
     options = {  # noqa: RUF012  # never changed
         "sdk": one_of(distribution, GenaiProvider.distribution),
         "thinking": chat.parse_thinking,
@@ -71,7 +76,8 @@ class GeminiProvider(GoogleProvider):
     def ended(self) -> str:  # type: ignore[override]  # it names its own setting
         """What to say of the SDK, whose support has ended."""
         return (
-            f"{self.distribution} is no longer supported by Google: set {self._switch}"
+            f"{self.distribution} is no longer supported by Google, and keeps protobuf"
+            f" below 6: set {self._switch}"
             f", after pip install {GenaiProvider.requirement}"
         )
 
@@ -83,12 +89,16 @@ class GeminiProvider(GoogleProvider):
     def from_config(cls, settings: ProviderSettings) -> SdkProvider:
         """Make the provider from its settings, on top of the SDK that they name."""
         usual = cls if installed(cls.module) else GenaiProvider
-        options = {"sdk": usual.distribution, **settings.options}
+        configured = settings.options
+        options = {"sdk": usual.distribution, **configured}
         old = options.pop("sdk") == cls.distribution
         settings = replace(settings, options=options)
         if old:
             return super().from_config(settings)
-        return GenaiProvider.from_config(settings)
+        provider = GenaiProvider.from_config(settings)
+        if "sdk" not in configured and not installed(GenaiProvider.module):
+            provider.requirement = _EITHER  # type: ignore[misc]  # of this one only
+        return provider
 
     def _import(self) -> Any:
         return _import_sdk()
