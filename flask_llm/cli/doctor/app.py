@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import logging
 import os
 import platform
 import re
@@ -217,6 +218,18 @@ def start(context: CheckContext) -> Iterator[Finding]:
         yield Finding("error", "app", "start", "this app has no FlaskLLM", advice)
     else:
         yield Finding("ok", "app", "start", "starts, and its configuration is sound")
+
+
+def logger(_: CheckContext) -> Iterator[Finding]:
+    """Report a logger that somebody's configuration has switched off."""
+    if logging.getLogger("flask_llm").disabled:
+        yield Finding(
+            "warning",
+            "logs",
+            "flask_llm",
+            "its logger is disabled; the first WARNING switches it on again",
+            "give logging.config disable_existing_loggers=False, or set a level",
+        )
 
 
 _ITSELF = "Flask-LLM"

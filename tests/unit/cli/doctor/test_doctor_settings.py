@@ -1,5 +1,7 @@
 """The checks of settings that are allowed, but not safe."""
 
+import logging
+
 import pytest
 
 from flask_llm import LLMFactory
@@ -184,3 +186,13 @@ def test_what_was_odd_at_start_is_told_again(look, monkeypatch):
     ]
     monkeypatch.setattr(registry, "left_out", [])
     assert not of("", look("settings"))
+
+
+def test_a_logger_that_is_disabled(look, monkeypatch):
+    """As `logging.config` leaves it, unless it is told not to."""
+    assert look("logs") == []
+    monkeypatch.setattr(logging.getLogger("flask_llm"), "disabled", True)
+    ((level, subject, message, advice),) = look("logs")
+    assert (level, subject) == ("warning", "flask_llm")
+    assert "its logger is disabled" in message
+    assert "disable_existing_loggers=False" in advice
