@@ -139,5 +139,8 @@ class TestEndedModels:
         """
         assert wire.python(code) == "2026-12-11\n2025-07-21\nset()\n"
         assert len(retired.openai_ends()) > 20
-        assert retired.anthropic_ends().keys() > retired._ENDED_BEFORE.keys()
+        files, read = retired._ANTHROPIC_FILES, retired._anthropic_table
+        table = retired._table("anthropic", files, read)
+        assert table
+        assert retired.anthropic_ends().keys() >= {*table, *retired._ENDED_BEFORE}
         assert not missing
