@@ -34,7 +34,6 @@ from ..providers.answers import (
     spoken,
     texts,
     until,
-    used_up,
     visible,
     whole_characters,
     without_thoughts,
@@ -299,11 +298,11 @@ class ProviderHandle:
 
     def _fault(self, exc: BaseException, secrets: tuple[str, ...]) -> ProviderError:
         """Return what an exception out of a provider means; raise what is not its."""
-        if isinstance(exc, Exception) and not interrupted(exc):
-            self._trace(exc, secrets)
-            return explained(self.provider, exc)
         if interruption := interrupted(exc):
             raise interruption
+        if isinstance(exc, Exception):
+            self._trace(exc, secrets)
+            return explained(self.provider, exc)
         if _is_for_the_caller(exc):
             raise exc
         # asyncio's CancelledError, a panic of a library in Rust.
@@ -391,13 +390,13 @@ def _judged_text(
         content = "streamed"
     if type(content) is not str and not isinstance(content, str):
         return BadAnswerError(reason=f"content is {type(content).__name__}, no text")
-    finish = response.metadata.get("finish_reason")
-    if "<think>" in content[:50] and not streamed:
-        return _spoken(response, content, request.stop)
     if not content.strip():
         return BadAnswerError(reason="empty answer")
+    finish = response.metadata.get("finish_reason")
     if finish != "stop" and str(finish).lower() in _BLOCKED:
         return ContentBlockedError(reason="answer cut by a content filter")
+    if "<think>" in content and not streamed:
+        return _spoken(response, content, request.stop)
     if streamed or (content.isascii() and not request.stop):
         return response
     return _shown(response, content, request.stop)
@@ -407,9 +406,12 @@ def _spoken(
     response: LLMResponse, content: str, stops: Sequence[str]
 ) -> LLMResponse | ProviderError:
     """Return an answer without the thinking that a server has left in front of it."""
-    text = without_thoughts(content)
-    if not text.strip() and response.metadata.get("finish_reason") == "length":
-        return used_up(thought=True)
+    try:
+        text = without_thoughts(content, response.metadata.get("finish_reason"))
+    except BadAnswerError as error:
+        return error.with_traceback(None)
+    if not text.strip():
+        return BadAnswerError(reason="empty answer")
     return _shown(replace(response, content=text), text, stops)
 
 

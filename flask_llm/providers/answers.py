@@ -239,19 +239,26 @@ def words_or_tokens(*words: str, least: int = 0) -> Parser[str | int]:
 _OPENED, _CLOSED = "<think>", "</think>"
 
 
-def without_thoughts(text: str) -> str:
+def without_thoughts(text: str, finish: object = None) -> str:
     """Return an answer without the thinking that it begins with.
 
     Servers without a parser for their model's reasoning leave it there, in tags. A tag
-    that is never closed may be a part of the answer, unless there is nothing else.
+    that is never closed may be a part of the answer, unless that is cut: then it is
+    thinking that has left no room for one.
 
     Args:
         text: The whole answer.
+        finish: How it has ended: "stop" or "length".
+
+    Raises:
+        BadAnswerError: It ends before its first word.
     """
     begun = text.lstrip()
     if not begun.startswith(_OPENED):
         return text
     _, closed, rest = begun.partition(_CLOSED)
+    if finish == "length" and not rest.strip():
+        raise used_up(thought=True)
     return rest.lstrip() if closed else text
 
 
@@ -259,7 +266,10 @@ def spoken(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
     """Leave out the thinking that an answer begins with, as `without_thoughts` does.
 
     Args:
-        pieces: The texts.
+        pieces: The texts, which return the response.
+
+    Raises:
+        BadAnswerError: It ends before its first word.
     """
     held: list[str] = []
     begun = last = ""
@@ -268,8 +278,8 @@ def spoken(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
             try:
                 piece = next(pieces)
             except StopIteration as end:
-                if held:
-                    yield "".join(held)
+                if text := without_thoughts("".join(held), _finish_of(end.value)):
+                    yield text
                 return end.value  # type: ignore[no-any-return]  # it is T
             held.append(piece)
             if len(begun) < len(_OPENED):
@@ -284,6 +294,12 @@ def spoken(pieces: Generator[str, None, T]) -> Generator[str, None, T]:
             last = (last + piece)[-len(_CLOSED) :]
 
 
+def _finish_of(response: object) -> object:
+    """Return how a response says that it has ended, whatever a third party returns."""
+    metadata = getattr(response, "metadata", None)
+    return metadata.get("finish_reason") if isinstance(metadata, dict) else None
+
+
 def _without_blanks(
     text: str, pieces: Generator[str, None, T]
 ) -> Generator[str, None, T]:
@@ -292,6 +308,8 @@ def _without_blanks(
         try:
             text = next(pieces).lstrip()
         except StopIteration as end:
+            if _finish_of(end.value) == "length":
+                raise used_up(thought=True) from None
             return end.value  # type: ignore[no-any-return]  # it is T
     yield text
     return (yield from pieces)

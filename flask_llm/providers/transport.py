@@ -467,10 +467,11 @@ def _cancellable(pool: type[Any]) -> type[Any]:
 
         def getresponse(self, *args: Any, **kwargs: Any) -> Any:
             cancellation = current_cancellation.get()
+            # It forgets its socket at once if that is not kept alive.
+            self.read_from = self.sock
             with self._lock:
                 self._cancellation = cancellation
             if cancellation is not None:
-                # It forgets its socket at once if that is not kept alive.
                 cancellation.on_cancel(partial(self._cut, cancellation, self.sock))
             return super().getresponse(*args, **kwargs)
 
@@ -555,7 +556,7 @@ class _RawBody:
         if left <= 0:
             self._raw.close()  # else its socket would wait for the collector
             raise ReadTimeout("the body was not complete in time")
-        # Asked each time: it is gone when the connection is back in the pool, and
-        # at once if the connection is not kept alive.
-        if sock := getattr(self._raw.connection, "sock", None):
+        # Asked each time: it is gone when the connection is back in the pool.
+        sock = getattr(self._raw.connection, "read_from", None)
+        if sock is not None and sock.fileno() >= 0:
             sock.settimeout(left)

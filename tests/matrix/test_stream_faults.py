@@ -81,6 +81,10 @@ AFTER: dict[Step, tuple[str, str]] = {
 }
 
 
+# The whole answer is there, and then its connection does not end, or not well.
+AFTER_THE_END = [faults.left_open(end, ANSWER) for end in ("stall", "close", "reset")]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _loaded():
     with loaded(WIRES):
@@ -225,6 +229,18 @@ def test_after_some_text_the_answer_may_begin_anew(pair, name, step):
     assert outcomes(stream) == [(name, AFTER[step][0]), (pair.spare, "success")]
     (asked,) = pair.spare_asked
     assert roles(asked.json) == ["user"]
+    pair.is_as_before()
+
+
+@each_in_turn("name, step", list(WIRES), AFTER_THE_END)
+def test_what_comes_after_the_end_is_nobody_s_failure(pair, name, step):
+    """The API has said how the answer ended: it is whole, and its tokens are counted."""
+    pair.fails(step)
+    with at_once(), pair.stream() as stream:
+        assert "".join(stream) == TEXT
+    assert outcomes(stream) == [(name, "success")]
+    assert stream.response.usage is not None
+    assert pair.spare_asked == []
     pair.is_as_before()
 
 

@@ -3,6 +3,7 @@ import wire
 from chat_contract import INVOICE, ChatContract, events, followed
 from faultserver import FaultServer, faults
 
+from flask_llm import LLMFactory
 from flask_llm.errors import (
     BadAnswerError,
     ContentBlockedError,
@@ -417,6 +418,36 @@ class TestAnswers:
         response = answered(choice("one", 1), choice("zero", 0, "length"))
         assert response.content == "zero"
         assert response.metadata["finish_reason"] == "length"
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    @pytest.mark.parametrize(
+        ("text", "finish", "content", "kind"),
+        [
+            ("<think>Hm.</think>Lisbon", "stop", "Lisbon", None),
+            ("<think>Hm.</think>Lis", "length", "Lis", None),
+            ("<think>Hm, the capi", "length", "", "bad_answer"),
+            ("<think>Hm.</think>", "length", "", "bad_answer"),
+            ("<think>Hm.</think>", "stop", "", "bad_answer"),
+            ("<think> is a tag", "stop", "<think> is a tag", None),
+        ],
+    )
+    def test_thinking_in_tags(self, streamed, text, finish, content, kind):
+        """It is no answer; and if it is all there is, it has used up max_tokens."""
+        whole = wire.reply({"model": "m", "choices": [choice(text, finish=finish)]})
+        parts = events(chunk(content=text[:9]), chunk(finish, content=text[9:]))
+        with wire.Stub(parts if streamed else whole) as stub:
+            config = {"LLM_OPENAI_BASE_URL": stub.url, "LLM_MAX_RETRIES": 1}
+            factory = LLMFactory("openai", [], config=config)
+            if streamed:
+                with factory.stream_content("Capital?") as stream:
+                    found = "".join(stream)
+                response = stream.response
+            else:
+                response = factory.generate_content("Capital?")
+                found = response.content
+        assert (found, response.metadata["error_kind"]) == (content, kind)
+        if kind and finish == "length":
+            assert "thinking used up max_tokens before any text" in response.error
 
     def test_only_answer_by_another_number(self):
         """Some servers begin to count at 1."""

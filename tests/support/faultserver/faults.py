@@ -17,6 +17,7 @@ from .steps import (
     Choice,
     Healthy,
     Step,
+    after_all,
     after_half,
     after_pieces,
     delivered,
@@ -166,6 +167,11 @@ def cut_stream(after: int = 1, end: str = "close", step: Step = OK) -> Step:
 def stall_stream(after: int = 1, step: Step = OK) -> Step:
     """Fall silent after so many pieces of text."""
     return delivered(f"stall_stream({after})", step, after_pieces(after, "stall"))
+
+
+def left_open(end: str = "stall", step: Step = OK) -> Step:
+    """Send all of a stream, and then let its connection "stall", "close" or "reset"."""
+    return delivered(f"left_open({end!r})", step, after_all(end))
 
 
 def slow_stream(interval: float, step: Step = OK) -> Step:

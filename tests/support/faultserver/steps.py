@@ -142,6 +142,16 @@ def after_pieces(count: int, end: str) -> Deliver:
     return deliver
 
 
+def after_all(end: str) -> Deliver:
+    """Return a delivery of the whole body, whose connection then does not end well."""
+
+    async def deliver(exchange: Exchange, reply: Reply) -> None:
+        await exchange.send(exchange.head(reply) + exchange.framed(reply.body))
+        await ENDS[end](exchange, reply)
+
+    return deliver
+
+
 def later(seconds: float) -> Deliver:
     """Return a delivery that begins late."""
 
