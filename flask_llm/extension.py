@@ -137,7 +137,8 @@ _SDKS_OF_GEMINI = ("google.generativeai", "google.genai")
 
 def _warn_without_gemini(factory: LLMFactory) -> None:
     """Warn if the documented primary has a key, but neither of its SDKs is there."""
-    names = [e.name for e in factory.entries if e.settings and e.settings.api_key]
+    known = [each.settings for each in factory.entries if each.settings]
+    names = {each.name for each in known if each.api_key}
     if "gemini" in names and not any(map(installed, _SDKS_OF_GEMINI)):
         log.warning(
             'gemini is unavailable: pip install "Flask-LLM[google-genai]"; or'

@@ -227,7 +227,7 @@ def _validator_of(schema: dict[str, Any]) -> Any:
 
     kind = validator_for(schema, default=Draft202012Validator)
     kind.check_schema(schema)
-    exact = extend(kind, {"multipleOf": _multiple_of})  # type: ignore[no-untyped-call]
+    exact = extend(kind, {"multipleOf": _multiple_of})  # type: ignore[no-untyped-call]  # its stubs lack it
     formats: Any = FormatChecker(())
     formats.checkers = {**kind.FORMAT_CHECKER.checkers, **_FORMATS}
     # An empty registry: nothing is ever fetched.

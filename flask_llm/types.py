@@ -242,8 +242,6 @@ def plain(purpose: str) -> str:
     return " ".join(line.split())[:_MOST]
 
 
-_BEGINNING = Message(ROLES[0], ("Begin.",))
-
 _HOTTEST = 100  # providers' scales end at 1, 2 or 5
 _AGAIN = "This answer is wrong: {}. Answer again. {}"
 _MOST_TOKENS = 2**31 - 1  # what the providers' wires can carry
@@ -334,37 +332,6 @@ class Request:
             return self
         told = "\n\n".join(filter(None, (self.system, self.schema.instruction)))
         return replace(self, system=told, schema=None)
-
-    def without_system(self) -> Self:
-        """Return it with what the system says in front of the user's first turn.
-
-        For a model that knows no such role.
-        """
-        if not self.system:
-            return self
-        if isinstance(self.prompt, str):
-            return replace(self, prompt=f"{self.system}\n\n{self.prompt}", system="")
-        messages = list(self.prompt)
-        roles = [each.role for each in messages]
-        at = roles.index(ROLES[0]) if ROLES[0] in roles else 0
-        parts = (f"{self.system}\n\n", *messages[at].parts)
-        messages[at] = Message(messages[at].role, parts)
-        return replace(self, prompt=tuple(messages), system="")
-
-    def alternating(self) -> Self:
-        """Return it with turns of user and assistant by turns, the user's first.
-
-        For a model that takes no others: what one role says in a row is one turn.
-        """
-        if isinstance(self.prompt, str):
-            return self
-        turns: list[Message] = []
-        for each in self.prompt:
-            same = turns and turns[-1].role == each.role
-            earlier = (*turns.pop().parts, "\n\n") if same else ()
-            turns.append(Message(each.role, (*earlier, *each.parts)))
-        begun = () if turns[:1] and turns[0].role == ROLES[0] else (_BEGINNING,)
-        return replace(self, prompt=(*begun, *turns))
 
     def within(self, seconds: float) -> Self:
         """Return it for an attempt that may take so many seconds."""

@@ -268,7 +268,7 @@ def is_folder(path: str | Path) -> bool:
 
     `Path.is_dir` raises where a folder on the way is closed, or a name is too long.
     """
-    return os.path.isdir(path)  # noqa: PTH112
+    return os.path.isdir(path)  # noqa: PTH112  # as said above
 
 
 def can_be_written(folder: Path) -> bool:

@@ -4,13 +4,14 @@ import json
 import logging
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import InvalidRequestError, ParameterError, ProviderError
 from ..schema import Schema
-from ..types import Request
+from ..types import ROLES, Message, Request
 
 log = logging.getLogger("flask_llm")
 
@@ -206,12 +207,12 @@ class Parameters:
         """
         fitted = request
         if SYSTEM_ROLE in self._learned and request.system:
-            fitted = fitted.without_system()
+            fitted = without_system(fitted)
             warnings.append(
                 f"{self._model} takes no system role: its text is the user's"
             )
-        if TURNS in self._learned and fitted.alternating() != fitted:
-            fitted = fitted.alternating()
+        if TURNS in self._learned and (turns := alternating(fitted)) != fitted:
+            fitted = turns
             warnings.append(
                 f"{self._model} takes turns that alternate: they were joined"
             )
@@ -262,6 +263,37 @@ class Parameters:
         sentence = f"{key} is not sent to {self._model}, {why}"
         tell_once(_level(value), sentence)
         return sentence
+
+
+def without_system(request: Request) -> Request:
+    """Return a request with what the system says in front of the user's first turn."""
+    if isinstance(request.prompt, str):
+        prompt: Any = f"{request.system}\n\n{request.prompt}"
+        return replace(request, prompt=prompt, system="")
+    first = next(i for i, each in enumerate(request.prompt) if each.role == ROLES[0])
+    turns = list(request.prompt)
+    said = (f"{request.system}\n\n", *turns[first].parts)
+    turns[first] = Message(ROLES[0], said)
+    return replace(request, prompt=tuple(turns), system="")
+
+
+_BEGINNING = Message(ROLES[0], ("Begin.",))
+
+
+def alternating(request: Request) -> Request:
+    """Return a request with turns of user and assistant by turns, the user's first.
+
+    What one role says in a row is one turn.
+    """
+    if isinstance(request.prompt, str):
+        return request
+    turns: list[Message] = []
+    for each in request.prompt:
+        same = bool(turns) and turns[-1].role == each.role
+        earlier = (*turns.pop().parts, "\n\n") if same else ()
+        turns.append(Message(each.role, (*earlier, *each.parts)))
+    begun = () if turns[0].role == ROLES[0] else (_BEGINNING,)
+    return replace(request, prompt=(*begun, *turns))
 
 
 def _key(name: str, value: object) -> str:

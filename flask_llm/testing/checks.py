@@ -174,7 +174,7 @@ def check_metadata(metadata: object) -> None:
             "output_tokens",
             "total_tokens",
         }
-        assert counted and all(type(each) is int for each in usage.values()), (  # noqa: PT018
+        assert counted and all(type(each) is int for each in usage.values()), (  # noqa: PT018  # one fault
             f"usage must be None, or three whole numbers of tokens: {usage!r}"
         )
     finish = metadata.get("finish_reason")

@@ -234,7 +234,7 @@ def test_after_some_text_the_answer_may_begin_anew(pair, name, step):
 
 @each_in_turn("name, step", list(WIRES), AFTER_THE_END)
 def test_what_comes_after_the_end_is_nobody_s_failure(pair, name, step):
-    """The API has said how the answer ended: it is whole, and its tokens are counted."""
+    """The API has said how the answer ended: it is whole, its tokens are counted."""
     pair.fails(step)
     with at_once(), pair.stream() as stream:
         assert "".join(stream) == TEXT

@@ -113,7 +113,6 @@ flask_llm
     text
   Request(prompt, temperature=0.0, max_tokens=1024, timeout=None, system='', stop=(),
         schema=None, origin=…)
-    alternating(self)
     corrected(self, answer, fault)
     fault
     images
@@ -122,7 +121,6 @@ flask_llm
     messages
     text
     within(self, seconds)
-    without_system(self)
   Restart
     by(provider, error)
   StreamInterrupted(text, error, attempts=())

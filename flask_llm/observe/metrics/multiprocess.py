@@ -44,7 +44,7 @@ class Share:
         self.has_counted = False
         try:
             # Not by a Path, for which an empty name is the current folder.
-            os.makedirs(os.environ.get(_FOLDER, ""), exist_ok=True)  # noqa: PTH103
+            os.makedirs(os.environ.get(_FOLDER, ""), exist_ok=True)  # noqa: PTH103  # as said above
         except OSError as error:
             self.give_up(error)
 
@@ -118,10 +118,10 @@ def _in_files() -> Iterable[Metric]:
     if fault := SHARE.get().fault:
         raise OSError(fault)
     try:
-        collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+        collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]  # has no types
     except ValueError:
         raise FileNotFoundError("the folder was taken away") from None
-    return collector.collect()  # type: ignore[no-untyped-call, no-any-return]
+    return collector.collect()  # type: ignore[no-untyped-call, no-any-return]  # has no types
 
 
 def _by_provider(metric: Metric | None) -> Mapping[str, float]:

@@ -67,7 +67,7 @@ def include_object(
     item: object,  # noqa: ARG001  # Alembic's own order
     name: str | None,
     type_: str,
-    reflected: bool,  # noqa: FBT001
+    reflected: bool,  # noqa: FBT001  # Alembic's own
     compare_to: object,
 ) -> bool:
     """Return whether Alembic's autogenerate shall look at something in a database.

@@ -182,7 +182,7 @@ def _prepare_file(connection: sqlite3.Connection, _: object) -> None:
 def _limit(connection: Connection, seconds: float) -> None:
     """Let SQLite stop a statement when the transaction has taken too long."""
     until = time.monotonic() + seconds
-    is_late: Callable[[], bool] = lambda: time.monotonic() > until  # noqa: E731
+    is_late: Callable[[], bool] = lambda: time.monotonic() > until  # noqa: E731  # one line says it
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)
     raw.set_progress_handler(is_late, _INSTRUCTIONS)

@@ -364,7 +364,7 @@ def _failure(error: Any) -> Exception:
     if not isinstance(code, int):
         return TransientError(reason=MALFORMED)
     details = error.get("details")
-    return from_http_status(  # type: ignore[no-any-return,no-untyped-call]
+    return from_http_status(  # type: ignore[no-any-return,no-untyped-call]  # has no types
         code,
         str(error.get("message", "")),
         details=details if isinstance(details, list) else [],

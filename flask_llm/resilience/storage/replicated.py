@@ -311,12 +311,22 @@ class ReplicatedStorage(Storage):
     def update(self, key: str, change: Change) -> Circuit:
         """Change one circuit here at once, and where all see it soon."""
         link = self._links.get()
-        circuit = link.memory.update(key, change)
+        before = CLOSED
+
+        def noted(known: Circuit) -> Circuit:
+            nonlocal before
+            before = known
+            return change(known)
+
+        circuit = link.memory.update(key, noted)
         link.closed.pop(key, None)
         if self._is_up(link):
             self._submit(link, lambda: self._write(link, key, change, circuit))
-        elif circuit == CLOSED:
+            return circuit
+        if circuit == CLOSED:
             link.closed[key] = change
+        if before.trial and not circuit.trial:
+            self._end_trial(link, key, change, circuit)
         return circuit
 
     def decide(self, key: str, change: Change) -> Circuit:
@@ -411,6 +421,20 @@ class ReplicatedStorage(Storage):
         link.refresh = self._submit(link, look)
         return link.refresh
 
+    def _end_trial(
+        self, link: "_Link", key: str, change: Change, mine: Circuit
+    ) -> None:
+        """Write how a trial has ended though the store is late: others wait for it.
+
+        If that fails it is written when the store is back.
+        """
+
+        def write() -> None:
+            self._write(link, key, change, mine)
+            link.closed.pop(key, None)
+
+        self._queued(link, Job(write, lambda _: None))
+
     def _write(self, link: "_Link", key: str, change: Change, mine: Circuit) -> None:
         link.adopt(key, mine, self._remote.update(key, change))
 
@@ -463,5 +487,8 @@ class _Link:
 
 
 def _later(mine: Circuit, theirs: Circuit) -> Circuit:
-    """Return the circuit that rests longer, or counted more failures."""
-    return max(theirs, mine, key=lambda circuit: (circuit.until, circuit.failures))
+    """Return the circuit that rests longer, or counted more failures.
+
+    Of two that are the same else, that whose trial is over.
+    """
+    return max(theirs, mine, key=lambda it: (it.until, it.failures, not it.trial))

@@ -788,3 +788,31 @@ def test_what_closed_during_an_outage_is_written_after_it():
         assert time.monotonic() < end
         time.sleep(0.005)
     assert storage.read(["claude"]) == [CLOSED]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda _: CLOSED, lambda circuit: replace(circuit, trial=False)],
+    ids=["closed", "released"],
+)
+def test_how_a_trial_ends_is_written_though_the_store_is_late(end):
+    """Nobody waits for the next look at a store that is only busy."""
+
+    class Late(MemoryStorage):
+        def update(self, key, change):
+            time.sleep(0.02)
+            return super().update(key, change)
+
+    remote = Late()
+    storage = ReplicatedStorage(remote, "late", patience=60.0, pauses=(60.0, 60.0))
+    storage.read(["claude"])
+    storage._patience = 0.001
+    storage.decide("claude", lambda _: replace(OPEN, trial=True))
+    assert not storage.is_up
+    storage.update("claude", end)
+
+    limit = time.monotonic() + AT_ONCE_S
+    while remote.read(["claude"]) != storage.read(["claude"]):
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    assert not remote.read(["claude"])[0].trial
