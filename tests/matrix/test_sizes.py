@@ -19,7 +19,7 @@ def _loaded():
 
 @pytest.fixture(params=WIRES)
 def ask(request, monkeypatch):
-    """Return what lets a provider meet a step: its response, and how the server saw it."""
+    """Return what lets a provider meet a step: the response, and the server's view."""
     monkeypatch.setattr(transport, "MOST_OF_AN_ERROR", MOST)
     monkeypatch.setattr(transport, "MOST_OF_AN_ANSWER", MOST)
     with FaultServer() as server:

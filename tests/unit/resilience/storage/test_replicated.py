@@ -739,6 +739,11 @@ def test_redis_that_dies_and_comes_back(redis_server, caplog):
     check_broken(store, Refused, caplog, kill, start)
 
 
+def open_now(**more):
+    """Return a circuit that no store takes for stale."""
+    return Circuit(since=time.time(), until=time.time() + 5, rest=5.0, **more)
+
+
 def test_a_reset_comes_after_what_is_queued():
     """Writes that are slow, and were made before it, do not undo it."""
 
@@ -750,10 +755,14 @@ def test_a_reset_comes_after_what_is_queued():
     remote = Slow()
     storage = ReplicatedStorage(remote, "slow", patience=60.0)
     storage.read(["claude"])
-    for _ in range(20):
+    for number in range(20):
         for _ in range(3):
-            storage.update("claude", lambda circuit: replace(OPEN, failures=5))
+            storage.update("claude", lambda _: open_now())
         assert storage.settle("claude", lambda _: CLOSED) == CLOSED
+        last = f"written after {number}"
+        storage.update(last, lambda _: open_now())
+        while remote.read([last]) == [CLOSED]:
+            time.sleep(0.001)
         assert remote.read(["claude"]) == storage.read(["claude"]) == [CLOSED]
 
 
@@ -776,7 +785,8 @@ def test_what_closed_during_an_outage_is_written_after_it():
     remote = Failing()
     storage = ReplicatedStorage(remote, "x", patience=60.0, pauses=(0.0, 0.0))
     storage.read(["claude"])
-    storage.decide("claude", lambda _: replace(OPEN, trial=True))
+    storage.decide("claude", lambda _: open_now())
+    assert MemoryStorage.read(remote, ["claude"]) != [CLOSED]
     remote.fails = True
     for _ in range(3):
         storage.look(["claude"])  # finds out
@@ -800,15 +810,17 @@ def test_how_a_trial_ends_is_written_though_the_store_is_late(end):
 
     class Late(MemoryStorage):
         def update(self, key, change):
-            time.sleep(0.02)
-            return super().update(key, change)
+            circuit = super().update(key, change)
+            time.sleep(0.3)  # it is made by now, but nobody hears of it
+            return circuit
 
     remote = Late()
     storage = ReplicatedStorage(remote, "late", patience=60.0, pauses=(60.0, 60.0))
     storage.read(["claude"])
-    storage._patience = 0.001
-    storage.decide("claude", lambda _: replace(OPEN, trial=True))
+    storage._patience = 0.1
+    storage.decide("claude", lambda _: open_now(trial=True))
     assert not storage.is_up
+    assert remote.read(["claude"])[0].trial
     storage.update("claude", end)
 
     limit = time.monotonic() + AT_ONCE_S
