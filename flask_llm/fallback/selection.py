@@ -17,10 +17,6 @@ NO_TIME = DeadlineError(reason="not asked, no time left")
 """Why nobody is asked any more."""
 
 
-# For another call's trial, where no deadline says how long: its process may have died.
-_LONGEST_WAIT_S = 10.0
-
-
 class Candidate(NamedTuple):
     """Whom to ask next.
 
@@ -141,8 +137,7 @@ class Candidates:
     def _after_trial(self, handle: ProviderHandle) -> Candidate | None:
         """Wait for another call's trial; return whom to ask then, if anybody."""
         limited = self._deadline.seconds is not None
-        most = min(handle.timeout, _LONGEST_WAIT_S)
-        patience = self._deadline.left() if limited else most
+        patience = self._deadline.left() if limited else handle.timeout
         end = self._clock.monotonic() + patience
         while (left := end - self._clock.monotonic()) > 0 and not self._is_gone():
             circuit = self._breakers.after_trial(handle, left, self._is_gone)
