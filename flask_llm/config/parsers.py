@@ -9,7 +9,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +33,28 @@ _FLAGS = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
 }  # fmt: skip
+_SWITCHES = {True: "on", False: "off"}
+
+
+def word(value: Any, words: Collection[str] = ()) -> str:
+    """Return a setting's word as all parsers read it: stripped, in lower case.
+
+    Args:
+        value: What is set.
+        words: Those that are known. Of "on" and "off" each other form is taken that
+            `flag` knows, such as False.
+    """
+    plain = str(value).strip().lower()
+    if plain not in words and plain in _FLAGS:
+        switch = _SWITCHES[_FLAGS[plain]]
+        return switch if switch in words else plain
+    return plain
+
+
+def is_off(value: Any) -> bool:
+    """Return whether a setting says to switch off what has a value by default."""
+    plain = str(value).strip().lower()
+    return plain == NONE or (plain != "0" and _FLAGS.get(plain) is False)
 
 
 def text(value: Any) -> str:
@@ -110,20 +132,19 @@ def one_of(*words: str) -> Parser[str]:
     """Return a parser of a word out of a few."""
 
     def parse(value: Any) -> str:
-        word = str(value).strip().lower()
-        if word not in words:
+        if (found := word(value, words)) not in words:
             allowed = f"{', '.join(words[:-1])} or {words[-1]}"
             raise ValueError(f"must be {allowed}, not {shown(value)}")
-        return word
+        return found
 
     return parse
 
 
 def unless_none(parse: Parser[T]) -> Parser[T | None]:
-    """Return a parser that also takes the word "none", where blank means a default."""
+    """Return a parser that also takes "none" or "off", where blank means a default."""
 
     def parse_or_none(value: Any) -> T | None:
-        if str(value).strip().lower() == NONE:
+        if is_off(value):
             return None
         try:
             return parse(value)
@@ -135,7 +156,7 @@ def unless_none(parse: Parser[T]) -> Parser[T | None]:
 
 def flag(value: Any) -> bool:
     """Parse true/false, yes/no, on/off or 1/0, in any case."""
-    parsed = _FLAGS.get(str(value).strip().lower())
+    parsed = _FLAGS.get(word(value))
     if parsed is None:
         raise ValueError(f"must be true or false, not {shown(value)}")
     return parsed
@@ -162,8 +183,8 @@ def one_provider(value: Any) -> Any:
 
 def providers(value: Any) -> tuple[Any, ...]:
     """Parse the fallbacks: names separated by commas, or a list of them."""
-    if isinstance(value, str):
-        value = [] if value.strip().lower() == NONE else value.split(",")
+    if isinstance(value, str | bool):
+        value = [] if is_off(value) else str(value).split(",")
     if not isinstance(value, Iterable) or isinstance(value, Mapping):
         raise ValueError("must be names separated by commas, or a list of them")
     return tuple(each for each in map(provider, value) if each != "")

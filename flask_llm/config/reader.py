@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -38,7 +39,9 @@ def use_ambient(source: Callable[[], Mapping[str, Any]]) -> None:
 
 
 def _unwrapped(value: Any) -> Any:
-    """Return what pydantic's SecretStr holds; anything else as it is."""
+    """Return what pydantic's SecretStr or a member of an Enum holds, or the value."""
+    if isinstance(value, Enum):
+        return value.value
     reveal = getattr(value, "get_secret_value", None)
     return reveal() if callable(reveal) else value
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from ..config.parsers import Parser, shown
+from ..config.parsers import Parser, shown, word
 from ..errors import (
     BadAnswerError,
     ContentBlockedError,
@@ -219,10 +219,11 @@ def words_or_tokens(*words: str, least: int = 0) -> Parser[str | int]:
     """
 
     def parse(value: Any) -> str | int:
-        plain = str(value).strip().lower()
-        if plain in words:
-            return plain
-        if isinstance(value, bool) or not re.fullmatch(r"\d+", plain, re.ASCII):
+        plain = str(value).strip()
+        is_number = re.fullmatch(r"\d+", plain, re.ASCII)
+        if not is_number and (found := word(value, words)) in words:
+            return found
+        if not is_number:
             known = ", ".join(words)
             raise ValueError(
                 f"must be {known} or a number of tokens, not {shown(value)}"

@@ -8,6 +8,8 @@ import weakref
 import pytest
 import requests.sessions
 
+from flask_llm.providers.answers import AFTER_END_S
+
 pytest.register_assert_rewrite("chat_contract", "google_chat_contract")
 
 
@@ -23,6 +25,10 @@ class Sockets:
         self._settimeout = settimeout
         self._most = math.inf
         self._open = weakref.WeakSet()
+
+    def last(self) -> float:
+        """Return what they are told last, but for what comes behind a whole answer."""
+        return [each for each in self.told if each > AFTER_END_S][-1]
 
     def tell(self, sock: socket.socket, seconds: float | None) -> None:
         """Do what `sock.settimeout` does, but let it wait no longer than it may."""

@@ -370,7 +370,7 @@ class TestFaultyStreams:
         sockets.hurry()
         with pytest.raises(TimedOutError):
             next(stream)
-        assert sockets.told[-1] == 20
+        assert sockets.last() == 20
         assert server.arrived(1)
         assert server.attempts()[0].wait()
         sockets.hurry(AT_ONCE_S)
@@ -385,7 +385,7 @@ class TestFaultyStreams:
             texts.append(each)
             later(59)
         assert texts == PIECES
-        assert sockets.told[-1] == 60
+        assert sockets.last() == 60
 
     def test_the_wait_that_is_asked_for(self, server, provider):
         """A stream that is refused says when to come back."""

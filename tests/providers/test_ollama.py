@@ -464,7 +464,7 @@ class TestLoading:
             provider = PulledProvider(base_url=stub.url, timeout=5, load_timeout=60)
             with pytest.raises(TimedOutError):
                 provider.answer(Request("hi", timeout=20))
-        assert sockets.told[-1] == 20
+        assert sockets.last() == 20
 
     def test_connecting_is_no_loading(self):
         """A server whose network swallows everything is not waited for so long."""
@@ -540,7 +540,7 @@ class TestLoading:
             took = []
             for _ in range(3):
                 self.wait(provider)
-                took.append(sockets.told[-1])
+                took.append(sockets.last())
         assert took == [60, 5, 5]
         now.seconds += 59
         assert self.seconds(provider) == 5
@@ -679,7 +679,7 @@ class TestLoading:
             )
             with pytest.raises(TimedOutError):
                 provider.warm_up(full=True)
-        assert sockets.told[-1] == 60
+        assert sockets.last() == 60
 
     def test_warm_up_without_a_server(self, caplog):
         """An absent server at the start is told once, and stops nothing."""
@@ -750,4 +750,4 @@ class TestFailures:
             provider = PulledProvider(base_url=stub.url, timeout=20, load_timeout=60)
             with pytest.raises(TimedOutError):
                 provider.list_models()
-        assert sockets.told[-1] == 20
+        assert sockets.last() == 20

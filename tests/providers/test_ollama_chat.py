@@ -231,7 +231,7 @@ class TestStream:
             texts.append(each)
             later(19)
         assert "".join(texts) == text
-        assert sockets.told[-1] == 20
+        assert sockets.last() == 20
 
     def test_two_streams_in_turn(self, server, provider):
         """Streams read in turn by one thread keep their times and their texts."""
@@ -378,7 +378,7 @@ class TestStreamFaults:
         with pytest.raises(TimedOutError) as caught:
             next(stream)
         assert caught.value.reason == "timeout"
-        assert sockets.told[-1] == 20
+        assert sockets.last() == 20
         assert server.arrived(1, "ollama")
         sockets.hurry(AT_ONCE_S)
         assert "".join(streamed(provider)[0]) == ANSWER
@@ -472,7 +472,7 @@ class TestLoading:
         server.script("ollama", faults.hang)
         sockets.hurry()
         broken(made(server, timeout=5, load_timeout=60), Request(PROMPT, timeout=20))
-        assert sockets.told[-1] == 20
+        assert sockets.last() == 20
 
     @pytest.mark.parametrize(
         ("step", "count", "left"),

@@ -244,7 +244,7 @@ class ChatContract:
         sockets.hurry()
         _, error = followed(stream)
         assert (type(error), error.reason) == (TimedOutError, "timeout")
-        assert sockets.told[-1] == 60
+        assert sockets.last() == 60
 
     def test_slow_but_steady(self, server, provider, sockets, later):
         """A stream may take longer than its silences may."""
@@ -257,14 +257,14 @@ class ChatContract:
         rest, response = followed(stream)
         assert "".join(texts + rest) == wire.ANSWER
         assert response.success
-        assert sockets.told[-1] == 60
+        assert sockets.last() == 60
 
     def test_own_timeout(self, server, sockets):
         """How long the chain lets a stream be silent wins over the provider's own."""
         provider = self.at(server.url, timeout=20)
         texts, _ = followed(provider.stream(Request(wire.PROMPT, timeout=60)))
         assert "".join(texts) == wire.ANSWER
-        assert sockets.told[-1] == 60
+        assert sockets.last() == 60
 
     def test_length(self, server, provider):
         """An answer cut by max_tokens says so."""

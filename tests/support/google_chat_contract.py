@@ -391,7 +391,7 @@ class GoogleChatContract:
         later(59)
         assert texts(stream)[1].success
         assert found == PIECES
-        assert sockets.told[-1] == 60
+        assert sockets.last() == 60
 
     @pytest.mark.parametrize(
         ("step", "before"), [(faults.stall_stream(1), PIECES[:1]), (faults.hang, [])]
@@ -405,7 +405,7 @@ class GoogleChatContract:
         assert [next(stream) for _ in before] == before
         sockets.hurry()
         _, error = texts(stream)
-        assert sockets.told[-1] == 60
+        assert sockets.last() == 60
         self.assert_error(provider, error, TimedOutError, "timeout")
         assert server.arrived(1, self.wire)
         assert len(server.attempts(self.wire)) == 1

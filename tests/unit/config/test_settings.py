@@ -1,5 +1,6 @@
 import logging
 from dataclasses import replace
+from enum import Enum
 from inspect import signature
 from operator import attrgetter
 
@@ -11,6 +12,14 @@ from flask_llm.config.settings import SETTINGS, LLMConfig, ProviderSettings
 from flask_llm.errors import ConfigurationError
 from flask_llm.resilience.circuit_breaker import BreakerPolicy
 from flask_llm.resilience.retry import PRESETS, RetryPolicy, StreamLimits
+
+
+class Words(str, Enum):
+    QUICK = "web"
+
+
+class Numbers(Enum):
+    DELAY = 2.0
 
 
 def read(**mapping):
@@ -69,7 +78,11 @@ def test_the_web_preset_is_for_code_inside_a_request():
         ("LLM_FALLBACK_PROVIDERS", ["a", " b "], "fallbacks", ("a", "b")),
         ("LLM_FALLBACK_PROVIDERS", [], "fallbacks", ()),
         ("LLM_FALLBACK_PROVIDERS", "None", "fallbacks", ()),
+        ("LLM_FALLBACK_PROVIDERS", "off", "fallbacks", ()),
+        ("LLM_FALLBACK_PROVIDERS", False, "fallbacks", ()),
         ("LLM_FALLBACK_PROVIDERS", "a : b", "fallbacks", ("a:b",)),
+        ("LLM_RETRY_PRESET", Words.QUICK, "deadline", PRESETS["web"].deadline),
+        ("LLM_RETRY_DELAY", Numbers.DELAY, "retry.delay", 2.0),
         ("LLM_MAX_RETRIES", "3", "retry.max_attempts", 3),
         ("LLM_MAX_RETRIES", 0, "retry.max_attempts", 0),
         ("LLM_RETRY_DELAY", "0.5", "retry.delay", 0.5),
@@ -80,6 +93,10 @@ def test_the_web_preset_is_for_code_inside_a_request():
         ("LLM_RETRY_TIMEOUTS", "no", "retry.retry_timeouts", False),
         ("LLM_DEADLINE", "2.5", "deadline", 2.5),
         ("LLM_DEADLINE", "none", "deadline", None),
+        ("LLM_FIRST_TOKEN_TIMEOUT", "Off", "limits.first_token", None),
+        ("LLM_STALL_TIMEOUT", False, "limits.stall", None),
+        ("LLM_WARM_UP", False, "warm_up", "off"),
+        ("LLM_WARM_UP", "no", "warm_up", "off"),
         ("LLM_BREAKER_FAILURES", 0, "breaker.failures", 0),
         ("LLM_BREAKER_WINDOW", 60, "breaker.window", 60.0),
         ("LLM_BREAKER_REST", "1", "breaker.rest", 1.0),
