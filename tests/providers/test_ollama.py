@@ -408,7 +408,7 @@ class TestSettings:
         with pytest.raises(ValueError, match="must be a duration such as 5m, seconds"):
             PulledProvider(keep_alive=written)
 
-    @pytest.mark.parametrize("written", ["", "high", True])
+    @pytest.mark.parametrize("written", ["", "high", 2])
     def test_thinking_is_checked(self, written):
         """What is no mode is told at the start."""
         with pytest.raises(ValueError, match="must be auto, on or off"):

@@ -14,7 +14,7 @@ from flask_llm.resilience.circuit_breaker import BreakerPolicy
 from flask_llm.resilience.retry import PRESETS, RetryPolicy, StreamLimits
 
 
-class Words(str, Enum):
+class Words(str, Enum):  # noqa: UP042  # `str` of a StrEnum would be right
     QUICK = "web"
 
 
