@@ -78,6 +78,7 @@ class FlaskLLM:
         """Set an app up from its configuration and the environment.
 
         Connects to nothing and, unless LLM_WARM_UP says so, imports no provider's SDK.
+        An app whose set-up has failed is as it was, and can be set up once more.
 
         Args:
             app: The app.
@@ -85,27 +86,54 @@ class FlaskLLM:
         Raises:
             ConfigurationError: Something in the configuration is wrong; the text lists
                 every fault with its key.
-            RuntimeError: The app has been set up already.
+            RuntimeError: The app has been set up already, or has served a request.
             TypeError: It is no Flask app.
         """
         _require_flask(app)
-        if _NAME in app.extensions:
-            raise RuntimeError(
-                "This app already has an extension 'llm'. Call FlaskLLM(app) or"
-                " init_app(app) once; import the FlaskLLM object where you need it."
-            )
+        _require_room(app)
         factory = AppFactory(config=app.config, sender=app, filters=self._filters)
-        app.extensions[_NAME] = factory
-        app.extensions[GUARD] = guard = replace(self._guard)  # with views of its own
-        app.register_blueprint(api_bp, url_prefix=factory.config.url_prefix)
-        _add_commands(app)
-        app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
-        install(app, factory)
+        guard = replace(self._guard)  # with views of its own
+        _attach(app, factory, guard)
         warn_if_closed(app, factory.config, guard)
         _warn_without_threads()
         _warn_without_gemini(factory)
         _warm_up(app, factory)
         factory.after_first_answer(partial(_answered, weakref.ref(app), _settings(app)))
+
+
+def _attach(app: Flask, factory: AppFactory, guard: Guard) -> None:
+    """Give an app all that it gets, or nothing."""
+    before = dict(app.extensions)
+    app.extensions |= {_NAME: factory, GUARD: guard}
+    try:
+        install(app, factory)  # the receivers live as long as they are in `extensions`
+        app.register_blueprint(api_bp, url_prefix=factory.config.url_prefix)
+    except BaseException:
+        app.extensions.clear()
+        app.extensions.update(before)
+        raise
+    _add_commands(app)
+    app.llm = factory  # type: ignore[attr-defined]  # the documented current_app.llm
+
+
+def _require_room(app: Flask) -> None:
+    """Raise RuntimeError where the extension cannot be added to an app any more."""
+    if _NAME in app.extensions:
+        raise RuntimeError(
+            "This app already has an extension 'llm'. Call FlaskLLM(app) or"
+            " init_app(app) once; import the FlaskLLM object where you need it."
+        )
+    if api_bp.name in app.blueprints:
+        raise RuntimeError(
+            f"This app has a blueprint {api_bp.name!r}: give it another name."
+        )
+    try:
+        app.endpoint(api_bp.name)  # sets nothing up, but asks whether that can be
+    except AssertionError:
+        raise RuntimeError(
+            "FlaskLLM(app) comes too late: this app has served a request. Call it where"
+            " the app is made."
+        ) from None
 
 
 def _require_flask(app: object) -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from flask import Flask, current_app
+from flask import Blueprint, Flask, current_app
+from prometheus_client import CollectorRegistry, Counter
 
 from flask_llm import FlaskLLM, LLMFactory, current_llm
 from flask_llm.errors import ConfigurationError
@@ -157,6 +158,52 @@ def test_a_wrong_configuration_fails_at_start_with_every_fault():
         "LLM_CLAUDE_BASE_URL",
     ]
     assert "llm" not in app.extensions
+
+
+def test_a_set_up_that_failed_leaves_nothing_and_can_be_done_once_more():
+    """Whoever catches the error has an app without the extension, not half of one."""
+    taken = CollectorRegistry()
+    Counter("flask_llm_attempts", "of somebody else", registry=taken)
+    app = make_app(
+        LLM_METRICS_REGISTRY=taken,
+        LLM_PRIMARY_PROVIDER=FakeProvider("a"),
+    )
+    rules = len(list(app.url_map.iter_rules()))
+    with pytest.raises(ConfigurationError, match="LLM_METRICS_REGISTRY"):
+        FlaskLLM(app)
+    assert (app.extensions, app.blueprints, hasattr(app, "llm")) == ({}, {}, False)
+    assert "llm" not in app.cli.commands
+    assert len(list(app.url_map.iter_rules())) == rules
+    assert [each for each in names_of(taken) if each.startswith("flask_llm")] == [
+        "flask_llm_attempts"
+    ]
+
+    app.config["LLM_METRICS_REGISTRY"] = own = CollectorRegistry()
+    FlaskLLM(app)
+    assert app.llm.generate_content("Hi").success
+    assert "flask_llm_calls" in names_of(own)
+
+
+def names_of(registry):
+    """Return the names of all metrics."""
+    return [each.name for each in registry.collect()]
+
+
+def test_an_app_that_has_served_is_told_where_to_call_it():
+    """Flask's own words for it name a method that the app did not call."""
+    app = make_app()
+    app.test_client().get("/")
+    with pytest.raises(RuntimeError, match=r"too late.*where the app is made"):
+        FlaskLLM(app)
+    assert app.extensions == {}
+
+
+def test_a_blueprint_of_that_name_is_told():
+    """The error says which of the two names can be changed."""
+    app = make_app()
+    app.register_blueprint(Blueprint("flask_llm", __name__))
+    with pytest.raises(RuntimeError, match="a blueprint 'flask_llm': give it another"):
+        FlaskLLM(app)
 
 
 def test_no_key_is_no_error_at_start():

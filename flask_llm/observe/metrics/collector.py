@@ -1,6 +1,7 @@
 """Receivers and recorder: a call's signals become counts."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -101,13 +102,16 @@ class Recorder:
         return lru_cache(_AT_HAND)(made.labels)
 
     def register(self, registry: CollectorRegistry) -> None:
-        """Let a registry show the metrics.
+        """Let a registry show the metrics, or none of them.
 
         Raises:
             ValueError: It has one of these names already.
         """
-        for each in (*self._metrics, self.state):
-            registry.register(each)
+        with ExitStack() as undo:
+            for each in (*self._metrics, self.state):
+                registry.register(each)
+                undo.callback(registry.unregister, each)
+            undo.pop_all()
 
     def called(self, record: CallRecord) -> None:
         """Count a call that is over."""
