@@ -16,6 +16,7 @@ from .app import (
     notices,
     parts,
     start,
+    uwsgi,
     versions,
 )
 from .checks import CheckContext, Finding, guarded
@@ -36,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     store,
     debug,
     deadline,
+    uwsgi,
     addresses,
     notices,
     env_file,

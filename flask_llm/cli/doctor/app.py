@@ -1,7 +1,8 @@
-"""Checks of the app: settings, start, gunicorn and versions."""
+"""Checks of the app: settings, start, its server and versions."""
 
 import argparse
 import ast
+import configparser
 import logging
 import os
 import platform
@@ -96,6 +97,8 @@ def _literal(statement: ast.stmt) -> Any:
 
 
 _AREA = "settings"
+_THREADED = {"enable-threads", "threads"}
+_NEEDS_THREADS = "threads, which deadlines, streams, usage log and shared state need"
 _OTHERS = 0o077
 
 
@@ -120,6 +123,31 @@ def deadline(context: CheckContext) -> Iterator[Finding]:
             message = f"gunicorn's timeout is computed in {where}, so unknown here"
             yield Finding("note", _AREA, "LLM_DEADLINE", message)
     yield _deadline(context.factory.config, limit)
+
+
+def uwsgi(context: CheckContext) -> Iterator[Finding]:
+    """Check whether uWSGI would run the threads that background work needs."""
+    files = [each for each in sorted(context.folder.glob("*.ini")) if _of_uwsgi(each)]
+    for file in files:
+        if _THREADED & _of_uwsgi(file).keys():
+            yield Finding("ok", _AREA, file.name, "uWSGI runs threads")
+        else:
+            message = f"without enable-threads uWSGI runs no {_NEEDS_THREADS}"
+            advice = "write enable-threads = true"
+            yield Finding("warning", _AREA, file.name, message, advice)
+    if not files and installed_version("uWSGI"):
+        message = f"is installed: without --enable-threads it runs no {_NEEDS_THREADS}"
+        yield Finding("note", _AREA, "uWSGI", message)
+
+
+def _of_uwsgi(file: Path) -> dict[str, str | None]:
+    """Return what a file sets for uWSGI, which takes a key several times."""
+    read = configparser.RawConfigParser(strict=False, allow_no_value=True)
+    try:
+        read.read(file, encoding="utf-8")
+        return dict(read["uwsgi"])
+    except (configparser.Error, KeyError, OSError, UnicodeDecodeError):
+        return {}
 
 
 def addresses(context: CheckContext) -> Iterator[Finding]:

@@ -188,6 +188,26 @@ def test_what_was_odd_at_start_is_told_again(look, monkeypatch):
     assert not of("", look("settings"))
 
 
+@pytest.mark.parametrize(
+    ("written", "level"),
+    [
+        ("[uwsgi]\nmodule = wsgi:app\nmodule = other\nmaster", "warning"),
+        ("[uwsgi]\nthreads = 4", "ok"),
+        ("[uwsgi]\nenable-threads = true\nhttp = :%(port)", "ok"),
+        ("[pytest]\naddopts = -q", None),
+        ("threads = 4", None),
+    ],
+)
+def test_uwsgi_without_threads(look, tmp_path, written, level):
+    """By default it runs none, and nothing would be written while it serves."""
+    (tmp_path / "server.ini").write_text(written)
+    found = [each for each in look("settings") if each[1] == "server.ini"]
+    assert [each[0] for each in found] == ([level] if level else [])
+    if level == "warning":
+        assert "runs no threads" in found[0][2]
+        assert found[0][3] == "write enable-threads = true"
+
+
 def test_a_logger_that_is_disabled(look, monkeypatch):
     """As `logging.config` leaves it, unless it is told not to."""
     assert look("logs") == []
