@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from ...errors import redact, text_of
 from ...resilience.gevent import in_native_thread
-from ...resilience.storage.sqlite import make_private
+from ...resilience.storage.sqlite import let_read, make_private
 from .settings import DatabaseURL
 from .tables import VERSION, metadata, schema
 
@@ -138,7 +138,7 @@ class Sqlite(Dialect):
         )
         if writes:
             event.listen(engine, "do_connect", self._make_file)
-            event.listen(engine, "connect", _prepare_file)
+            event.listen(engine, "connect", lambda raw, _: let_read(raw))
         else:
             event.listen(engine, "begin", lambda one: _limit(one, patience_s))
         # With the write lock, since a reader that wants it later may not get it.
@@ -172,11 +172,6 @@ def _engine(url: URL, arguments: dict[str, Any]) -> Engine:
 
 def _on_begin(engine: Engine, statement: str) -> None:
     event.listen(engine, "begin", lambda one: one.exec_driver_sql(statement))
-
-
-def _prepare_file(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
 
 
 def _limit(connection: Connection, seconds: float) -> None:

@@ -41,6 +41,25 @@ def make_private(path: Path) -> None:
             raise OSError("it is a link to a file that is not there") from None
 
 
+_OF_OTHERS = """
+    SELECT 1 FROM sqlite_master WHERE type = 'table'
+    AND name NOT GLOB 'flask_llm_*' AND name NOT GLOB 'sqlite_*'
+"""
+
+
+def let_read(db: sqlite3.Connection) -> None:
+    """Let others read while somebody writes: SQLite's WAL mode.
+
+    Not in a file with tables of others, such as the app's own: its mode is theirs.
+
+    Args:
+        db: A connection to the file.
+    """
+    if db.execute(_OF_OTHERS).fetchone() is None:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+
+
 class SqliteStorage(Storage):
     """Circuits in an SQLite file, which is made if it is missing.
 
@@ -167,8 +186,7 @@ class _File:
             self._db = sqlite3.connect(
                 self._path, timeout=0, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            let_read(self._db)
             self._db.execute(_TABLE)
             self._inode = self._path.stat().st_ino
         return self._db

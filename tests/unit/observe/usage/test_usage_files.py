@@ -1,6 +1,8 @@
 """A file that is locked, deleted, private, or cannot be made or grow."""
 
 import os
+import sqlite3
+from contextlib import closing
 
 import pytest
 from real_time import AT_ONCE_S
@@ -82,6 +84,24 @@ def test_a_file_that_is_there_keeps_its_mode(app_of, tmp_path):
 
     assert flush(app)
     assert (tmp_path / "log.db").stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.parametrize(("own", "mode"), [(False, "wal"), (True, "delete")])
+def test_the_app_s_own_file_keeps_its_journal(app_of, tmp_path, own, mode):
+    """Backups, network drives and other programs may count on the mode it has."""
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as db:
+        if own:
+            db.execute("CREATE TABLE users (name TEXT)")
+        app = app_of(f"sqlite:///{path}", LLM_STATE_URL=f"sqlite:///{path}")
+        ask(app, 3)
+        app.llm.reset("fake")
+
+        assert flush(app)
+        assert db.execute("PRAGMA journal_mode").fetchone() == (mode,)
+        tables = "SELECT count(*) FROM sqlite_master WHERE name = ?"
+        for name in ("flask_llm_calls", "flask_llm_circuits"):
+            assert db.execute(tables, (name,)).fetchone() == (1,), name
 
 
 def test_a_full_disk(app_of, tmp_path):
