@@ -34,7 +34,10 @@ import base64
 import json
 import logging
 import re
-from collections.abc import Iterable
+import signal
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -523,3 +526,42 @@ def reason(kind: str) -> str:
         kind: One that is known, or any word: a usage log may hold a later version's.
     """
     return _REASONS.get(kind) or kind.replace("_", " ")
+
+
+_MAX_CAUSES = 5  # an exception may be its own cause
+
+
+def causes(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and what it was raised from."""
+    each: BaseException | None = exc
+    for _ in range(_MAX_CAUSES):
+        if each is not None:
+            yield each
+            each = each.__cause__ or each.__context__
+
+
+def let_through(exc: BaseException) -> None:
+    """Raise what the handler of a signal has raised, if that is what was caught.
+
+    The time limit of a job, in Celery's or RQ's workers, is a plain exception that
+    comes out of whatever is under way. It is its caller's, and no failure of a
+    provider, a filter or a receiver: whoever catches exceptions of all kinds asks here.
+
+    Args:
+        exc: What was caught.
+
+    Raises:
+        BaseException: What the handler has raised.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # Python runs the handlers of signals nowhere else
+    handlers = set(map(_code_of, map(signal.getsignal, signal.valid_signals())))
+    for each in causes(exc):
+        frames = (frame for frame, _ in traceback.walk_tb(each.__traceback__))
+        if any(frame.f_code in handlers for frame in frames):
+            raise each
+
+
+def _code_of(handler: object) -> object:
+    """Return the code of a signal's handler, a function or a method; else itself."""
+    return getattr(getattr(handler, "__func__", handler), "__code__", handler)

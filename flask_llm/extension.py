@@ -149,15 +149,35 @@ _THREADED = {"enable-threads", "threads"}
 
 def _warn_without_threads() -> None:
     """Warn where uWSGI lets no thread of Python's run, as it does by default."""
-    options = getattr(sys.modules.get("uwsgi"), "opt", None)
-    if options is None:
-        return
-    known = {each.decode() if isinstance(each, bytes) else each for each in options}
-    if not known & _THREADED:
+    options = _options_of_uwsgi()
+    if options is not None and not options & _THREADED:
         log.warning(
             "uWSGI runs no threads: deadlines, streams, the usage log and shared state"
             " need them. Start it with --enable-threads"
         )
+
+
+_FORKS_TOLD = {"py-call-uwsgi-fork-hooks", "lazy", "lazy-apps"}
+
+
+def _warn_of_untold_fork() -> None:
+    """Warn of a call before a fork of uWSGI's, which it does not tell Python of."""
+    options = _options_of_uwsgi()
+    if options is None or options & _FORKS_TOLD:
+        return
+    if not sys.modules["uwsgi"].worker_id():  # only they have a number
+        log.warning(
+            "A prompt was sent before uWSGI forks: start it with"
+            " --py-call-uwsgi-fork-hooks, so that each worker knows itself for another"
+        )
+
+
+def _options_of_uwsgi() -> set[str] | None:
+    """Return the names of the options that uWSGI was started with; None elsewhere."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", None)
+    if options is None:
+        return None
+    return {each.decode() if isinstance(each, bytes) else each for each in options}
 
 
 _SDKS_OF_GEMINI = ("google.generativeai", "google.genai")
@@ -191,6 +211,7 @@ def _answered(reference: "weakref.ref[Flask]", before: Mapping[str, Any]) -> Non
             " a test can use flask_llm.testing.fake(app, ...)"
         )
         log.warning(line, ", ".join(late))
+    _warn_of_untold_fork()
     if isinstance(after := app.extensions.get(_WARM_UP), WarmUpAfter):
         after.answered()
 

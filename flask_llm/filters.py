@@ -25,7 +25,13 @@ from dataclasses import replace
 from threading import Lock
 from typing import NamedTuple, TypeVar
 
-from .errors import BadAnswerError, InvalidRequestError, LLMError, ProviderError
+from .errors import (
+    BadAnswerError,
+    InvalidRequestError,
+    LLMError,
+    ProviderError,
+    let_through,
+)
 from .types import LLMResponse, Request, require
 
 __all__ = [
@@ -221,6 +227,7 @@ def _result(function: Callable[[S], S], seen: S, side: _Side) -> S | ProviderErr
     except Rejected as why:
         return side.error(why, reason=f"{side.refused} by {name}")
     except Exception as error:  # noqa: BLE001  # it is the app's own code
+        let_through(error)
         _log_failure(f"The {side.name} filter {name}", error)
     else:
         if isinstance(result, type(seen)):

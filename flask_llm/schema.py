@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
-from .errors import SchemaError
+from .errors import SchemaError, let_through
 
 DEFINITIONS = ("$defs", "definitions")
 """Keywords under which a schema keeps parts of it for references."""
@@ -526,6 +526,7 @@ class Schema:
             reason = "answer is nested too deeply"
             fault = SchemaError(reason=reason, answer=text, correctable=True)
         except Exception as error:  # noqa: BLE001  # of the app's own validator
+            let_through(error)
             reason = "check of the answer failed"
             fault = SchemaError(type(error).__name__, reason=reason, answer=text)
         raise fault

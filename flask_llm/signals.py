@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from blinker import NamedSignal, Namespace
 
+from .errors import let_through
 from .types import Attempt, LLMResponse, Request
 
 log = logging.getLogger("flask_llm")
@@ -167,5 +168,6 @@ def emit(signal: NamedSignal, sender: object, event: object) -> None:
     for receiver in signal.receivers_for(sender):
         try:
             receiver(sender, event=event)
-        except Exception:
+        except Exception as error:
+            let_through(error)
             log.exception("A receiver of the signal %s failed", signal.name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from ..errors import let_through
 from ..filters import Filters
 from ..resilience.bulkhead import Bulkhead
 from ..resilience.circuit_breaker import BreakerPolicy
@@ -99,7 +100,8 @@ class Chain:
         if is_first and self.on_first_answer is not None:
             try:
                 self.on_first_answer()
-            except Exception:  # noqa: BLE001  # it is logged
+            except Exception as error:  # noqa: BLE001  # it is logged
+                let_through(error)
                 log.exception("What follows a first answer has failed")
 
     def prepare(self, goes_on: Callable[[], bool]) -> None:

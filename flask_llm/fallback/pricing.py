@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ..config.parsers import installed
 from ..config.prices import FREE, KEY, TokenPrice
+from ..errors import let_through
 from ..resilience.clock import SYSTEM, Clock
 from .provider_handle import ProviderHandle
 
@@ -94,6 +95,7 @@ class Prices:
             answer = max(answer, usage["total_tokens"] - prompt)
             return price.cost(prompt, answer, now), None
         except Exception as exc:  # noqa: BLE001  # a third party's count or list
+            let_through(exc)
             return None, _reason(handle, model, exc)
 
     def look_up(self, handle: ProviderHandle) -> None:
@@ -107,6 +109,7 @@ class Prices:
         try:
             return self._own_price(handle, model) or _listed_price(handle, model)
         except Exception as exc:  # noqa: BLE001  # of a third party's provider or list
+            let_through(exc)
             return _reason(handle, model, exc)
 
     def _own_price(

@@ -25,6 +25,7 @@ from ..errors import (
     encodable,
     harmless,
     hidden_in,
+    let_through,
     redact,
     text_of,
 )
@@ -43,7 +44,6 @@ from ..providers.base import (
     NOT_AVAILABLE,
     LLMProvider,
     explained,
-    interrupted,
 )
 from ..resilience.clock import PerProcess
 from ..types import LLMResponse, Request
@@ -148,7 +148,8 @@ class ProviderHandle:
     def _at_least_timeout(self, told: Callable[[LLMProvider], float]) -> float:
         try:
             return max(self.timeout, float(told(self.provider)))
-        except Exception:  # noqa: BLE001  # a third party's attribute may be anything
+        except Exception as exc:  # noqa: BLE001  # a third party's attribute may be anything
+            let_through(exc)
             return self.timeout
 
     @property
@@ -178,6 +179,7 @@ class ProviderHandle:
             # Nothing is waited for here: a SystemExit is the provider's own.
             if _is_for_the_caller(exc) and not isinstance(exc, SystemExit):
                 raise
+            let_through(exc)
             reason = f"cannot be set up: {type(exc).__name__}: {text_of(exc)}"
             # An __init__ of other arguments would not work with a key either.
             no_key = self._lacks_key() and not isinstance(exc, TypeError)
@@ -218,6 +220,7 @@ class ProviderHandle:
             # Perhaps it lacks a model only, which the list would tell.
             return self.provider.list_models()
         except Exception as exc:  # noqa: BLE001  # a third party's may raise anything
+            let_through(exc)
             fault = self.unavailable() or explained(self.provider, exc)
         raise self._presentable(fault.with_traceback(None), self.secrets)
 
@@ -298,8 +301,7 @@ class ProviderHandle:
 
     def _fault(self, exc: BaseException, secrets: tuple[str, ...]) -> ProviderError:
         """Return what an exception out of a provider means; raise what is not its."""
-        if interruption := interrupted(exc):
-            raise interruption
+        let_through(exc)
         if isinstance(exc, Exception):
             self._trace(exc, secrets)
             return explained(self.provider, exc)
@@ -337,7 +339,8 @@ def provider_of(handle: ProviderHandle) -> LLMProvider | None:
     """Return the provider; None if it cannot be made, which `unavailable` explains."""
     try:
         return handle.provider
-    except Exception:  # noqa: BLE001  # a third party's __init__ may raise anything
+    except Exception as exc:  # noqa: BLE001  # a third party's __init__ may raise anything
+        let_through(exc)
         return None
 
 

@@ -12,6 +12,7 @@ from ..errors import (
     ProviderError,
     TransientError,
     encodable,
+    let_through,
 )
 from ..types import LLMResponse
 from .classify import NO_END
@@ -165,7 +166,8 @@ def until_whole(events: Iterable[T], is_whole: Callable[[], bool]) -> Iterator[T
             event = next(iterator)
         except StopIteration:
             return
-        except Exception:
+        except Exception as exc:
+            let_through(exc)
             if is_whole():
                 return
             raise

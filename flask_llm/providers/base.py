@@ -1,9 +1,6 @@
 """What a provider is, and one that cannot be used."""
 
 import logging
-import signal
-import threading
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from datetime import date
@@ -12,7 +9,12 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..config.parsers import Parser
 from ..config.settings import ProviderSettings
-from ..errors import InvalidRequestError, ProviderError, UnavailableError
+from ..errors import (
+    InvalidRequestError,
+    ProviderError,
+    UnavailableError,
+    let_through,
+)
 from ..types import LLMResponse, Request
 from . import classify
 
@@ -256,36 +258,13 @@ def _of_models(cls: type[LLMProvider], settings: ProviderSettings) -> dict[str, 
     return found
 
 
-def interrupted(exc: BaseException) -> BaseException | None:
-    """Return what the handler of a signal has raised, and a provider may have caught.
-
-    The time limit of a job, in Celery's or RQ's workers, is a plain exception that
-    comes out of whatever is under way; it is its caller's, and no provider's failure.
-
-    Args:
-        exc: What came out of a provider.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return None  # Python runs the handlers of signals nowhere else
-    handlers = set(map(_code_of, map(signal.getsignal, signal.valid_signals())))
-    for each in classify.causes(exc):
-        frames = (frame for frame, _ in traceback.walk_tb(each.__traceback__))
-        if any(frame.f_code in handlers for frame in frames):
-            return each
-    return None
-
-
-def _code_of(handler: object) -> object:
-    """Return the code of a signal's handler, a function or a method; else itself."""
-    return getattr(getattr(handler, "__func__", handler), "__code__", handler)
-
-
 def explained(provider: LLMProvider, exc: Exception) -> ProviderError:
     """Return what a provider makes of an exception, even if its own hook fails."""
     for hook in (provider.explain, classify.from_exception):
         try:
             error = hook(exc)
         except Exception as second:  # noqa: BLE001  # a third party's may do anything
+            let_through(second)
             log.debug("explain() failed with %s", type(second).__name__)
         else:
             if isinstance(error, ProviderError):

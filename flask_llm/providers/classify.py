@@ -9,7 +9,7 @@ openai, cohere, httpx and requests trees all carry what is looked for here.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..errors import (
     TransientError,
     UnreachableError,
     UsedUpError,
+    causes,
     text_of,
 )
 from .retry_hints import reset_of, retry_after_of, told_in
@@ -290,18 +291,6 @@ def _unreached(exc: BaseException) -> str:
     # requests has the cause in a text only.
     text = text_of(exc)
     return text if "NewConnectionError" in text else ""
-
-
-_MAX_CAUSES = 5  # an exception may be its own cause
-
-
-def causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and what it was raised from."""
-    each: BaseException | None = exc
-    for _ in range(_MAX_CAUSES):
-        if each is not None:
-            yield each
-            each = each.__cause__ or each.__context__
 
 
 def _class_names(exc: BaseException) -> list[str]:

@@ -21,12 +21,13 @@ from ..errors import (
     TransientError,
     UnavailableError,
     hidden_in,
+    let_through,
     redact,
 )
 from ..resilience.clock import PerProcess
 from ..types import ROLES, Image, LLMResponse, Message, Request
 from . import classify
-from .base import NO_KEY, NO_LIST, LLMProvider, explained, interrupted
+from .base import NO_KEY, NO_LIST, LLMProvider, explained
 from .classify import MALFORMED
 from .parameters import Parameters, tell_once
 from .transport import in_one_piece, rehearsing
@@ -145,6 +146,7 @@ class SdkProvider(LLMProvider):
         try:
             return self._client.get()
         except Exception as exc:  # noqa: BLE001  # an SDK's constructor may raise anything
+            let_through(exc)
             error = _unconnected(exc)
         raise error
 
@@ -155,8 +157,7 @@ class SdkProvider(LLMProvider):
             exc: What the SDK raised.
             sent: The optional parameters that the request carried.
         """
-        if interruption := interrupted(exc):
-            raise interruption
+        let_through(exc)
         error = self._parameters.learn(sent, explained(self, exc), exc)
         detail = redact(error.detail, self._secrets())
         error.__traceback__ = None  # would tie it to the SDK's frames, in a cycle

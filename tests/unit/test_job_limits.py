@@ -2,12 +2,15 @@
 
 import signal
 import time
+from typing import Annotated
 
 import pytest
 from faultserver import FaultServer, faults
+from pydantic import AfterValidator, BaseModel
 from wired import settings
 
 from flask_llm import LLMFactory
+from flask_llm.signals import generation_finished
 from flask_llm.testing import FakeProvider
 
 
@@ -79,3 +82,51 @@ def test_the_same_exception_of_a_provider_is_its_failure(limited):
     first = FakeProvider(TimeLimitError(), name="first")
     response = LLMFactory(first, [FakeProvider("hi")], config={}).generate_content("x")
     assert [each.outcome for each in response.attempts] == ["unknown", "success"]
+
+
+class Slow(FakeProvider):
+    """A provider whose set-up takes long, as an SDK's import may."""
+
+    def is_available(self):
+        return wait()
+
+
+def wait(*_, **__):
+    """Take as long as the limit needs to pass."""
+    return time.sleep(60)
+
+
+def received(factory):
+    generation_finished.connect(wait, factory)
+    return {}
+
+
+def filtered(factory):
+    factory.output_filter(wait)
+    return {}
+
+
+def validated(_):
+    class Colour(BaseModel):
+        name: Annotated[str, AfterValidator(lambda _: wait())]
+
+    return {"schema": Colour}
+
+
+@pytest.mark.parametrize("where", [received, filtered, validated])
+def test_it_comes_out_of_the_app_s_own_code(limited, where):
+    """Whose other exceptions are logged, or fail the answer."""
+    fake = FakeProvider('{"name": "red"}')
+    factory = LLMFactory(fake, [], config={})
+    more = where(factory)
+    limited()
+    with pytest.raises(TimeLimitError):
+        factory.generate_content("hello", **more)
+
+
+def test_it_comes_out_of_a_set_up(limited):
+    """A first call imports an SDK, which may take longer than a job may."""
+    factory = LLMFactory(Slow(), [FakeProvider("late")], config={})
+    limited()
+    with pytest.raises(TimeLimitError):
+        factory.generate_content("hello")
