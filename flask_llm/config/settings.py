@@ -25,6 +25,9 @@ from .prices import TokenPrice, own_prices
 from .reader import DEFAULT, Reader
 from .state_url import state_url
 
+MAX_ANSWER_BYTES = 32 * 2**20
+"""What is read of an answer's body by default: some hundred times the longest one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observing:
@@ -67,6 +70,7 @@ class LLMConfig:
         warm_up: What is made ready ahead: nothing ("off"), SDKs and clients after the
             first answer ("after"), SDKs at the start ("import"), or all ("full").
         timeout: Seconds for one attempt.
+        max_answer_bytes: How much of an answer's body is read.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         url_prefix: Path under which the blueprint is registered.
         observing: Which observers are on.
@@ -83,6 +87,7 @@ class LLMConfig:
     state_url: str = field(default="memory://", repr=False)
     warm_up: str = "after"
     timeout: float = 30.0
+    max_answer_bytes: int = MAX_ANSWER_BYTES
     fallback_on_blocked: bool = False
     url_prefix: str = "/llm"
     observing: Observing = field(default_factory=Observing)
@@ -136,6 +141,7 @@ SETTINGS: tuple[tuple[str, str, Parser[Any]], ...] = (
     ("LLM_STATE_URL", "state_url", state_url),
     ("LLM_WARM_UP", "warm_up", one_of("after", "off", "import", "full")),
     ("LLM_TIMEOUT", "timeout", _above_zero),
+    ("LLM_MAX_ANSWER_BYTES", "max_answer_bytes", whole(1)),
     ("LLM_FALLBACK_ON_BLOCKED", "fallback_on_blocked", flag),
     ("LLM_URL_PREFIX", "url_prefix", url_prefix),
     ("LLM_USAGE_URL", "observing.usage_url", text),
@@ -213,6 +219,7 @@ class ProviderSettings:
         max_concurrency: The most calls at once in a process; None for no limit.
         options: The provider's own settings that are set, by argument name.
         labels: Where settings are written that have no configuration key of their own.
+        max_answer_bytes: How much of an answer's body is read.
     """
 
     name: str
@@ -227,6 +234,7 @@ class ProviderSettings:
     max_concurrency: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    max_answer_bytes: int = MAX_ANSWER_BYTES
 
     def fingerprint(self) -> str:
         """Return what identifies this endpoint in a shared storage.

@@ -163,6 +163,7 @@ class ChainBuilder:
             "model_key": label if model else reader.label(key_of("model")),
             "base_url": reader.read(key_of("base_url"), url, None),
             "base_url_key": reader.label(key_of("base_url")),
+            "max_answer_bytes": self._config.max_answer_bytes,
             "timeout": reader.read(
                 key_of("timeout"), seconds(above_zero=True), timeout
             ),

@@ -29,7 +29,7 @@ from .base import Retirement
 from .classify import MALFORMED
 from .error_bodies import codes_of, fields_of, words_of
 from .sdk import ChatProvider, chat_messages, has_span
-from .transport import cancellable, client_options, without_user
+from .transport import cancellable, without_user
 
 # Stop reasons of the Messages API that end an answer; the rest leave it incomplete.
 _FINISHED = {
@@ -295,7 +295,7 @@ class ClaudeProvider(ChatProvider):
         client = anthropic.Anthropic(
             api_key=self._api_key,
             http_client=cancellable(
-                anthropic.DefaultHttpxClient(**client_options("httpx2", address))
+                anthropic.DefaultHttpxClient(**self._http("httpx2", address))
             ),
             # Always given: else ANTHROPIC_BASE_URL would decide where the key goes.
             base_url=without_user(address),

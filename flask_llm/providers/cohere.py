@@ -24,7 +24,7 @@ from .classify import MALFORMED
 from .error_bodies import words_of
 from .schema_dialects import cohere_schema
 from .sdk import ChatProvider, chat_messages, image_url
-from .transport import cancellable, client_options, without_user
+from .transport import cancellable, without_user
 
 # "An internal error" and "exceeded the allowed time", by the API's reference.
 _FAILED = {"ERROR": "the generation failed", "TIMEOUT": "the generation took too long"}
@@ -285,7 +285,7 @@ class CohereProvider(ChatProvider):
             # Always given: else CO_API_URL would decide where the key goes.
             base_url=re.sub(r"/v[12]/*$", "", without_user(address)),
             timeout=self.timeout,
-            httpx_client=cancellable(httpx.Client(**client_options("httpx", address))),
+            httpx_client=cancellable(httpx.Client(**self._http("httpx", address))),
             log_warning_experimental_features=False,
         )
 

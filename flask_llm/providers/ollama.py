@@ -28,7 +28,7 @@ from .error_bodies import words_of
 from .internals import UNCUT
 from .schema_dialects import plain
 from .sdk import ChatProvider
-from .transport import allow, cancellable, client_options, own_times, without_user
+from .transport import allow, cancellable, own_times, without_user
 
 _FINISHED = {"stop": "stop", "length": "length"}
 
@@ -446,8 +446,8 @@ class OllamaProvider(ChatProvider):
     def _connect(self) -> Any:
         address = self.base_url or self.address
         # A user in the address stands in place of a key.
-        usual = {"auth": self._authorize} | client_options("httpx", address)
-        hooks = own_times("httpx")
+        usual = {"auth": self._authorize} | self._http("httpx", address)
+        hooks = own_times("httpx", self.max_answer_bytes)
         hooks["response"] = [*hooks["response"], split_at_line_feeds]
         client = self._import().Client(
             # Always given: else OLLAMA_HOST would decide where the prompt goes.

@@ -31,7 +31,7 @@ from .error_bodies import codes_of, fields_of, words_of
 from .model_lifecycle import openai_ends
 from .schema_dialects import strict
 from .sdk import ChatProvider, chat_messages, image_url
-from .transport import cancellable, client_options, without_user
+from .transport import cancellable, without_user
 
 # Where a model's thinking stands beside the text: vLLM, DeepSeek and llama.cpp have the
 # first name, OpenRouter and Groq the other.
@@ -374,7 +374,7 @@ class OpenAIProvider(ChatProvider):
             api_key=self._api_key,
             admin_api_key="",  # given, so that OPENAI_ADMIN_KEY is not read
             http_client=cancellable(
-                DefaultHttpxClient(**client_options("httpx2", address))
+                DefaultHttpxClient(**self._http("httpx2", address))
             ),
             # Always given: else OPENAI_BASE_URL would decide where the key goes.
             base_url=without_user(address),

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from ..config.parsers import api_key as checked_key
 from ..config.parsers import installed
 from ..config.reader import setting_key
-from ..config.settings import ProviderSettings
+from ..config.settings import MAX_ANSWER_BYTES, ProviderSettings
 from ..errors import (
     InvalidRequestError,
     ProviderError,
@@ -30,7 +30,7 @@ from . import classify
 from .base import NO_KEY, NO_LIST, LLMProvider, explained
 from .classify import MALFORMED
 from .parameters import Parameters, tell_once
-from .transport import in_one_piece, rehearsing
+from .transport import client_options, in_one_piece, rehearsing
 
 T = TypeVar("T")
 
@@ -69,6 +69,8 @@ class SdkProvider(LLMProvider):
         module: The module whose presence says that the SDK is installed.
         distribution: The SDK's name on PyPI.
         requirement: What to `pip install` for it.
+        max_answer_bytes: How much of an answer's body is read; of a stream eight times
+            as much.
         renames: Other names of parameters, tried if a model refuses the first.
         ended: What to say of an SDK whose support has ended, and how to leave it.
     """
@@ -79,6 +81,7 @@ class SdkProvider(LLMProvider):
     requirement: ClassVar[str]
     renames: ClassVar[Mapping[str, str]] = MappingProxyType({})
     ended: ClassVar[str] = ""
+    max_answer_bytes: int = MAX_ANSWER_BYTES
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class SdkProvider(LLMProvider):
         )
         provider.name = settings.name
         provider._labels = settings.labels
+        provider.max_answer_bytes = settings.max_answer_bytes
         return provider
 
     def list_models(self) -> list[str]:
@@ -208,6 +212,10 @@ class SdkProvider(LLMProvider):
         if not self.is_available():
             raise UnavailableError(reason=self.unavailable_reason())
         return self._connect()
+
+    def _http(self, library: str, address: str) -> dict[str, Any]:
+        """Return the arguments of the HTTP client that asks for this provider."""
+        return client_options(library, address, self.max_answer_bytes)
 
     def _secrets(self) -> list[str]:
         """Return what must be in no text: the key, and what an address may hold."""

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from ..config.settings import MAX_ANSWER_BYTES
 from ..resilience.stream_reader import Cancellation, current_cancellation
 from . import internals
 from .internals import UNCUT
@@ -56,8 +57,8 @@ def rehearsing() -> Iterator[None]:
 MOST_OF_AN_ERROR = 4 * 2**20
 """Bytes of an error that are read; what comes behind them says no more."""
 
-MOST_OF_AN_ANSWER = 32 * 2**20
-"""Bytes of an answer in one piece that are read: some hundred times the longest one."""
+# A stream says each word in an event of its own, which takes many times the bytes.
+_OF_A_STREAM = 8
 
 _FIRST_ERROR = 400
 
@@ -69,7 +70,9 @@ _KEPT = 100
 
 
 @cache
-def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
+def body_hooks(
+    library: str, most: int = MAX_ANSWER_BYTES
+) -> dict[str, list[Callable[[Any], None]]]:
     """Return the `event_hooks` of a client; streams are left alone.
 
     They are what has a cancellation, and, for who asks directly, event streams.
@@ -77,6 +80,7 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
     Args:
         library: "httpx" or "httpx2": two packages of the same shape, with separate
             classes.
+        most: Bytes of an answer in one piece that are read.
     """
     stream_of, body_of = _streams(library), _bodies(library)
 
@@ -84,8 +88,10 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         request.extensions["begun"] = time.monotonic()
 
     def bound(response: Any) -> None:
+        is_error = response.status_code >= _FIRST_ERROR
+        size = MOST_OF_AN_ERROR if is_error else most
         if current_cancellation.get() is not None:
-            response.stream = stream_of(response)
+            response.stream = stream_of(response, size * _OF_A_STREAM)
             return
         extensions = response.request.extensions
         seconds = extensions["timeout"].get("read")
@@ -95,9 +101,7 @@ def body_hooks(library: str) -> dict[str, list[Callable[[Any], None]]]:
         # The transport looks here once more, before it reads the body.
         left = stop - time.monotonic()
         extensions["timeout"]["read"] = left if left > _LEAST_S else _LEAST_S
-        is_error = response.status_code >= _FIRST_ERROR
-        most = MOST_OF_AN_ERROR if is_error else MOST_OF_AN_ANSWER
-        response.stream = body_of(response.stream, stop, most)
+        response.stream = body_of(response.stream, stop, size)
 
     return {"request": [begin], "response": [bound]}
 
@@ -114,13 +118,10 @@ def _bodies(library: str) -> type[Any]:
             self._left = most
 
         def __iter__(self) -> Iterator[bytes]:
-            for piece in self._stream:
+            for piece in within(self._left, self._stream):
                 if time.monotonic() > self._stop:
                     raise httpx.ReadTimeout("the body was not complete in time")
                 yield piece
-                self._left -= len(piece)
-                if self._left < 0:
-                    return  # as if it had ended here: it is malformed then
 
         def close(self) -> None:
             self._stream.close()
@@ -128,12 +129,28 @@ def _bodies(library: str) -> type[Any]:
     return Body
 
 
+def within(most: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces of a body up to a size, as if it ended there: then it is cut.
+
+    Args:
+        most: Bytes that are read, with the whole of the last piece.
+        pieces: The body.
+    """
+    for piece in pieces:
+        yield piece
+        most -= len(piece)
+        if most < 0:
+            return
+
+
 def _is_stream(response: Any) -> bool:
     kind: str = response.headers.get("content-type", "")
     return kind.startswith(_STREAMED)
 
 
-def client_options(library: str, url: str) -> dict[str, Any]:
+def client_options(
+    library: str, url: str, most: int = MAX_ANSWER_BYTES
+) -> dict[str, Any]:
     """Return the arguments of an httpx client for an address.
 
     It follows no redirect, which would take prompt and key to another host, bounds each
@@ -144,11 +161,12 @@ def client_options(library: str, url: str) -> dict[str, Any]:
         library: "httpx" or "httpx2".
         url: The address; give the SDK `without_user(url)`, since the library's log
             shows addresses as they are.
+        most: Bytes of an answer that are read.
     """
     httpx = import_module(library)
     options: dict[str, Any] = {
         "follow_redirects": False,
-        "event_hooks": body_hooks(library),
+        "event_hooks": body_hooks(library, most),
         "limits": httpx.Limits(max_keepalive_connections=_KEPT),
     }
     address = urlsplit(url)
@@ -167,12 +185,14 @@ def without_user(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def own_times(library: str) -> dict[str, list[Callable[[Any], None]]]:
+def own_times(
+    library: str, most: int = MAX_ANSWER_BYTES
+) -> dict[str, list[Callable[[Any], None]]]:
     """Return the `body_hooks` of a client whose requests have times of their own.
 
     For an SDK that takes timeouts for a client only; see `allow`.
     """
-    hooks = body_hooks(library)
+    hooks = body_hooks(library, most)
 
     def limit(request: Any) -> None:
         request.extensions["timeout"] = dict(_times.get())
@@ -214,20 +234,19 @@ def cancellable(client: C) -> C:
     return client
 
 
-def _streams(library: str) -> Callable[[Any], Any]:
+def _streams(library: str) -> Callable[[Any, int], Any]:
     """Return the class of a response's body which its cancellation does not outlive."""
     httpx = import_module(library)
 
     class Stream(httpx.SyncByteStream):  # type: ignore[name-defined, misc]  # either one
-        def __init__(self, response: Any) -> None:
-            self._stream = response.stream
+        def __init__(self, response: Any, most: int) -> None:
+            self._stream, self._most = response.stream, most
             self._connection = response.extensions.get("network_stream")
             self._has_events = _has_plain_events(response.headers)
 
         def __iter__(self) -> Iterator[bytes]:
-            return (
-                plain_events(self._stream) if self._has_events else iter(self._stream)
-            )
+            pieces = within(self._most, self._stream)
+            return plain_events(pieces) if self._has_events else pieces
 
         def close(self) -> None:
             # First, since then the pool may give the connection to another request.
@@ -410,15 +429,16 @@ def _adapter() -> type[Any]:
     return Adapter
 
 
-def restrain(session: Any, connections: int = 10) -> None:
-    """Bound a session's answers in time, and keep ~/.netrc out of its requests.
+def restrain(session: Any, connections: int = 10, most: int = MAX_ANSWER_BYTES) -> None:
+    """Bound a session's answers in time and size; keep ~/.netrc out of its requests.
 
     Args:
         session: The session.
         connections: How many it keeps; one more is logged as a warning by requests.
+        most: Bytes of an answer that are read.
     """
     session.auth = _as_addressed
-    session.hooks["response"].append(_bound)
+    session.hooks["response"].append(partial(_bound, most))
     for scheme in ("https://", "http://"):
         session.mount(scheme, _adapter()(pool_maxsize=connections))
 
@@ -488,7 +508,12 @@ def _cancellable(pool: type[Any]) -> type[Any]:
 
 
 def _bound(
-    response: Any, *, stream: bool = False, timeout: object = None, **_: Any
+    most: int,
+    response: Any,
+    *,
+    stream: bool = False,
+    timeout: object = None,
+    **_: Any,
 ) -> None:
     """Bound the body of an answer; a response hook of a requests session.
 
@@ -500,8 +525,8 @@ def _bound(
     left = timeout - response.elapsed.total_seconds()
     endless = stream and response.ok
     stop = None if endless else time.monotonic() + left
-    most = MOST_OF_AN_ANSWER if response.ok else MOST_OF_AN_ERROR
-    response.raw = _RawBody(response.raw, stop, most)
+    size = most if response.ok else MOST_OF_AN_ERROR
+    response.raw = _RawBody(response.raw, stop, size * (_OF_A_STREAM if endless else 1))
     _reading.set(response.raw)
 
 
@@ -514,7 +539,6 @@ class _RawBody:
     def __init__(self, raw: Any, stop: float | None, most: int) -> None:
         self._raw = raw
         self._connection = raw.connection
-        self._is_endless = stop is None
         self._stop = stop
         self._left = most
 
@@ -538,7 +562,7 @@ class _RawBody:
                     return
                 yield piece
                 self._left -= len(piece)
-                if self._left < 0 and not self._is_endless:
+                if self._left < 0:
                     self._raw.close()
                     return
         except ReadTimeoutError as exc:

@@ -112,7 +112,7 @@ class GeminiProvider(GoogleProvider):
         service = GenerativeServiceClient(
             transport="rest", client_options=self._options()
         )
-        tame(service.transport)
+        tame(service.transport, self.max_answer_bytes)
         return service
 
     def _adapted(self, request: Request) -> list[str]:  # noqa: ARG002  # the same for all
@@ -176,7 +176,7 @@ class GeminiProvider(GoogleProvider):
         from google.ai.generativelanguage import ModelServiceClient
 
         service = ModelServiceClient(transport="rest", client_options=self._options())
-        tame(service.transport)
+        tame(service.transport, self.max_answer_bytes)
         found = service.list_models(retry=None, timeout=self.timeout)
         return [
             each.name.removeprefix("models/")
@@ -384,13 +384,14 @@ _REDIRECTED = range(300, 400)
 _CONNECTIONS = 100
 
 
-def tame(transport: Any) -> None:
+def tame(transport: Any, most: int) -> None:
     """Keep a transport from repeating requests and from taking the key astray.
 
     Its errors then tell their status, and its streams can be read as they come.
 
     Args:
         transport: The REST transport of one of Google's service clients.
+        most: Bytes of an answer that are read.
     """
     session = internals.get(transport, "_session", "redirects take the key along")
     if session is None:
@@ -399,7 +400,7 @@ def tame(transport: Any) -> None:
     internals.replace(session, "_max_refresh_attempts", 0, "a 401 is sent three times")
     # A redirect to another host would carry the key along in x-goog-api-key.
     session.max_redirects = 0
-    restrain(session, _CONNECTIONS)
+    restrain(session, _CONNECTIONS, most)
     session.hooks["response"].append(_make_readable)
 
 

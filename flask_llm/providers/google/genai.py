@@ -9,7 +9,7 @@ from ...errors import ProviderError, TransientError
 from ...types import LLMResponse, Request
 from ..answers import HELD, SHORT
 from ..classify import MALFORMED, status_of
-from ..transport import cancellable, client_options, without_user
+from ..transport import cancellable, without_user
 from . import chat
 from .chat import GoogleProvider, ParsedPart, contents
 
@@ -99,7 +99,7 @@ class GenaiProvider(GoogleProvider):
             "api_version": self.api_version,
             # `client_args` would leave the choice of the class to
             # GOOGLE_GENAI_HTTP_CLIENT.
-            "httpx_client": cancellable(Client(**client_options("httpx2", address))),
+            "httpx_client": cancellable(Client(**self._http("httpx2", address))),
         }
 
     def _account(self) -> dict[str, Any]:
