@@ -6,7 +6,8 @@ References of a schema lead to its own parts only: no other document is ever rea
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import date
 from fractions import Fraction
 from functools import lru_cache
@@ -227,7 +228,11 @@ def _validator_of(schema: dict[str, Any]) -> Any:
 
     kind = validator_for(schema, default=Draft202012Validator)
     kind.check_schema(schema)
-    exact = extend(kind, {"multipleOf": _multiple_of})  # type: ignore[no-untyped-call]  # its stubs lack it
+    own = {"multipleOf": _multiple_of, "pattern": _pattern}
+    own |= {"patternProperties": _pattern_properties}
+    own["additionalProperties"] = _additional(kind.VALIDATORS["additionalProperties"])
+    own |= {name: _counted(kind.VALIDATORS[name]) for name in _BRANCHING}
+    exact = extend(kind, own)  # type: ignore[no-untyped-call]  # its stubs lack it
     formats: Any = FormatChecker(())
     formats.checkers = {**kind.FORMAT_CHECKER.checkers, **_FORMATS}
     # An empty registry: nothing is ever fetched.
@@ -247,6 +252,84 @@ def _multiple_of(
         return
     if (Fraction(str(value)) / Fraction(str(step))).denominator != 1:
         yield ValidationError(f"not a multiple of {step}")
+
+
+# What an answer may cost: of an app's own schema some of its forms take for ever.
+_MOST_BRANCHES = 100_000
+_LONGEST_MATCHED = 4_000
+_BRANCHING = ("$ref", "allOf", "anyOf", "oneOf")
+
+_branches: ContextVar[Iterator[int]] = ContextVar("branches")
+
+_Keyword = Callable[[Any, Any, Any, Any], Iterable[Exception] | None]
+
+
+class _TooManyBranchesError(Exception):
+    """The check of an answer would take too long."""
+
+
+def _counted(check: _Keyword) -> _Keyword:
+    """Return the check of a keyword whose uses by one answer are limited."""
+
+    def counted(*subject: Any) -> Iterator[Exception]:
+        if next(_branches.get(), None) is None:
+            raise _TooManyBranchesError
+        yield from check(*subject) or ()
+
+    return counted
+
+
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a pattern is found in a text, in linear time.
+
+    Python's own search may take for ever. It has to serve where a pattern looks around
+    or back, for texts that are not too long.
+    """
+    from pydantic_core import SchemaError as PatternError
+    from pydantic_core import SchemaValidator, core_schema
+
+    form = core_schema.str_schema(pattern=pattern, regex_engine="rust-regex")
+    try:
+        return SchemaValidator(form).isinstance_python
+    except PatternError:
+        search = re.compile(pattern).search
+        return lambda text: len(text) <= _LONGEST_MATCHED and bool(search(text))
+
+
+def _pattern(validator: Any, pattern: str, value: Any, _: Any) -> Iterator[Exception]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(value, "string") and not _matcher(pattern)(value):
+        yield ValidationError("does not match")
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], value: Any, _: Any
+) -> Iterator[Exception]:
+    if not validator.is_type(value, "object"):
+        return
+    for pattern, schema in patterns.items():
+        for key in filter(_matcher(pattern), value):
+            where = {"path": key, "schema_path": pattern}
+            yield from validator.descend(value[key], schema, **where)
+
+
+def _additional(usual: _Keyword) -> _Keyword:
+    """Return the check of "additionalProperties", with our way to match."""
+
+    def check(
+        validator: Any, allowed: Any, value: Any, schema: Mapping[str, Any]
+    ) -> Iterator[Exception]:
+        patterns = schema.get("patternProperties")
+        if patterns and validator.is_type(value, "object"):
+            known = [*map(_matcher, patterns)]
+            rest = (key for key in value if not any(one(key) for one in known))
+            value = {key: value[key] for key in rest}
+            schema = {**schema, "patternProperties": {}}
+        yield from usual(validator, allowed, value, schema) or ()
+
+    return check
 
 
 # As RFC 3339 has it, with the leap second.
@@ -409,6 +492,7 @@ class _SchemaCheck:
     def __call__(self, text: str) -> Any:
         """Return the data of a JSON text."""
         value = json.loads(text)
+        _branches.set(iter(range(_MOST_BRANCHES)))
         faults = list(islice(self._validator.iter_errors(value), _MAX_FAULTS))
         if faults:
             raise _MismatchError(_summary(map(_fault, faults)))
@@ -525,6 +609,9 @@ class Schema:
         except RecursionError:
             reason = "answer is nested too deeply"
             fault = SchemaError(reason=reason, answer=text, correctable=True)
+        except _TooManyBranchesError:
+            reason = "check of the answer would take too long"
+            fault = SchemaError(reason=reason, answer=text)
         except Exception as error:  # noqa: BLE001  # of the app's own validator
             let_through(error)
             reason = "check of the answer failed"

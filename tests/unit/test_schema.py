@@ -494,3 +494,61 @@ def test_the_callers_dict_may_change_afterwards():
     source["properties"]["a"]["type"] = "string"
     assert schema.json["properties"]["a"] == {"type": "integer"}
     assert schema.read('{"a": 1}') == {"a": 1}
+
+
+# (a+)+ takes twice as long for each further letter, where it is not found.
+ENDLESS = "^(a+)+$"
+LETTERS = "a" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"pattern": ENDLESS}, f'"{LETTERS}"', f'"{LETTERS}!"'),
+        (
+            {"patternProperties": {ENDLESS: {"type": "integer"}}},
+            f'{{"{LETTERS}!": "x"}}',
+            f'{{"{LETTERS}": "x"}}',
+        ),
+        (
+            {"patternProperties": {ENDLESS: {}}, "additionalProperties": False},
+            f'{{"{LETTERS}": 1}}',
+            f'{{"{LETTERS}!": 1}}',
+        ),
+        (
+            {"patternProperties": {"^a": {}}, "additionalProperties": {"minimum": 3}},
+            '{"ab": 1, "b": 3}',
+            '{"b": 1}',
+        ),
+        ({"pattern": r"^(?=.*\d)\w+$"}, '"abc1"', '"abc"'),
+        ({"pattern": r"^(?=.*\d)\w+$"}, '"1"', f'"{LETTERS}1"'),
+    ],
+)
+def test_a_pattern_of_the_app_s_own_takes_linear_time(schema, right, wrong):
+    """An answer that a pattern was not made for holds up no process."""
+    check = Schema({"type": ["string", "object"], **schema})
+    assert check.read(right) == json.loads(right)
+    with pytest.raises(SchemaError):
+        check.read(wrong)
+
+
+def test_a_schema_that_explodes_ends():
+    """Thirty levels of two are a billion checks."""
+    levels = {
+        f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)
+    }
+    levels["d30"] = {"type": "object"}
+    with pytest.raises(SchemaError) as caught:
+        Schema({"$defs": levels, "$ref": "#/$defs/d0"}).read("{}")
+    assert caught.value.reason == "check of the answer would take too long"
+    assert not caught.value.correctable
+
+
+def test_a_long_list_is_no_explosion():
+    """Each item may have a reference and a choice."""
+    choice = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    schema = Schema(
+        {"$defs": {"item": choice}, "type": "array", "items": {"$ref": "#/$defs/item"}}
+    )
+    items = [*range(5_000)]
+    assert schema.read(json.dumps(items)) == items
