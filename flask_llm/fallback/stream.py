@@ -16,6 +16,7 @@ from ..errors import (
     StreamInterrupted,
     TimedOutError,
 )
+from ..resilience.bulkhead import NOT_READY
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE, RetryPolicy, StreamLimits
 from ..resilience.stream_reader import Caller, StreamReader
@@ -28,6 +29,8 @@ from .selection import Candidate
 
 # What a provider's own limit gets more than ours, so that ours ends a stream.
 _GRACE_S = 0.5
+
+_NO_TEXT = TimedOutError(reason="timeout before the first token")
 
 
 @dataclass(slots=True)
@@ -249,8 +252,9 @@ class StreamingCall(BaseCall[Opened]):
             if texts.is_cancelled:
                 raise ClosedError from None
             timing.settled = True
+            why = NOT_READY if texts.is_preparing else _NO_TEXT
             texts.cancel()
-            raise TimedOutError(reason="timeout before the first token") from None
+            raise why.copy() from None
         except BaseException:
             timing.settled = True
             texts.cancel()

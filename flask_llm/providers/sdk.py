@@ -25,6 +25,7 @@ from ..errors import (
     redact,
 )
 from ..resilience.clock import PerProcess
+from ..resilience.stream_reader import callers_cancellation
 from ..types import ROLES, Image, LLMResponse, Message, Request
 from . import classify
 from .base import NO_KEY, NO_LIST, LLMProvider, explained
@@ -98,7 +99,7 @@ class SdkProvider(LLMProvider):
         self._parameters = Parameters(self.model, self._refused(), self.renames)
         self._labels: Mapping[str, str] = {}
         self._fits: dict[tuple[float, int, int], tuple[dict[str, Any], list[str]]] = {}
-        self._client = PerProcess(self._connect_if_available)
+        self._client = PerProcess(self._prepared)
 
     @classmethod
     def from_config(cls, settings: ProviderSettings) -> "SdkProvider":
@@ -206,6 +207,12 @@ class SdkProvider(LLMProvider):
         if type(error) is ProviderError and isinstance(exc, _STUMBLES):
             return TransientError(type(exc).__name__, reason=MALFORMED)
         return error
+
+    def _prepared(self) -> Any:
+        """Return a client, and let who waits know that nothing is sent meanwhile."""
+        if caller := callers_cancellation.get():
+            caller.is_preparing = True  # until a request leaves
+        return self._connect_if_available()
 
     def _connect_if_available(self) -> Any:
         """Connect, unless there is no key: some SDKs would look for one elsewhere."""

@@ -22,7 +22,11 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from ..config.settings import MAX_ANSWER_BYTES
-from ..resilience.stream_reader import Cancellation, current_cancellation
+from ..resilience.stream_reader import (
+    Cancellation,
+    callers_cancellation,
+    current_cancellation,
+)
 from . import internals
 from .internals import UNCUT
 
@@ -314,6 +318,18 @@ def _event(lines: Sequence[bytes]) -> bytes:
     return b"\n".join([*kind, *data, b"", b""]) if data else b""
 
 
+def _depart() -> None:
+    """Note that a request leaves this process.
+
+    Raises:
+        OSError: Nobody waits for its answer any more, so it is not sent.
+    """
+    if (caller := callers_cancellation.get()) is not None:
+        caller.is_preparing = False
+        if caller.is_cancelled:
+            raise OSError("nobody waits for the answer any more")
+
+
 class _Backend:
     """The network of a connection pool, whose connections can be cancelled."""
 
@@ -322,9 +338,11 @@ class _Backend:
         self.sleep = backend.sleep
 
     def connect_tcp(self, *args: Any, **options: Any) -> "_Connection":
+        _depart()
         return _Connection(self._backend.connect_tcp(*args, **options))
 
     def connect_unix_socket(self, *args: Any, **options: Any) -> "_Connection":
+        _depart()
         return _Connection(self._backend.connect_unix_socket(*args, **options))
 
 
@@ -355,6 +373,7 @@ class _Connection:
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        _depart()
         if self._until < math.inf:  # of the answer before
             self._until, self.read = math.inf, self._stream.read
         cancellation = current_cancellation.get()
@@ -484,6 +503,11 @@ def _cancellable(pool: type[Any]) -> type[Any]:
             self._cancellation: Cancellation | None = None
             # Between looking whose it is and cutting it, it must not become another's.
             self._lock = threading.Lock()
+
+        def connect(self) -> None:
+            _depart()
+            super().connect()
+            _depart()  # that may have taken its time
 
         def getresponse(self, *args: Any, **kwargs: Any) -> Any:
             cancellation = current_cancellation.get()

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from ..errors import BusyError, TimedOutError
 from .clock import Clock, PerProcess
-from .stream_reader import StreamReader
+from .stream_reader import Cancellation, StreamReader, callers_cancellation
 from .thread_pool import Abandoned, ThreadPool
 
 T = TypeVar("T")
@@ -23,6 +23,10 @@ _GRACE_PART = 0.05
 
 # A stream that was cut ends at once, where its connection can be cut.
 _LINGER_S = 1.0
+
+
+NOT_READY = BusyError(reason="its SDK is still being loaded, so it was not asked")
+"""Why a call has no answer whose time went by before a request was sent."""
 
 
 class Bulkhead:
@@ -122,6 +126,7 @@ class Bulkhead:
         call = _Call()
 
         def run() -> T:
+            callers_cancellation.set(call)
             try:
                 return function()
             finally:
@@ -133,7 +138,8 @@ class Bulkhead:
             grace = min(_GRACE_S, limit * _GRACE_PART)
             return self._workers.call(run, limit + grace)
         except Abandoned:
-            raise TimedOutError from None
+            call.cancel()
+            raise (NOT_READY.copy() if call.is_preparing else TimedOutError()) from None
         finally:  # whatever made the caller leave
             calls.left(call)
 
@@ -145,7 +151,7 @@ class _Leavable(Protocol):
     left_at: float
 
 
-class _Call:
+class _Call(Cancellation):
     """A call that has had its time, if its caller leaves."""
 
     over = False

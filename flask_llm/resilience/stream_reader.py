@@ -27,7 +27,10 @@ class Cancellation:
 
     Attributes:
         is_cancelled: Whether nobody wants to read on.
+        is_preparing: Whether a client is made for it, and nothing is sent yet.
     """
+
+    is_preparing = False
 
     def __init__(self) -> None:
         self.is_cancelled = False
@@ -64,8 +67,8 @@ current_cancellation: ContextVar[Cancellation | None] = ContextVar(
 callers_cancellation: ContextVar[Cancellation | None] = ContextVar(
     "callers_cancellation", default=None
 )
-"""By which the caller of a stream that is asked for here can leave, also before its
-first text; None where only its own thread does."""
+"""By which the caller of what is asked for here can leave, also before its first text;
+None where only its own thread does."""
 
 
 T = TypeVar("T")
@@ -162,6 +165,11 @@ class StreamReader(Generic[T]):
     def is_cancelled(self) -> bool:
         """Whether somebody has closed it."""
         return self._cancellation.is_cancelled
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether a client is made for it, and nothing is sent yet."""
+        return self._cancellation.is_preparing
 
     @property
     def result(self) -> T:

@@ -1,9 +1,13 @@
 import itertools
 import pickle
+import threading
 
 import pytest
+from faultserver import FaultServer
+from usage_calls import soon
+from wired import WIRES, loaded, settings
 
-from flask_llm import LLMResponse
+from flask_llm import LLMFactory, LLMResponse
 from flask_llm.config.settings import ProviderSettings
 from flask_llm.errors import (
     BadAnswerError,
@@ -14,6 +18,7 @@ from flask_llm.errors import (
     UnavailableError,
 )
 from flask_llm.providers.sdk import ChatProvider
+from flask_llm.testing import FakeProvider
 
 KEY = "sk-canary-12345678"
 
@@ -172,3 +177,51 @@ def test_a_list_without_an_end_is_given_up():
     provider.timeout = 0.02
     with pytest.raises(TimedOutError, match="too many pages"):
         provider.list_models()
+
+
+CORE = [("claude", True), ("gemini", False), ("openai", False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "streamed"),
+    [
+        pytest.param(*case, marks=[] if case in CORE else pytest.mark.matrix)
+        for case in itertools.product(WIRES, [False, True])
+    ],
+)
+def test_a_call_whose_time_goes_by_before_its_sdk_is_loaded(
+    name, streamed, monkeypatch
+):
+    """It is no silence of the provider's, and its prompt is not sent any more."""
+    go_on, connect = threading.Event(), registered(name)._connect
+
+    def slowly(provider):
+        assert go_on.wait(60)
+        return connect(provider)
+
+    with loaded([name]), FaultServer() as server:
+        config = settings(name, server.url) | {"LLM_BREAKER_FAILURES": 1}
+        factory = LLMFactory(name, [FakeProvider("instead")], config=config)
+        with monkeypatch.context() as patch:
+            patch.setattr(registered(name), "_connect", slowly)
+            response = asked(factory, "the first", streamed, deadline=0.2)
+            go_on.set()
+            entry = factory.entries[0]
+            assert soon(entry.provider._client.made)
+        assert [each.outcome for each in response.attempts] == ["busy", "success"]
+        assert "its SDK is still being loaded" in response.attempts[0].error
+        assert asked(factory, "the second", streamed, deadline=20).provider_name == name
+        sent = [each.body for each in server.attempts(WIRES[name])]
+        assert not [each for each in sent if b"the first" in each]
+
+
+def registered(name):
+    return LLMFactory.PROVIDER_REGISTRY[name]
+
+
+def asked(factory, prompt, streamed, deadline):
+    if not streamed:
+        return factory.generate_content(prompt, deadline=deadline)
+    with factory.stream_content(prompt, deadline=deadline) as stream:
+        list(stream)
+    return stream.response
