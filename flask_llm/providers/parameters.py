@@ -103,6 +103,7 @@ class Parameters:
         self._model = model
         self._known = frozenset(refused)
         self._learned: set[str] = set()
+        self._instead: dict[str, tuple[Any, str]] = {}
         self.on_trial: set[str] = set()
         self.knows_roles = False
         self.learned = 0
@@ -121,6 +122,10 @@ class Parameters:
         sent, warnings = {}, []
         for name, value in wanted.items():
             key = _key(name, value) if type(value) in _WORDED else name
+            if key in self._learned and key in self._instead:
+                other = self._instead[key]
+                warnings.append(self._sent_as(key, other[1]))
+                value, key = other  # noqa: PLW2901  # what is sent in its place
             if key not in self._known and key not in self._learned:
                 sent[name] = value
             elif key in self._renames:
@@ -130,7 +135,10 @@ class Parameters:
         return sent, warnings
 
     def refuses(self, key: str) -> bool:
-        """Return whether the model is known not to take a parameter."""
+        """Return whether the model takes no parameter of the kind, nor one instead."""
+        return self._is_refused(key) and key not in self._instead
+
+    def _is_refused(self, key: str) -> bool:
         return key in self._known or key in self._learned
 
     def learn(
@@ -155,7 +163,10 @@ class Parameters:
             for name, value in sent.items()
             if (named == name if named else _refusal(name).search(error.detail))
         }
-        outcomes = [self._remember(key) for key in refused.values()]
+        outcomes = [
+            self._replaced(key, name, sent[name], error.detail) or self._remember(key)
+            for name, key in refused.items()
+        ]
         if not any(outcomes):
             return error
         return ParameterError(
@@ -244,12 +255,37 @@ class Parameters:
         self.knows_roles = not self._learned.isdisjoint({SYSTEM_ROLE, TURNS})
         self.learned += 1
 
+    def _replaced(self, key: str, name: str, value: object, text: str) -> str | None:
+        """Note what a refusal offers instead, and return what follows; None if nothing.
+
+        Args:
+            key: What was refused.
+            name: The parameter.
+            value: What was sent.
+            text: What the provider answered.
+        """
+        word = key.removeprefix(f"{name}.")
+        if (offer := _offered(word, text)) is None:
+            return None
+        other = {"type": offer} if isinstance(value, dict) else offer
+        if self._is_refused(_key(name, other)):
+            return None
+        self._instead[key] = other, _key(name, other)
+        self._note(key)
+        return f"{key} refused, sent as {offer} from now on"
+
+    def _sent_as(self, key: str, other: str) -> str:
+        """Return the warning that another word is sent, and log it once."""
+        sentence = f"{key} is sent to {self._model} as {other}, which it offers instead"
+        tell_once(logging.INFO, sentence)
+        return sentence
+
     def _remember(self, key: str) -> str | None:
         """Note a refusal and return what follows; None if nothing can."""
         other = self._renames.get(key)
         if other is None and key in self._renames.values():
             return None
-        if other is not None and self.refuses(other):
+        if other is not None and self._is_refused(other):
             return None
         self._note(key)
         if other is None:
@@ -300,6 +336,29 @@ def _key(name: str, value: object) -> str:
     is_object = type(value) is dict and "type" in value
     word = value["type"] if is_object else value  # type: ignore[index]  # it is a dict
     return f"{name}.{word}" if type(word) is str else name
+
+
+# How much a model thinks, the least first: what a refused word may stand near to.
+_AMOUNTS = (
+    *("off", "none", "disabled", "between_tools", "minimal", "low", "medium"),
+    *("adaptive", "auto", "high", "xhigh", "max"),
+)
+_OFFERS = re.compile(
+    r"\b(?:use|instead|one of|must be|should be|only|expected|options?"
+    r"|(?:supported|valid|allowed|accepted|possible) values?)\b(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_QUOTED = re.compile(r"[`'\"](?:[a-z]\w*\.)*([a-z]\w*)[`'\"]")
+
+
+def _offered(word: str, text: str) -> str | None:
+    """Return the word nearest to a refused one that an answer offers instead of it."""
+    told = _OFFERS.search(text[:_LOOKED_AT])
+    if told is None or word not in _AMOUNTS:
+        return None
+    offers = {each for each in _QUOTED.findall(told[1]) if each in _AMOUNTS} - {word}
+    at = _AMOUNTS.index
+    return min(offers, key=lambda each: abs(at(each) - at(word)), default=None)
 
 
 def _schema_key(schema: Schema) -> str:

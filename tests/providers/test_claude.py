@@ -8,6 +8,7 @@ import wire
 from wire import Row, anthropic_error, message
 from wire_contract import WireContract
 
+from flask_llm import LLMFactory
 from flask_llm.errors import BadAnswerError, InvalidRequestError, ParameterError
 from flask_llm.providers import model_lifecycle as retired
 from flask_llm.providers.base import Retirement
@@ -525,17 +526,44 @@ class TestClaude(WireContract):
         assert response.content == wire.ANSWER
         first, second = (each.json for each in stub.received)
         assert first.pop("thinking") == {"type": "between_tools"}
+        offered = "adaptive" if "adaptive" in text else None
+        assert second.pop("thinking", {}).get("type") == offered
         assert first == second
-        warning = (
-            "thinking.between_tools is not sent to claude-sonnet-5-5, which refused it"
+        told = (
+            f"is sent to {STRICT} as thinking.{offered}, which it offers instead"
+            if offered
+            else f"is not sent to {STRICT}, which refused it"
         )
+        warning = f"thinking.between_tools {told}"
         assert response.metadata["warnings"] == [*KNOWN["warnings"], warning]
         assert caplog.messages.count(warning) == 1
         refused, answered = response.attempts
-        assert refused.error == "thinking.between_tools refused, left out from now on"
+        done = f"sent as {offered}" if offered else "left out"
+        assert refused.error == f"thinking.between_tools refused, {done} from now on"
         assert (refused.outcome, refused.status) == ("invalid_request", 400)
         assert answered.outcome == "success"
         assert clock.waits == []
+
+    @pytest.mark.parametrize(
+        ("offers", "sent"),
+        [
+            ('Use "between_tools" instead.', "between_tools"),
+            ('Use "thinking.type.adaptive" or "thinking.type.enabled".', "adaptive"),
+            ("Supported values: `adaptive`, `between_tools`", "between_tools"),
+            ("", None),
+        ],
+    )
+    def test_what_is_offered_instead(self, offers, sent):
+        """A model that no table knows is asked with the least thinking it offers."""
+        text = f'thinking.type: "disabled" is not supported for this model. {offers}'
+        bad = wire.reply(anthropic_error("invalid_request_error", text), 400)
+        with wire.Stub(wire.in_turn(bad, wire.reply(message()))) as stub:
+            provider = ClaudeProvider(KEY, model="claude-orchid-7", base_url=stub.url)
+            factory = LLMFactory(provider, [], config={})
+            assert factory.generate_content(wire.PROMPT, max_tokens=100).success
+            assert factory.generate_content(wire.PROMPT, max_tokens=100).success
+        asked = [each.json.get("thinking", {}).get("type") for each in stub.received]
+        assert asked == ["disabled", sent, sent]
 
     @pytest.mark.parametrize("text", OTHER_COMPLAINTS)
     def test_other_complaints(self, ask, text):
@@ -551,13 +579,13 @@ class TestClaude(WireContract):
 
         Nothing is remembered that has not helped.
         """
-        bad = anthropic_error("invalid_request_error", REFUSALS[0])
+        bad = anthropic_error("invalid_request_error", REFUSALS[2])
         with wire.Stub(wire.reply(bad, 400)) as stub:
             provider = ClaudeProvider(KEY, base_url=stub.url)
             with pytest.raises(ParameterError) as caught:
                 provider.generate_content(wire.PROMPT)
             error = pickle.loads(pickle.dumps(caught.value))
-            assert (error.at_once, error.detail) == (True, REFUSALS[0])
+            assert (error.at_once, error.detail) == (True, REFUSALS[2])
             with pytest.raises(InvalidRequestError) as caught:
                 provider.generate_content(wire.PROMPT)
             assert type(caught.value) is InvalidRequestError

@@ -625,16 +625,42 @@ class TestReasoningModels:
         assert "reasoning_effort" not in request.json
         assert response.metadata["warnings"] == []
 
-    def test_least_effort_is_learned(self, own, clock):
-        """A model without "none" is asked again with "low", then without any."""
+    @pytest.mark.parametrize(
+        ("told", "takes", "expected", "warning"),
+        [
+            (
+                " Supported values are: 'high', 'medium', and 'xhigh'.",
+                {"medium"},
+                ["none", "medium"],
+                (
+                    "none is sent to gpt-6.1-terra as reasoning_effort.medium, which it"
+                    " offers instead"
+                ),
+            ),
+            (
+                "",
+                {"low"},
+                ["none", "low"],
+                None,
+            ),
+            (
+                "",
+                set(),
+                ["none", "low", None],
+                "low is not sent to gpt-6.1-terra, which refused it",
+            ),
+        ],
+    )
+    def test_least_effort_is_learned(self, own, clock, told, takes, expected, warning):
+        """A model without "none" is asked again with what it offers, or with "low"."""
 
         def refuse(handler, received):
             effort = received.json.get("reasoning_effort")
-            if effort is None:
+            if effort is None or effort in takes:
                 return wire.reply(completion())(handler, received)
             text = (
                 f"Unsupported value: 'reasoning_effort' does not support '{effort}'"
-                " with this model. Supported values are: 'high'."
+                f" with this model.{told}"
             )
             body = error(text, code="unsupported_value", param="reasoning_effort")
             return wire.reply(body, 400)(handler, received)
@@ -645,15 +671,12 @@ class TestReasoningModels:
             response = factory.generate_content(wire.PROMPT)
             factory.generate_content(wire.PROMPT)
         sent = [each.json.get("reasoning_effort") for each in stub.received]
-        assert sent == ["none", "low", None, None]
-        assert [each.outcome for each in response.attempts] == [
-            "invalid_request",
-            "invalid_request",
-            "success",
-        ]
+        assert sent == [*expected, expected[-1]]
+        refused = ["invalid_request"] * (len(expected) - 1)
+        assert [each.outcome for each in response.attempts] == [*refused, "success"]
         assert response.metadata["warnings"] == [
             "temperature is not sent to gpt-6.1-terra, which takes none",
-            "reasoning_effort.low is not sent to gpt-6.1-terra, which refused it",
+            *([f"reasoning_effort.{warning}"] if warning else []),
         ]
         assert clock.waits == []
 
