@@ -343,20 +343,30 @@ _AMOUNTS = (
     *("off", "none", "disabled", "between_tools", "minimal", "low", "medium"),
     *("adaptive", "auto", "high", "xhigh", "max"),
 )
-_OFFERS = re.compile(
-    r"\b(?:use|instead|one of|must be|should be|only|expected|options?"
-    r"|(?:supported|valid|allowed|accepted|possible) values?)\b(.*)",
+# A list of what is taken, or words in quotes behind a word of advice.
+_LISTED = re.compile(
+    r"\b(?:supported|valid|allowed|accepted|possible) (?:value|level|effort)s?\b(.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_ADVISED = re.compile(
+    r"\b(?:use|instead|one of|must be|should be|only|expected|options?)\b(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_WORD = re.compile(r"[a-z_]+", re.IGNORECASE)
 _QUOTED = re.compile(r"[`'\"](?:[a-z]\w*\.)*([a-z]\w*)[`'\"]")
 
 
 def _offered(word: str, text: str) -> str | None:
     """Return the word nearest to a refused one that an answer offers instead of it."""
-    told = _OFFERS.search(text[:_LOOKED_AT])
-    if told is None or word not in _AMOUNTS:
+    if word not in _AMOUNTS:
         return None
-    offers = {each for each in _QUOTED.findall(told[1]) if each in _AMOUNTS} - {word}
+    text = text[:_LOOKED_AT]
+    found = []
+    if listed := _LISTED.search(text):
+        found = _WORD.findall(listed[1])
+    elif advised := _ADVISED.search(text):
+        found = _QUOTED.findall(advised[1])
+    offers = {each.lower() for each in found}.intersection(_AMOUNTS) - {word}
     at = _AMOUNTS.index
     return min(offers, key=lambda each: abs(at(each) - at(word)), default=None)
 
@@ -391,10 +401,11 @@ def _refusal(name: str) -> re.Pattern[str]:
     """Return the pattern of a text that refuses a parameter, whatever its value."""
     # "thinking_level" is thinkingLevel on Google's wire, and "Thinking level" in words.
     spelled = re.escape(name).replace("_", "[_ ]?")
-    word = rf"(?<!\w){spelled}(?:\.\w+)*(?!\w)"
+    word = rf"(?<!\w){spelled}(?:\.\w+)*(?:_(?:minimal|none|low|high|max))?(?!\w)"
     return re.compile(
         rf"{word}{_NO_VALUE}(?:{_REFUSED}){_UNCONDITIONAL}"
         rf"|(?<!\w)(?:{_REFUSES})[\s:]*[`'\"]?{word}"
+        rf"|not an? (?:supported|valid|allowed|accepted) {word}"  # Gemini of a value
         rf"|invalid {word}[^.]{{0,20}}\bonly\b"  # Kimi: "only 1 is allowed"
         rf"|extra_forbidden[^}}]{{0,60}}?{word}",  # pydantic's, of old vLLM
         re.IGNORECASE,

@@ -165,15 +165,18 @@ NO_LEVEL = "Thinking level {} is not supported for this model. Please retry."
 # What is sent of thinking: by model, setting and max_tokens.
 LEVEL, BUDGET = "thinking_level", "thinking_budget"
 THINKING = [
-    ("gemini-3.8-flash", "auto", 300, {LEVEL: "MINIMAL"}),
-    ("gemini-3.8-flash", "auto", 4095, {LEVEL: "MINIMAL"}),
+    ("gemini-3.8-flash", "auto", 300, {LEVEL: "LOW"}),
+    ("gemini-3.8-flash", "auto", 4095, {LEVEL: "LOW"}),
     ("gemini-3.8-flash", "auto", 4096, None),
-    ("gemini-3.8-flash", "off", 9000, {LEVEL: "MINIMAL"}),
+    ("gemini-3.8-flash", "off", 9000, {LEVEL: "LOW"}),
+    ("gemini-3.8-flash", "minimal", 9000, {LEVEL: "LOW"}),
     ("gemini-3.8-flash", "HIGH", 300, {LEVEL: "HIGH"}),
     ("gemini-3.8-flash", "medium", 300, {LEVEL: "MEDIUM"}),
     ("gemini-3.8-flash", "low", 300, {LEVEL: "LOW"}),
-    ("gemini-flash-latest", "auto", 300, {LEVEL: "MINIMAL"}),
-    ("models/gemini-3-pro", "auto", 300, {LEVEL: "MINIMAL"}),
+    ("gemini-flash-latest", "auto", 300, {LEVEL: "LOW"}),
+    ("gemini-flash-lite-latest", "auto", 300, {LEVEL: "MINIMAL"}),
+    ("gemini-3.6-flash", "auto", 300, {LEVEL: "MINIMAL"}),
+    ("models/gemini-3-pro", "auto", 300, {LEVEL: "LOW"}),
     ("gemini-2.5-flash", "auto", 300, {BUDGET: 0}),
     ("gemini-2.5-pro", "off", 9000, {BUDGET: 128}),
     ("gemini-2.5-flash", "1000", 9000, {BUDGET: 1000}),
@@ -297,7 +300,7 @@ class TestGenai(WireContract):
             for text in texts
         ]
         with wire.Stub(wire.in_turn(*refusals, wire.reply(generated("hi")))) as stub:
-            response = ask(stub.url)
+            response = ask(stub.url, MODEL="gemini-3.6-flash")
         sent = [
             each.json["generationConfig"].get("thinkingConfig")
             for each in stub.received
@@ -305,6 +308,24 @@ class TestGenai(WireContract):
         assert sent == [{LEVEL: "MINIMAL"}, {LEVEL: "LOW"}, None]
         assert response.content == "hi"
         assert clock.waits == []
+
+    @pytest.mark.parametrize(
+        ("text", "then"),
+        [
+            (
+                "'minimal' is not a supported thinking level. Allowed values: high, medium",
+                "MEDIUM",
+            ),
+            ("THINKING_LEVEL_MINIMAL is unsupported for this model.", "LOW"),
+        ],
+    )
+    def test_a_level_that_is_refused_in_the_field(self, ask, text, then):
+        """Its nearest neighbour is asked for, if the answer says which there are."""
+        refusal = wire.reply(google_error(400, "INVALID_ARGUMENT", text), 400)
+        with wire.Stub(wire.in_turn(refusal, wire.reply(generated("hi")))) as stub:
+            assert ask(stub.url, MODEL="gemini-3.6-flash").success
+        second = stub.received[1].json["generationConfig"]
+        assert second.get("thinkingConfig") == {LEVEL: then}
 
     def test_refused_budget(self, ask):
         """A budget that a model refuses is left out from then on, and told."""

@@ -54,6 +54,10 @@ Refuses = Callable[[str], bool]
 # Of aliases such as gemini-flash-latest.
 _NEWEST = (99, 0)
 
+# Since this version only "-lite" models take "minimal"; no "-pro" ever did.
+# https://ai.google.dev/gemini-api/docs/generate-content/thinking, as of November 2026.
+_NO_MINIMAL = (3, 7)
+
 # Since this version `temperature` is deprecated: low values can make a model loop.
 _NO_TEMPERATURE = (3, 6)
 
@@ -88,7 +92,14 @@ def version(model: str) -> tuple[int, int] | None:
 def refused(model: str) -> tuple[str, ...]:
     """Return the optional parameters that a model is known not to take."""
     known = version(model)
-    return ("temperature",) if known and known >= _NO_TEMPERATURE else ()
+    if known is None:
+        return ()
+    is_late = known >= _NO_MINIMAL and "-lite" not in model
+    takes = {
+        "temperature": known < _NO_TEMPERATURE,
+        "thinking_level.minimal": not (is_late or "-pro" in model),
+    }
+    return tuple(name for name, is_taken in takes.items() if not is_taken)
 
 
 parse_thinking = words_or_tokens("off", "auto", *_LEVELS)
@@ -111,9 +122,9 @@ def thinking(
         return {}
     if isinstance(asked, int):
         return {"thinking_budget": min(asked, max_tokens // 2)}
-    if asked in _LEVELS:
+    if asked in _LEVELS and not refuses(f"thinking_level.{asked}"):
         return {"thinking_level": asked}
-    if asked == "off" or max_tokens < SHORT:
+    if asked in ("off", "minimal") or max_tokens < SHORT:
         return least_thinking(model, refuses)
     return {}
 
