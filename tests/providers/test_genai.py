@@ -313,7 +313,7 @@ class TestGenai(WireContract):
         ("text", "then"),
         [
             (
-                "'minimal' is not a supported thinking level. Allowed values: high, medium",
+                "'minimal' is not a supported thinking level. Allowed levels: medium",
                 "MEDIUM",
             ),
             ("THINKING_LEVEL_MINIMAL is unsupported for this model.", "LOW"),
