@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Self, TypeGuard
 
 from .errors import BY_KIND, ProviderError
@@ -445,15 +446,27 @@ _TOO_MANY = 10**12
 class Usage:
     """Tokens that the provider counted for one answer.
 
+    What follows the total is None where the provider does not tell.
+
     Attributes:
-        input_tokens: Tokens of the prompt.
-        output_tokens: Tokens of the answer.
+        input_tokens: Tokens of the prompt, those included that a cache had or took.
+        output_tokens: Tokens of the answer, hidden thinking included.
         total_tokens: What the provider adds up, hidden thinking included.
+        cached_tokens: Those of the input that were read from the provider's cache.
+        cache_write_tokens: Those of the input that were written to it.
+        reasoning_tokens: Those of the output that are hidden thinking.
+        billed_input_tokens: Those of the input that are paid for, if these are others.
+        billed_output_tokens: The same of the output.
     """
 
     input_tokens: int
     output_tokens: int
     total_tokens: int
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    billed_input_tokens: int | None = None
+    billed_output_tokens: int | None = None
 
     @classmethod
     def of(cls, told: object) -> Self | None:
@@ -463,11 +476,21 @@ class Usage:
 
 _TOKENS = {"input_tokens", "output_tokens", "total_tokens"}
 
+DETAILS = (
+    *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("billed_input_tokens", "billed_output_tokens"),
+)
+"""What a `usage` may tell besides; left out where a provider does not."""
+
+_ALL_TOKENS = _TOKENS.union(DETAILS)
+
 
 def is_usage(told: object) -> TypeGuard[dict[str, int]]:
     """Return whether something is the `usage` of `LLMResponse.metadata`."""
-    if not isinstance(told, dict) or told.keys() != _TOKENS:
-        return False  # none, or in a shape of the provider's own
+    if not isinstance(told, dict):
+        return False
+    if told.keys() != _TOKENS and not _TOKENS <= told.keys() <= _ALL_TOKENS:
+        return False  # in a shape of the provider's own
     for each in told.values():
         if type(each) is not int or not 0 <= each < _TOO_MANY:
             return False
@@ -475,7 +498,10 @@ def is_usage(told: object) -> TypeGuard[dict[str, int]]:
 
 
 def counted(
-    taken: object, given: object, total: object = None
+    taken: object,
+    given: object,
+    total: object = None,
+    details: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, int] | None:
     """Return the `usage` of `LLMResponse.metadata`; None unless both are numbers.
 
@@ -483,16 +509,28 @@ def counted(
         taken: Tokens of the prompt.
         given: Tokens of the answer, hidden thinking included.
         total: What the server says that all make; some count thinking only there.
+        details: What else it says, by the names of `DETAILS`.
     """
     if type(taken) is not int or type(given) is not int:
         return None
     if not (0 <= taken < _TOO_MANY and 0 <= given < _TOO_MANY):
         return None
-    return {
+    told = {
         "input_tokens": taken,
         "output_tokens": given,
         "total_tokens": total if _is_count(total) else taken + given,
     }
+    return told | {
+        name: value
+        for name, value in details.items()
+        if type(value) is int and 0 <= value < _TOO_MANY
+    }
+
+
+def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Return the sum of two `usage`; what only one of them tells is that one's."""
+    names = dict.fromkeys((*one, *other))
+    return {name: one.get(name, 0) + other.get(name, 0) for name in names}
 
 
 def _is_count(total: object) -> TypeGuard[int]:

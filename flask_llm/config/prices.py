@@ -11,7 +11,30 @@ from .reader import closest
 KEY = "LLM_PRICES"
 
 _SIDES = ("input", "output")
+_OPTIONAL = ("cached_input", "cache_write")
+_KNOWN = (*_SIDES, *_OPTIONAL)
 _PER = 1_000_000
+
+
+class PaidTokens(NamedTuple):
+    """The tokens of an answer, as they are paid for.
+
+    Attributes:
+        input: Those of the prompt.
+        output: Those of the answer, thinking included.
+        cached: Those of the prompt that were read from the provider's cache.
+        written: Those of the prompt that were written to it.
+    """
+
+    input: int
+    output: int
+    cached: int = 0
+    written: int = 0
+
+    @property
+    def plain(self) -> int:
+        """Those of the prompt that no cache had or took."""
+        return max(0, self.input - self.cached - self.written)
 
 
 class TokenPrice(NamedTuple):
@@ -20,20 +43,30 @@ class TokenPrice(NamedTuple):
     Attributes:
         input: US dollars per million tokens of the prompt.
         output: The same for the answer.
+        cached_input: The same for what is read from the provider's cache; None for the
+            price of other input.
+        cache_write: The same for what is written to it.
     """
 
     input: float
     output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
 
-    def cost(self, prompt: int, answer: int, at: float) -> float:  # noqa: ARG002  # a listed price's
+    def cost(self, paid: PaidTokens, at: float) -> float:  # noqa: ARG002  # a listed price's
         """Return what an answer has cost in US dollars.
 
         Args:
-            prompt: Tokens of its prompt.
-            answer: Tokens of the answer, thinking included.
+            paid: Its tokens.
             at: When it came, in seconds since 1970.
         """
-        return (self.input * prompt + self.output * answer) / _PER
+        dollars = self.input * paid.plain + self.output * paid.output
+        for price, tokens in (
+            (self.cached_input, paid.cached),
+            (self.cache_write, paid.written),
+        ):
+            dollars += (self.input if price is None else price) * tokens
+        return dollars / _PER
 
 
 FREE = TokenPrice(0.0, 0.0)
@@ -57,7 +90,9 @@ def own_prices(value: Any) -> Mapping[str, TokenPrice]:
     if faults := [fault for each in written.items() for fault in _faults(*each)]:
         raise ConfigurationError(faults)
     return {
-        name.strip(): TokenPrice(*(float(sides[each]) for each in _SIDES))
+        name.strip(): TokenPrice(
+            **{each: float(sides[each]) for each in _KNOWN if each in sides}
+        )
         for name, sides in written.items()
     }
 
@@ -70,13 +105,15 @@ def _faults(name: object, sides: object) -> Iterator[str]:
         yield f"must have a dict of prices for {name!r}, not {shown(sides)}"
         return
     for side in sides:
-        if side not in _SIDES:
-            close = closest(side, _SIDES)
-            hint = f"; did you mean {close!r}?" if close else " (known: input, output)"
+        if side not in _KNOWN:
+            close = closest(side, _KNOWN)
+            known = ", ".join(_KNOWN)
+            hint = f"; did you mean {close!r}?" if close else f" (known: {known})"
             yield f"has an unknown price {shown(side)} for {name!r}{hint}"
-    for side in _SIDES:
+    for side in _KNOWN:
         if side not in sides:
-            yield f"has no {side!r} for {name!r}"
+            if side in _SIDES:
+                yield f"has no {side!r} for {name!r}"
         elif not _is_price(sides[side]):
             yield (
                 f"must have US dollars per million tokens as {side!r} of {name!r},"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..config.parsers import installed
-from ..config.prices import FREE, KEY, TokenPrice
+from ..config.prices import FREE, KEY, PaidTokens, TokenPrice
 from ..errors import let_through
 from ..resilience.clock import SYSTEM, Clock
 from .provider_handle import ProviderHandle
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, TieredPrices
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 MODULE = "genai_prices"
 
@@ -90,10 +90,7 @@ class Prices:
         if isinstance(price, str):
             return None, price
         try:
-            # Tokens that are only in the total are thinking.
-            prompt, answer = usage["input_tokens"], usage["output_tokens"]
-            answer = max(answer, usage["total_tokens"] - prompt)
-            return price.cost(prompt, answer, now), None
+            return price.cost(_paid(usage), now), None
         except Exception as exc:  # noqa: BLE001  # a third party's count or list
             let_through(exc)
             return None, _reason(handle, model, exc)
@@ -121,6 +118,25 @@ class Prices:
         exact = [f"{provider}:{each}" for each in models]
         names = (*exact, *models, handle.name, provider)
         return next((self._own[each] for each in names if each in self._own), None)
+
+
+def _paid(usage: Mapping[str, int]) -> PaidTokens:
+    """Return the tokens of an answer as they are paid for."""
+    taken, given = usage["input_tokens"], usage["output_tokens"]
+    # Tokens that are only in the total are thinking.
+    given = max(given, usage["total_tokens"] - taken)
+    if len(usage) == _PLAIN:
+        return PaidTokens(taken, given)
+    told = usage.get
+    return PaidTokens(
+        told("billed_input_tokens", taken),
+        told("billed_output_tokens", given),
+        told("cached_tokens", 0),
+        told("cache_write_tokens", 0),
+    )
+
+
+_PLAIN = 3  # tokens of the prompt, of the answer, of both
 
 
 def _reason(handle: ProviderHandle, model: str | None, exc: Exception) -> str:
@@ -205,19 +221,31 @@ class ListedPrice:
     def __init__(self, model: "ModelInfo") -> None:
         self._model = model
 
-    def cost(self, prompt: int, answer: int, at: float) -> float:
+    def cost(self, paid: PaidTokens, at: float) -> float:
         """Return what an answer has cost in US dollars.
 
         Args:
-            prompt: Tokens of its prompt.
-            answer: Tokens of the answer, thinking included.
+            paid: Its tokens.
             at: When it came, in seconds since 1970.
         """
-        now = self._model.get_prices(datetime.fromtimestamp(at, UTC))
-        tokens = _rate(now.input_mtok, prompt) * prompt
-        tokens += _rate(now.output_mtok, prompt) * answer
+        now, prompt = (
+            self._model.get_prices(datetime.fromtimestamp(at, UTC)),
+            paid.input,
+        )
+        tokens = _rate(now.input_mtok, prompt) * paid.plain
+        tokens += _rate(now.output_mtok, prompt) * paid.output
+        if paid.cached:
+            tokens += _rate(_or_input(now, "cache_read_mtok"), prompt) * paid.cached
+        if paid.written:
+            tokens += _rate(_or_input(now, "cache_write_mtok"), prompt) * paid.written
         each = _rate(now.requests_kcount or Decimal(0), prompt)
         return float(tokens / 1_000_000 + each / 1000)
+
+
+def _or_input(prices: "ModelPrice", name: str) -> "Decimal | TieredPrices | None":
+    """Return a price of a cache's tokens; that of other input where there is none."""
+    price: Decimal | TieredPrices | None = getattr(prices, name, None)
+    return prices.input_mtok if price is None else price
 
 
 def _rate(price: "Decimal | TieredPrices | None", prompt: int) -> Decimal:

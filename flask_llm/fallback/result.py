@@ -13,7 +13,7 @@ from ..errors import (
     StreamInterrupted,
     encodable,
 )
-from ..types import Attempt, LLMResponse, is_usage
+from ..types import Attempt, LLMResponse, added, is_usage
 from .pricing import NO_TOKENS, Prices
 from .provider_handle import ProviderHandle
 
@@ -195,7 +195,7 @@ class CallResult:
         cost, note = None, None
         for each in self.attempts:
             if each.usage and usage:
-                usage = {name: usage[name] + each.usage[name] for name in usage}
+                usage = added(usage, each.usage)
             else:
                 usage = usage or each.usage
             if each.cost_usd is not None:

@@ -45,6 +45,13 @@ _THOUGHTS = {"thinking", "redacted_thinking"}
 _TAKEN = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _GIVEN = "output_tokens"
 _COUNTS = (*_TAKEN, _GIVEN)
+_THOUGHT = "thinking_tokens"
+_DETAILS = {
+    "cache_read_input_tokens": "cached_tokens",
+    "cache_creation_input_tokens": "cache_write_tokens",
+    _THOUGHT: "reasoning_tokens",
+}
+_PLAIN = 2  # nothing but tokens of the prompt and of the answer
 
 
 class Answer:
@@ -82,8 +89,11 @@ class Answer:
             if tokens is not None:
                 self._tokens[name] = tokens
         details = getattr(usage, "output_tokens_details", None)
-        if details is not None and getattr(details, "thinking_tokens", None):
-            self._has_thought = True
+        if details is not None:
+            thought = getattr(details, _THOUGHT, None)
+            if thought is not None:
+                self._tokens[_THOUGHT] = thought
+                self._has_thought |= bool(thought)
 
     def parsed(self, text: str) -> ParsedResponse:
         """Return the answer, now that it has come to its end.
@@ -119,10 +129,11 @@ class Answer:
         tokens = self._tokens
         if _TAKEN[0] not in tokens:
             return None
-        taken = 0
-        for name in _TAKEN:
-            taken += tokens[name] if name in tokens else 0  # noqa: SIM401  # no call
-        return counted(taken, tokens.get(_GIVEN))
+        if len(tokens) == _PLAIN:
+            return counted(tokens[_TAKEN[0]], tokens.get(_GIVEN))
+        told = {name: tokens[key] for key, name in _DETAILS.items() if key in tokens}
+        taken = sum(tokens.get(name, 0) for name in _TAKEN)
+        return counted(taken, tokens.get(_GIVEN), None, told)
 
 
 def whole(message: Any) -> ParsedResponse:

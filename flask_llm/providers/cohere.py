@@ -1,6 +1,7 @@
 """Cohere."""
 
 import json
+import math
 import re
 from codecs import IncrementalDecoder, getincrementaldecoder
 from collections.abc import Generator, Iterable, Iterator
@@ -206,14 +207,28 @@ def _failure(event: object, reason: str) -> ProviderError:
 
 def _usage(usage: Any) -> dict[str, int] | None:
     """Return the tokens, which come as floats; the billed ones are fewer."""
-    tokens = getattr(usage, "tokens", None)
-    input_tokens = getattr(tokens, "input_tokens", None)
-    output_tokens = getattr(tokens, "output_tokens", None)
-    if not (
-        isinstance(input_tokens, int | float) and isinstance(output_tokens, int | float)
-    ):
-        return None
-    return counted(int(input_tokens), int(output_tokens))
+    taken, given = _sides(getattr(usage, "tokens", None))
+    billed_input, billed_output = _sides(getattr(usage, "billed_units", None))
+    details = {
+        "cached_tokens": _whole(getattr(usage, "cached_tokens", None)),
+        "billed_input_tokens": None if billed_input == taken else billed_input,
+        "billed_output_tokens": None if billed_output == given else billed_output,
+    }
+    return counted(taken, given, None, details)
+
+
+def _sides(tokens: Any) -> tuple[int | None, int | None]:
+    """Return the tokens of the prompt and of the answer, where they are told."""
+    taken, given = (getattr(tokens, f"{each}_tokens", None) for each in _SIDES)
+    return _whole(taken), _whole(given)
+
+
+def _whole(tokens: object) -> int | None:
+    is_number = isinstance(tokens, int | float) and math.isfinite(tokens)
+    return int(tokens) if is_number else None  # type: ignore[call-overload]  # checked
+
+
+_SIDES = ("input", "output")
 
 
 # "A request or response contains a deny-listed token", by the API's own description;

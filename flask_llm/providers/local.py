@@ -14,7 +14,7 @@ from ..resilience.clock import SYSTEM
 from ..resilience.gevent import mailbox
 from ..resilience.stream_reader import current_cancellation
 from ..resilience.thread_pool import ThreadPool
-from ..types import LLMResponse, Request
+from ..types import LLMResponse, Request, counted
 from . import classify
 from .answers import used_up
 from .classify import NO_END, TIMEOUT
@@ -46,11 +46,13 @@ class Generation:
         """
         self._error = self._error or chunk.get("error")
         if usage := chunk.get("usage"):
-            self.usage = {
-                "input_tokens": usage["prompt_tokens"],
-                "output_tokens": usage["completion_tokens"],
-                "total_tokens": usage["total_tokens"],
-            }
+            details = usage.get("prompt_tokens_details") or {}
+            self.usage = counted(
+                usage["prompt_tokens"],
+                usage["completion_tokens"],
+                usage["total_tokens"],
+                {"cached_tokens": details.get("cached_tokens")},
+            )
         return "".join(map(self._text, chunk.get("choices", ())))
 
     def check(self) -> None:

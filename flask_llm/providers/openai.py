@@ -131,11 +131,33 @@ def has_counted_thought(answer: Any) -> bool:
 
 def usage_of(answer: Any) -> dict[str, int] | None:
     """Return the tokens, if they were counted."""
-    return counted(
-        getattr(answer.usage, "prompt_tokens", None),
-        getattr(answer.usage, "completion_tokens", None),
-        getattr(answer.usage, "total_tokens", None),  # xAI counts thinking only here
-    )
+    told = answer.usage
+    taken: Any = getattr(told, "prompt_tokens", None)
+    given: Any = getattr(told, "completion_tokens", None)
+    total = getattr(told, "total_tokens", None)
+    details = _details(told)
+    thought = details.get("reasoning_tokens")
+    # xAI counts it beside the answer.
+    if type(thought) is int and type(taken) is type(given) is int:
+        given += thought if total == taken + given + thought else 0
+    return counted(taken, given, total, details)
+
+
+_DETAILS = {
+    "prompt_tokens_details": ("cached_tokens", "cache_write_tokens"),
+    "completion_tokens_details": ("reasoning_tokens",),
+}
+
+
+def _details(told: Any) -> dict[str, object]:
+    """Return which tokens a usage tells apart."""
+    parts = {part: getattr(told, part, None) for part in _DETAILS}
+    return {
+        name: getattr(parts[part], name, None)
+        for part, names in _DETAILS.items()
+        if parts[part] is not None
+        for name in names
+    }
 
 
 def code_of(body: Any) -> str | None:

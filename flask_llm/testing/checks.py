@@ -15,7 +15,7 @@ from ..errors import ProviderError, QuotaError
 from ..factory import LLMFactory
 from ..fallback.stream import LLMStream
 from ..providers.base import LLMProvider
-from ..types import Image, LLMResponse, Message
+from ..types import DETAILS, Image, LLMResponse, Message, is_usage
 from .fakes import FakeProvider
 from .server import Handler, Received, StubServer, echo, reply
 
@@ -169,13 +169,9 @@ def check_metadata(metadata: object) -> None:
         pytest.fail(f"metadata must be plain data, fit for JSON: {fault}")
     usage = metadata.get("usage")
     if usage is not None:
-        counted = isinstance(usage, dict) and usage.keys() == {
-            "input_tokens",
-            "output_tokens",
-            "total_tokens",
-        }
-        assert counted and all(type(each) is int for each in usage.values()), (  # noqa: PT018  # one fault
-            f"usage must be None, or three whole numbers of tokens: {usage!r}"
+        assert is_usage(usage), (
+            "usage must be None, or whole numbers of tokens: input_tokens,"
+            f" output_tokens, total_tokens, and perhaps {', '.join(DETAILS)}: {usage!r}"
         )
     finish = metadata.get("finish_reason")
     assert finish in {None, "stop", "length"}, (

@@ -283,11 +283,8 @@ def test_accounting(server, clock, preset, primary):
     assert response.content == "blue"
     assert response.provider_name == OTHER[primary]
     assert response.model == "the-fallback-s-own"
-    assert response.metadata["usage"] == {
-        "input_tokens": 21,
-        "output_tokens": 34,
-        "total_tokens": 55,
-    }
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (21, 34)
+    assert response.usage.total_tokens == 55
     assert response.metadata["finish_reason"] == "stop"
     assert [each.error for each in response.attempts[:-1]] == (
         ["server error 503"] * len(outcomes(response, primary))

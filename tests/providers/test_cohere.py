@@ -252,7 +252,12 @@ class TestCohere(WireContract):
     path = "/v2/chat"
     known = {  # noqa: RUF012  # never changed
         "model": "command-a-03-2025",
-        "usage": {"input_tokens": 71, "output_tokens": 7, "total_tokens": 78},
+        "usage": {
+            "input_tokens": 71,
+            "output_tokens": 7,
+            "total_tokens": 78,
+            "billed_input_tokens": 5,
+        },
         "request_id": ID,
         "warnings": [],
     }

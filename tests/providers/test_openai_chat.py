@@ -43,6 +43,7 @@ class TestOpenAIChat(ChatContract):
     suffix = "/v1"
     key = KEY
     known = {"model": "gpt-6.1-terra", "request_id": "req_1"}  # noqa: RUF012  # never changed
+    counted_too = {"reasoning_tokens": 0}  # noqa: RUF012  # never changed
     remedy = "LLM_OPENAI_REASONING"
     stop = "stop"
     most_stops = 4

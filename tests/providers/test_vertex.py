@@ -119,7 +119,12 @@ class TestVertex(WireContract):
     path = PATH
     known = {  # noqa: RUF012
         "model": "gemini-3.8-flash-001",
-        "usage": {"input_tokens": 6, "output_tokens": 19, "total_tokens": 25},
+        "usage": {
+            "input_tokens": 6,
+            "output_tokens": 19,
+            "total_tokens": 25,
+            "reasoning_tokens": 15,
+        },
         "request_id": "mAitaLmkHPPlz7IPvtfUqQ4",
         "warnings": ["temperature is not sent to gemini-3.8-flash, which takes none"],
     }

@@ -6,6 +6,8 @@ Each test drives the provider itself, over its real SDK, at the fault server.
 import threading
 import time
 import traceback
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 import wire
@@ -93,6 +95,7 @@ class ChatContract:
         suffix: What an address ends with.
         key: A key of the provider's kind.
         known: What the metadata of a stream must say.
+        counted_too: What its usage tells besides.
         remedy: The setting that keeps a model from thinking.
         stop: Name of the parameter that holds where to stop.
         most_stops: How many of them the API takes.
@@ -103,6 +106,7 @@ class ChatContract:
     suffix = ""
     key: str
     known: dict
+    counted_too: Mapping[str, int] = MappingProxyType({})
     remedy: str
     stop: str
     most_stops: int
@@ -194,7 +198,12 @@ class ChatContract:
         assert (response.success, response.content) == (True, "")
         assert response.provider_name == provider.name
         assert response.metadata == self.known | {
-            "usage": {"input_tokens": 12, "output_tokens": 7, "total_tokens": 19},
+            "usage": {
+                "input_tokens": 12,
+                "output_tokens": 7,
+                "total_tokens": 19,
+                **self.counted_too,
+            },
             "finish_reason": "stop",
             "warnings": [],
         }

@@ -23,13 +23,17 @@ def make_app(*providers: FakeProvider, **config: object) -> Flask:
     return app
 
 
-def answer(taken: int = 10, given: int = 2, model: str = "m", **more: object):
+def answer(
+    taken: int = 10, given: int = 2, model: str = "m", cached: int = 0, **more: object
+):
     """Return an answer that tells its tokens, as real providers do."""
     usage = {
         "input_tokens": taken,
         "output_tokens": given,
         "total_tokens": taken + given,
     }
+    if cached:
+        usage["cached_tokens"] = cached
     metadata = {"usage": usage, "model": model, **more}
     return LLMResponse(True, "an answer", "", metadata=metadata)
 

@@ -266,7 +266,7 @@ def test_each_requirement_is_on_a_list():
     extras = wanted["options.extras_require"]
     asked = wanted["options"]["install_requires"]
     asked += "".join(extras[extra] for level in dev.LEVELS.values() for extra in level)
-    names = {re.split(r"[\[>=]", line)[0] for line in asked.split()}
+    names = {re.split(r"[\[>=]", line)[0] for line in asked.split("\n") if line}
     listed = "".join(file.read_text() for file in dev.requirement_files())
     assert names <= set(re.findall(r"^([a-z0-9.-]+)==", listed, re.MULTILINE))
 

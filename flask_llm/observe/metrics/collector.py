@@ -23,7 +23,7 @@ from ...signals import (
     generation_finished,
     retry_scheduled,
 )
-from ...types import Attempt
+from ...types import DETAILS, Attempt
 from ..records import SUCCESS, CallRecord
 from ..tracing import Facts
 from . import definitions
@@ -40,6 +40,7 @@ _MOST_MODELS = 50
 _AT_HAND = 2000
 
 _NO_TOKENS = {"input_tokens": 0, "output_tokens": 0}
+_PLAIN = 3  # tokens of the prompt, of the answer, of both
 
 _MODALITY = "unknown"
 """No provider reports the tokens of texts and of images separately."""
@@ -89,6 +90,7 @@ class Recorder:
         self._attempts = self._series(Counter, definitions.ATTEMPTS)
         self._retries = self._series(Counter, definitions.RETRIES)
         self._cost = self._series(Counter, definitions.COST)
+        self._details = self._series(Counter, definitions.DETAILS)
         self._request_s = self._series(Histogram, definitions.REQUEST_S)
         self._first_chunk_s = self._series(Histogram, definitions.FIRST_CHUNK_S)
         self._input = self._series(Counter, definitions.INPUT_TOKENS)
@@ -135,6 +137,9 @@ class Recorder:
         usage = attempt.usage or _NO_TOKENS
         self._input(*attributes, _MODALITY, purpose).inc(usage["input_tokens"])
         self._output(*attributes, _MODALITY, purpose).inc(usage["output_tokens"])
+        for name in DETAILS if len(usage) > _PLAIN else ():
+            if tokens := usage.get(name):
+                self._details(attributes.entry, model, purpose, name).inc(tokens)
         if attempt.cost_usd is not None:
             self._cost(attributes.entry, model, purpose).inc(attempt.cost_usd)
 

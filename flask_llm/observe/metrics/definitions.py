@@ -96,6 +96,12 @@ COST = Metric(
     _WHAT_FOR,
     "What tokens cost in US dollars, as far as their price is known.",
 )
+DETAILS = Metric(
+    "flask_llm_token_details_total",
+    "counter",
+    (*_WHAT_FOR, "detail"),
+    "What is known of tokens besides, such as those that a provider's cache had.",
+)
 REQUEST_S = Metric(
     "gen_ai_client_operation_duration_seconds",
     "histogram",
@@ -148,7 +154,7 @@ PROCESSES = Metric(
 )
 
 COUNTED = (
-    CALLS, FALLBACKS, UNPRICED, CALL_S, FIRST_TOKEN_S, ATTEMPTS, RETRIES, COST,
+    CALLS, FALLBACKS, UNPRICED, CALL_S, FIRST_TOKEN_S, ATTEMPTS, RETRIES, COST, DETAILS,
     REQUEST_S, FIRST_CHUNK_S, INPUT_TOKENS, OUTPUT_TOKENS,
 )  # fmt: skip
 """What the signals report."""

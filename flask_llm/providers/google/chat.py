@@ -184,8 +184,13 @@ def usage(told: Any) -> dict[str, int] | None:
     asked = getattr(told, "prompt_token_count", None)
     if not total or asked is None:
         return None
+    # Google leaves out what is 0, and the older SDK makes 0 of what is left out.
+    details = {
+        "cached_tokens": getattr(told, "cached_content_token_count", 0) or None,
+        "reasoning_tokens": getattr(told, "thoughts_token_count", 0) or None,
+    }
     # Hidden thinking is in the total, and it is paid for as output.
-    return counted(asked, total - asked)
+    return counted(asked, total - asked, None, details)
 
 
 def explain(exc: Exception, details: object, message: object) -> ProviderError:

@@ -59,8 +59,11 @@ def test_unset_there_are_none():
             "has an unknown price 'ouput' for 'm'; did you mean 'output'?",
         ),
         (
-            {"m": HAIKU | {"cached": 1}},
-            "has an unknown price 'cached' for 'm' (known: input, output)",
+            {"m": HAIKU | {"pictures": 1}},
+            (
+                "has an unknown price 'pictures' for 'm' (known: input, output,"
+                " cached_input, cache_write)"
+            ),
         ),
     ],
 )

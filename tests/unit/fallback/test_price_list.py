@@ -7,6 +7,7 @@ import pytest
 from genai_prices.data import providers
 
 from flask_llm import LLMFactory
+from flask_llm.config.prices import PaidTokens
 from flask_llm.fallback.pricing import ListedPrice, NotListed, listed
 
 ANTHROPIC = "https://api.anthropic.com"
@@ -19,8 +20,16 @@ MOMENTS = [
     datetime(2026, 11, 23, 8, 0, tzinfo=UTC),
     datetime(2031, 6, 1, 17, 0, tzinfo=UTC),
 ]
+SOME = PaidTokens(1000, 1000)
 # Below, at and above the bounds from which prompts are dearer.
-SIZES = [(0, 0), (1200, 300), (100_000, 1), (100_001, 5), (900_000, 64_000)]
+# Last the tokens of the prompt that a cache had, and that it took.
+SIZES = [
+    (0, 0, 0, 0),
+    (1200, 300, 0, 0),
+    (100_000, 1, 90_000, 7),
+    (100_001, 5, 0, 100_001),
+    (900_000, 64_000, 300_000, 500_000),
+]
 
 
 @pytest.mark.parametrize(
@@ -35,10 +44,16 @@ def test_each_price_is_what_the_package_says(part):
                 price = model.get_prices(at)
                 if None in (price.input_mtok, price.output_mtok):
                     continue
-                for taken, given in SIZES:
-                    usage = genai_prices.Usage(input_tokens=taken, output_tokens=given)
+                for taken, given, cached, written in SIZES:
+                    usage = genai_prices.Usage(
+                        input_tokens=taken,
+                        output_tokens=given,
+                        cache_read_tokens=cached,
+                        cache_write_tokens=written,
+                    )
+                    paid = PaidTokens(taken, given, cached, written)
                     theirs = price.calc_price(usage)["total_price"]
-                    ours = ListedPrice(model).cost(taken, given, at.timestamp())
+                    ours = ListedPrice(model).cost(paid, at.timestamp())
                     assert ours == pytest.approx(float(theirs), rel=1e-12), model.id
                     compared += 1
     assert compared > 500
@@ -50,7 +65,7 @@ def test_default_models_have_a_price(name):
     provider = LLMFactory.PROVIDER_REGISTRY[name]("k-12345678")
 
     price = listed(provider.address, [provider.default_model])
-    assert price.cost(1000, 1000, MOMENTS[1].timestamp()) > 0
+    assert price.cost(SOME, MOMENTS[1].timestamp()) > 0
 
 
 @pytest.mark.parametrize(
@@ -65,7 +80,7 @@ def test_default_models_have_a_price(name):
 )
 def test_dated_names_and_other_servers_are_found(address, model):
     """By the address that is asked, as the package knows it."""
-    assert listed(address, [model]).cost(1000, 1000, MOMENTS[1].timestamp()) > 0
+    assert listed(address, [model]).cost(SOME, MOMENTS[1].timestamp()) > 0
 
 
 @pytest.mark.parametrize(
@@ -98,9 +113,9 @@ def test_an_unknown_model_has_none():
 
 def test_the_second_name_counts_where_the_first_is_unknown():
     """A version that the list does not know costs what was asked for."""
-    haiku = listed(ANTHROPIC, ["claude-haiku-5-5"]).cost(1000, 1000, 0)
+    haiku = listed(ANTHROPIC, ["claude-haiku-5-5"]).cost(SOME, 0)
     assert listed(ANTHROPIC, ["unheard-of", "claude-haiku-5-5"]).cost(
-        1000, 1000, 0
+        SOME, 0
     ) == pytest.approx(haiku)
 
 

@@ -30,7 +30,7 @@ def shown():
     """Every sample's name with its labels' values, of a run in which all happens."""
     prices = {"m": {"input": 1, "output": 5}}
     app = make_app(
-        FakeProvider(TransientError(), answer(), QuotaError(), name="a"),
+        FakeProvider(TransientError(), answer(cached=1), QuotaError(), name="a"),
         FakeProvider(answer(model="unpriced"), ["one ", "two"], name="b"),
         LLM_PRICES=prices,
         LLM_BREAKER_FAILURES=0,
