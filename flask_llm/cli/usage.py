@@ -18,6 +18,7 @@ from ..observe.usage import LOG
 from . import current_factory
 
 if TYPE_CHECKING:
+    from ..observe.usage.writer import UsageLog
     from ..web.report.usage import By, Figures, Report
 
 _UNKNOWN = "-"
@@ -37,9 +38,12 @@ def as_table(report: "Report", by: str | None, encoding: str) -> str:
         encoding: Of the output; what it does not have is written as escapes.
     """
     shown = [*report.rows, report.total]
+    columns = dict(_COLUMNS)
+    if not any(each.cached_tokens for each in shown):
+        del columns["cached"]
     lines = [
-        [by or "", *_COLUMNS],
-        *([each.name or _UNKNOWN, *_cells(each)] for each in shown),
+        [by or "", *columns],
+        *([each.name or _UNKNOWN, *_cells(each, columns)] for each in shown),
     ]
     table = _aligned(lines)
     if report.rows:
@@ -51,11 +55,13 @@ def as_table(report: "Report", by: str | None, encoding: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _cells(each: "Figures") -> list[str]:
-    return [write(each) for write in _COLUMNS.values()]
+def _cells(each: "Figures", columns: "Columns") -> list[str]:
+    return [write(each) for write in columns.values()]
 
 
-_COLUMNS: "dict[str, Callable[[Figures], str]]" = {
+Columns = dict[str, "Callable[[Figures], str]"]
+
+_COLUMNS: Columns = {
     "calls": lambda each: f"{each.calls:,}",
     "attempts": lambda each: (
         _UNKNOWN if each.attempts is None else f"{each.attempts:,}"
@@ -63,6 +69,7 @@ _COLUMNS: "dict[str, Callable[[Figures], str]]" = {
     "answered": lambda each: _share(each.answered_share),
     "by fallback": lambda each: _share(each.by_fallback_share),
     "tokens in": lambda each: f"{each.input_tokens:,}",
+    "cached": lambda each: f"{each.cached_tokens:,}",
     "tokens out": lambda each: f"{each.output_tokens:,}",
     "cost USD": lambda each: _dollars(each) + _sign(each),
     "p95": lambda each: _UNKNOWN if each.p95_s is None else f"{each.p95_s:.2f} s",
@@ -157,19 +164,28 @@ def _only_one(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, without the total.")
+@click.option(
+    "--migrate",
+    type=click.Choice(["print", "run"]),
+    help="Print or run the SQL that adds what older tables lack; nothing else is done.",
+)
 @with_appcontext
-def usage(
+def usage(  # an option each
     by: "By | None",
     since: float | None,
     until: float | None,
     *,
     as_json: bool,
     as_csv: bool,
+    migrate: str | None,
 ) -> None:
     """Show how many calls there were, who answered, and what they cost.
 
     Reads the usage log, in which all workers write. Days are those of UTC.
     """
+    if migrate:
+        _migrate(runs=migrate == "run")
+        return
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other.")
     found = _report(by, since, time.time() if until is None else until)
@@ -181,15 +197,36 @@ def usage(
         click.echo(as_table(found, by, sys.stdout.encoding or "ascii"))
 
 
-def _report(by: "By | None", since: float | None, until: float) -> "Report":
-    """Read the log, or end the command."""
+def _log() -> "UsageLog":
+    """Return the app's usage log, or end the command."""
     current_factory()
-    log = current_app.extensions.get(LOG)
+    log: UsageLog | None = current_app.extensions.get(LOG)
     if log is None:
         raise click.ClickException(
             "The usage log is off: set LLM_USAGE=on, or LLM_USAGE_URL to the address"
             " of a database."
         )
+    return log
+
+
+def _migrate(*, runs: bool) -> None:
+    """Add what older tables lack, or print how; the account may need more rights."""
+    from ..observe.usage.database import statements, why
+
+    url = _log().url
+    try:
+        lines = statements(url, _PATIENCE_S, runs=runs)
+    except Exception as error:  # noqa: BLE001  # a driver may raise anything
+        raise click.ClickException(why(error, url.secrets)) from None
+    for line in lines:
+        click.echo(f"{line};")
+    if not lines:
+        click.echo("Nothing is missing.", err=True)
+
+
+def _report(by: "By | None", since: float | None, until: float) -> "Report":
+    """Read the log, or end the command."""
+    log = _log()
     if since is not None and since >= until:
         raise click.UsageError("--since must be before --until.")
     from ..observe.aggregates import SourceError

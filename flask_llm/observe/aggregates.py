@@ -33,7 +33,10 @@ LATENCY = tuple(f"latency_{number:02}" for number in range(len(BOUNDS_S) + 1))
 FIRST_TOKEN = tuple(f"first_token_{number:02}" for number in range(len(BOUNDS_S) + 1))
 """Columns that count the times until the first text of streams, by class."""
 
-_PAID = ("input_tokens", "output_tokens", "cost_usd", "unpriced")
+APART = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
+"""What input and output hold, as far as the providers tell it."""
+
+_PAID = ("input_tokens", "output_tokens", *APART, "cost_usd", "unpriced")
 
 Key = tuple[int, int, tuple[str, ...]]
 """The step in seconds, the beginning of the time in seconds since 1970, and the values
@@ -127,14 +130,26 @@ def _of_call(record: CallRecord) -> Sums:
         "latency_s": record.latency_s,
         _class(LATENCY, record.latency_s): 1,
     }
+    for each in record.attempts:
+        _add_apart(sums, each.usage)
     if record.streamed and record.first_token_s is not None:
         sums[_class(FIRST_TOKEN, record.first_token_s)] = 1
     return sums
 
 
+_PLAIN = 3  # tokens of the prompt, of the answer, of both
+
+
+def _add_apart(sums: Sums, usage: Mapping[str, int] | None) -> None:
+    if usage is not None and len(usage) > _PLAIN:
+        for name in APART:
+            if tokens := usage.get(name):
+                sums[name] = sums.get(name, 0) + tokens
+
+
 def _of_attempt(attempt: Attempt) -> Sums:
     usage = attempt.usage or {}
-    return {
+    sums: Sums = {
         "attempts": 1,
         "input_tokens": usage.get("input_tokens", 0),
         "output_tokens": usage.get("output_tokens", 0),
@@ -143,6 +158,8 @@ def _of_attempt(attempt: Attempt) -> Sums:
         "latency_s": attempt.latency_s,
         _class(LATENCY, attempt.latency_s): 1,
     }
+    _add_apart(sums, attempt.usage)
+    return sums
 
 
 def _class(columns: Sequence[str], seconds: float) -> str:

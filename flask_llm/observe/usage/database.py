@@ -1,6 +1,7 @@
 """The connection to the usage log's database."""
 
 import atexit
+import logging
 import os
 import socket
 import sqlite3
@@ -8,15 +9,18 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import (
     URL,
+    Column,
     Connection,
     Engine,
     NullPool,
+    Table,
     create_engine,
     event,
     func,
@@ -24,12 +28,16 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateColumn
 
 from ...errors import redact, text_of
 from ...resilience.gevent import in_native_thread
 from ...resilience.storage.sqlite import let_read, make_private
 from .settings import DatabaseURL
-from .tables import VERSION, metadata, schema
+from .tables import LATER, VERSION, metadata, schema
+
+log = logging.getLogger("flask_llm")
 
 LOCK = 5_318_008_412
 """Number of the lock under which one process makes the tables of PostgreSQL."""
@@ -231,6 +239,81 @@ def make_ready(connection: Connection) -> None:
         connection.execute(insert(schema).values(version=VERSION))
 
 
+_MISSING = "flask_llm.missing"
+
+
+def missing(connection: Connection) -> frozenset[Column[Any]]:
+    """Return which columns the tables lack, since an older Flask-LLM has made them.
+
+    Args:
+        connection: In a transaction; asked once for each connection.
+    """
+    known: frozenset[Column[Any]] | None = connection.info.get(_MISSING)
+    if known is None:
+        found = inspect(connection)
+        known = frozenset(
+            column
+            for table, columns in LATER.items()
+            for column in columns
+            if column.name not in {each["name"] for each in found.get_columns(table)}
+        )
+        connection.info[_MISSING] = known
+    return known
+
+
+def there(connection: Connection, table: Table) -> list[Column[Any]]:
+    """Return the columns of a table that are there."""
+    lacks = missing(connection)
+    return [each for each in table.columns if each not in lacks]
+
+
+def migration(connection: Connection) -> list[str]:
+    """Return the statements that add what the tables lack."""
+    dialect = connection.dialect
+    columns = sorted(missing(connection), key=lambda each: f"{each.table.name}{each}")
+    return [
+        f"ALTER TABLE {each.table.name} ADD COLUMN"
+        f" {' '.join(str(CreateColumn(each).compile(dialect=dialect)).split())}"
+        for each in columns
+    ]
+
+
+def migrate(connection: Connection) -> None:
+    """Add what the tables lack.
+
+    Args:
+        connection: In a transaction. Two processes may try: one of them fails.
+    """
+    for statement in migration(connection):
+        connection.exec_driver_sql(statement)
+    del connection.info[_MISSING]
+
+
+def statements(url: DatabaseURL, patience_s: float, *, runs: bool) -> list[str]:
+    """Return the statements that add what the tables of a log lack.
+
+    Args:
+        url: Where it is.
+        patience_s: Seconds that a statement may take.
+        runs: Whether to run them too.
+
+    Raises:
+        Exception: What the database raises.
+    """
+    dialect = dialect_of(url)
+    if not dialect.is_there():
+        return []
+    engine = dialect.engine(writes=runs, patience_s=patience_s)
+    with engine.connect() as connection, connection.begin():
+        if not is_ready(connection):
+            return []
+        found = migration(connection)
+        if runs:
+            dialect.lock_tables(connection)
+            migrate(connection)
+        return found
+
+
 T = TypeVar("T")
 
 # Seconds that a fork waits for a transaction, which are SQLite's longest wait and some
@@ -347,12 +430,38 @@ class Database:
         with connection.begin():
             ready = is_ready(connection)
         if ready:
+            if self._writes:
+                self._add_columns(connection)
             return
         if not self._writes:
             raise NoLogYet
         with connection.begin():
             self._dialect.lock_tables(connection)
             make_ready(connection)
+
+    def _add_columns(self, connection: Connection) -> None:
+        """Add what older tables lack, if that is allowed; the log does without it."""
+        with connection.begin():
+            if not missing(connection):
+                return
+        try:
+            with connection.begin():
+                self._dialect.lock_tables(connection)
+                migrate(connection)
+        except DBAPIError as error:
+            connection.info.pop(_MISSING, None)
+            with connection.begin():
+                if missing(connection):  # nobody else has just done so
+                    _tell_missing(type(error.orig).__name__)
+
+
+@cache
+def _tell_missing(why: str) -> None:
+    log.warning(
+        "LLM_USAGE: columns for cached and reasoning tokens cannot be added (%s), so"
+        " these are not kept: flask llm usage --migrate print shows how",
+        why,
+    )
 
 
 def _inode(file: Path | None) -> int:

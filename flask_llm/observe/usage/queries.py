@@ -27,7 +27,16 @@ from ...types import Attempt
 from .. import aggregates
 from ..aggregates import About, Failure, SourceError, Span
 from ..records import SUCCESS, CallRecord
-from .database import Database, NoLogYet, dialect_of, is_ready, make_ready, why
+from .database import (
+    Database,
+    NoLogYet,
+    dialect_of,
+    is_ready,
+    make_ready,
+    missing,
+    there,
+    why,
+)
 from .settings import DatabaseURL
 from .tables import (
     SUMS,
@@ -156,8 +165,8 @@ class UsageSource:
         self, table: aggregates.Table, by: Sequence[str], span: Span
     ) -> list[dict[str, Any]]:
         """Return sums of a span."""
-        query = _summed(table, by, span)
-        rows = [dict(row) for row in self._rows(query)]
+        none: list[dict[str, Any]] = []
+        rows = self.ask(lambda one: _summed(one, table, by, span), none)
         # Here, since databases disagree on the order of texts.
         return sorted(rows, key=lambda row: [row[each] for each in by])
 
@@ -191,7 +200,18 @@ class UsageSource:
         return self.ask(lambda one: one.execute(query).mappings().all(), [])
 
 
-def _summed(table: aggregates.Table, by: Sequence[str], span: Span) -> Select[Any]:
+def _summed(
+    connection: Connection, table: aggregates.Table, by: Sequence[str], span: Span
+) -> list[dict[str, Any]]:
+    lacks = {each.name for each in missing(connection) if each.table is SUMS[table]}
+    query = _query(table, by, span, lacks)
+    none = dict.fromkeys(lacks, 0)
+    return [dict(row) | none for row in connection.execute(query).mappings()]
+
+
+def _query(
+    table: aggregates.Table, by: Sequence[str], span: Span, lacks: set[str]
+) -> Select[Any]:
     sums, width = SUMS[table].columns, span.range.width
     known: dict[str, ColumnElement[Any]] = {
         each: sums[each] for each in table.dimensions
@@ -202,6 +222,7 @@ def _summed(table: aggregates.Table, by: Sequence[str], span: Span) -> Select[An
         # PostgreSQL adds whole numbers up to a Decimal.
         cast(func.sum(sums[each]), _wide(sums[each])).label(each)
         for each in table.measures
+        if each not in lacks
     ]
     return (
         select(*groups, *measures)
@@ -220,7 +241,7 @@ def _records(connection: Connection, query: Select[Any]) -> list[CallRecord]:
     rows = connection.execute(query).mappings().all()
     tried: dict[str, list[Any]] = {row["call_id"]: [] for row in rows}
     of_these = (
-        select(attempts)
+        select(*there(connection, attempts))
         .where(attempts.c.call_id.in_(tried))
         .order_by(attempts.c.call_id, attempts.c.position)
     )
@@ -233,7 +254,7 @@ def _failures(connection: Connection) -> dict[str, Failure]:
     """Go from one provider to the next: each costs one look into the index."""
     found: dict[str, Failure] = {}
     query = (
-        select(attempts)
+        select(*there(connection, attempts))
         .where(failed)
         .order_by(attempts.c.provider, attempts.c.finished_at.desc())
         .limit(1)

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from ...signals import CircuitChanged
-from ...types import Attempt
+from ...types import DETAILS, Attempt
 from .. import aggregates
 from ..aggregates import Failure, Tally
 from ..records import CLOSED, SUCCESS, CallRecord
@@ -47,6 +47,19 @@ def _text(length: int) -> String:
     """Return the type of a text; MySQL would else overlook case and accents."""
     exact = String(length, collation="utf8mb4_bin")
     return String(length).with_variant(exact, "mysql", "mariadb")
+
+
+def _later(name: str, **options: Any) -> Column[Any]:
+    """Return a column that older tables lack, and older workers do not write."""
+    return Column(name, BigInteger, info={_LATER: True}, **options)
+
+
+_LATER = "later"
+
+
+def later(table: Table) -> list[Column[Any]]:
+    """Return the columns of a table that may be missing: it may be an older one."""
+    return [each for each in table.columns if _LATER in each.info]
 
 
 calls = Table(
@@ -93,6 +106,7 @@ attempts = Table(
     _required("skipped", Boolean),
     Column("cost_usd", Double),
     Column("cost_note", _text(_SENTENCE)),
+    *map(_later, DETAILS),
 )
 """One row for each attempt of a call, in the order of `position`."""
 
@@ -116,7 +130,12 @@ def _sums(table: aggregates.Table, name: str) -> Table:
         Column(each, _text(dimensions.get(each, _NAME)), primary_key=True)
         for each in table.dimensions
     ]
-    measures = [_required(each, _kind(each)) for each in table.measures]
+    measures = [
+        _later(each, nullable=False, server_default="0")
+        if each in aggregates.APART
+        else _required(each, _kind(each))
+        for each in table.measures
+    ]
     return Table(
         name,
         metadata,
@@ -161,6 +180,9 @@ schema = Table(
 """The version of these tables, in one row."""
 
 
+LATER = {each.name: later(each) for each in (attempts, *SUMS.values())}
+"""Columns that older tables lack, by the name of their table."""
+
 Row = dict[str, Any]
 
 _COUNTED = ("input_tokens", "output_tokens", "total_tokens")
@@ -186,7 +208,7 @@ def attempt_rows(record: CallRecord) -> Iterator[Row]:
     for position, each in enumerate(record.attempts):
         row = {name: getattr(each, name) for name in _ATTEMPT}
         counted = each.usage or {}
-        row |= {name: counted.get(name) for name in _COUNTED}
+        row |= {name: counted.get(name) for name in (*_COUNTED, *DETAILS)}
         row |= {"call_id": record.call_id, "position": position}
         row["finished_at"] = record.started_at + each.started_s + each.latency_s
         yield _cut(attempts, row)
@@ -226,6 +248,8 @@ def attempt_of(row: RowMapping) -> Attempt:
     fields = {name: row[name] for name in _ATTEMPT}
     counted = {name: row[name] for name in _COUNTED}
     known = None not in counted.values()
+    apart = ((name, row.get(name)) for name in DETAILS)
+    counted |= {name: tokens for name, tokens in apart if tokens is not None}
     return Attempt(**fields, usage=counted if known else None)
 
 

@@ -20,7 +20,7 @@ from ...signals import CircuitChanged, GenerationFinished
 from .. import aggregates
 from ..aggregates import ATTEMPTS, CALLS, DAY_S, KEPT_S, STEPS_S, About
 from ..records import CallRecord
-from .database import Database, why
+from .database import Database, missing, why
 from .settings import DatabaseURL
 from .tables import (
     SUMS,
@@ -68,12 +68,22 @@ def write(
     fresh = _written_calls(way, records)
     rows = [row for record in fresh for row in attempt_rows(record)]
     if rows:
-        connection.execute(attempts.insert(), rows)
+        connection.execute(attempts.insert(), _kept(connection, attempts, rows))
     for table in (CALLS, ATTEMPTS):
         if sums := sum_rows(table, fresh):
-            way.add(SUMS[table], table.measures, sums)
+            known = _kept(connection, SUMS[table], sums)
+            measures = [each for each in table.measures if each in known[0]]
+            way.add(SUMS[table], measures, known)
     if changes:
         way.insert_new(circuits, changes)
+
+
+def _kept(connection: Connection, table: Table, rows: list[Row]) -> list[Row]:
+    """Return rows without what an older table has no columns for."""
+    lacks = {each.name for each in missing(connection) if each.table is table}
+    if not lacks:
+        return rows
+    return [{k: v for k, v in row.items() if k not in lacks} for row in rows]
 
 
 def _written_calls(

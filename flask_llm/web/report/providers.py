@@ -6,7 +6,7 @@ from typing import Any
 from ...errors import BY_KIND, ProviderError
 from ...observe.aggregates import Failure
 from ...observe.records import SUCCESS, CallRecord
-from ...types import Attempt
+from ...types import DETAILS, Attempt
 from .queries import P50, P95, Findings, Row, count, judged, latency, share
 from .status_line import GOOD, Lately, Status
 
@@ -162,6 +162,7 @@ def _tried(attempt: Attempt) -> dict[str, Any]:
     return _picked(attempt, _TRIED) | {
         "input_tokens": usage.get("input_tokens"),
         "output_tokens": usage.get("output_tokens"),
+        "apart": {name: usage[name] for name in DETAILS if name in usage},
     }
 
 

@@ -185,6 +185,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, Any]:
         "unpriced": count(rows, "unpriced"),
         "input_tokens": count(rows, "input_tokens"),
         "output_tokens": count(rows, "output_tokens"),
+        "cached_tokens": count(rows, "cached_tokens"),
         "p95_s": latency(rows, P95),
     }
 

@@ -43,6 +43,9 @@ class Figures:
         by_fallback_share: The same as a share of the answers; None of none.
         input_tokens: Tokens of the prompts.
         output_tokens: Tokens of the answers.
+        cached_tokens: Those of the prompts that a provider's cache had, as far as told.
+        cache_write_tokens: Those of the prompts that a cache took, as far as told.
+        reasoning_tokens: Those of the answers that are hidden thinking, as far as told.
         cost_usd: What that cost, as far as it is known; None if nothing of it is.
         unpriced: How many have tokens whose cost is not known.
         p95_s: Seconds that 95 % of those that were answered did not exceed, as far as a
@@ -60,6 +63,9 @@ class Figures:
     by_fallback_share: float | None
     input_tokens: int
     output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
     cost_usd: float | None
     unpriced: int
     p95_s: float | None
@@ -185,6 +191,9 @@ def _figures(
         by_fallback_share=share(by_fallback, answers),
         input_tokens=count(own, "input_tokens"),
         output_tokens=count(own, "output_tokens"),
+        cached_tokens=count(own, "cached_tokens"),
+        cache_write_tokens=count(own, "cache_write_tokens"),
+        reasoning_tokens=count(own, "reasoning_tokens"),
         cost_usd=cost(own),
         unpriced=count(own, "unpriced"),
         p95_s=latency(own, P95),

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import time
 from datetime import UTC, datetime
 
@@ -93,10 +94,27 @@ def test_all_in_one_line(usage):
         "by_fallback_share": 2 / 4,
         "input_tokens": 7 * 4 + 100,
         "output_tokens": 3 * 4 + 50,
+        "cached_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
         "cost_usd": 0.5 + 0.5 + 0.125 + 0.25,
         "unpriced": 1,
         "p95_s": about(7.0),
     }
+
+
+def test_what_a_cache_had_has_a_column_of_its_own(usage_of):
+    """Only where there is something in it."""
+    counts = {"input_tokens": 50, "output_tokens": 9, "total_tokens": 59}
+    usage = usage_of(
+        call(1, NOON, attempt("one", usage=counts | {"cached_tokens": 40})),
+        call(2, NOON, attempt("two")),
+    )
+    lines = usage(*ALL, "--by", "provider").stdout.splitlines()
+    assert re.search(r"tokens in +cached +tokens out", lines[2])
+    figures_of = [re.split(r" {2,}", line) for line in lines[3:5]]
+    assert [each[5:8] for each in figures_of] == [["50", "40", "9"], ["7", "0", "3"]]
+    assert figures(usage(*ALL, "--json"), "cached_tokens") == [("total", 40)]
 
 
 def test_a_failed_attempt_costs_its_own_provider(usage):
