@@ -520,6 +520,8 @@ def counted(
         "output_tokens": given,
         "total_tokens": total if _is_count(total) else taken + given,
     }
+    if not details:
+        return told
     return told | {
         name: value
         for name, value in details.items()

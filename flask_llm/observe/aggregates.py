@@ -131,20 +131,12 @@ def _of_call(record: CallRecord) -> Sums:
         _class(LATENCY, record.latency_s): 1,
     }
     for each in record.attempts:
-        _add_apart(sums, each.usage)
+        for name in APART:  # plain looks: each call of the app pays for them
+            if each.usage and name in each.usage:
+                sums[name] = (sums[name] if name in sums else 0) + each.usage[name]  # noqa: SIM401  # no call
     if record.streamed and record.first_token_s is not None:
         sums[_class(FIRST_TOKEN, record.first_token_s)] = 1
     return sums
-
-
-_PLAIN = 3  # tokens of the prompt, of the answer, of both
-
-
-def _add_apart(sums: Sums, usage: Mapping[str, int] | None) -> None:
-    if usage is not None and len(usage) > _PLAIN:
-        for name in APART:
-            if tokens := usage.get(name):
-                sums[name] = sums.get(name, 0) + tokens
 
 
 def _of_attempt(attempt: Attempt) -> Sums:
@@ -158,7 +150,9 @@ def _of_attempt(attempt: Attempt) -> Sums:
         "latency_s": attempt.latency_s,
         _class(LATENCY, attempt.latency_s): 1,
     }
-    _add_apart(sums, attempt.usage)
+    for name in APART:
+        if name in usage:
+            sums[name] = usage[name]
     return sums
 
 

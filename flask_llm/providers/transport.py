@@ -89,6 +89,8 @@ def body_hooks(
     stream_of, body_of = _streams(library), _bodies(library)
 
     def begin(request: Any) -> None:
+        if callers_cancellation.get() is not None:
+            _depart()
         request.extensions["begun"] = time.monotonic()
 
     def bound(response: Any) -> None:
@@ -122,10 +124,13 @@ def _bodies(library: str) -> type[Any]:
             self._left = most
 
         def __iter__(self) -> Iterator[bytes]:
-            for piece in within(self._left, self._stream):
+            for piece in self._stream:  # as in `within`, which costs a call for each
                 if time.monotonic() > self._stop:
                     raise httpx.ReadTimeout("the body was not complete in time")
                 yield piece
+                self._left -= len(piece)
+                if self._left < 0:
+                    return
 
         def close(self) -> None:
             self._stream.close()
@@ -339,7 +344,9 @@ class _Backend:
 
     def connect_tcp(self, *args: Any, **options: Any) -> "_Connection":
         _depart()
-        return _Connection(self._backend.connect_tcp(*args, **options))
+        stream = _Connection(self._backend.connect_tcp(*args, **options))
+        _depart()  # that may have taken its time
+        return stream
 
     def connect_unix_socket(self, *args: Any, **options: Any) -> "_Connection":
         _depart()
@@ -373,7 +380,6 @@ class _Connection:
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        _depart()
         if self._until < math.inf:  # of the answer before
             self._until, self.read = math.inf, self._stream.read
         cancellation = current_cancellation.get()
