@@ -26,7 +26,7 @@ myst_heading_anchors = 3
 nitpick_ignore_regex = [
     ("py:.*", r"(?!flask_llm\.).*"),
     # Ours, but nothing that an app has to do with.
-    ("py:class", r"flask_llm\.[\w.]+\.(Clock|Registry|Bulkhead|T|_\w+)"),
+    ("py:class", r"flask_llm\.[\w.]+\.(Clock|Registry|Bulkhead|Rate|T|_\w+)"),
     ("py:class", r"flask_llm\.testing\.server\.Handler"),
 ]
 

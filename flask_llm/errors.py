@@ -7,6 +7,7 @@
     ├── StreamInterrupted         a stream broke off after some text; for the caller
     └── ProviderError             a provider did not answer; kind "unknown"
         ├── QuotaError            429                        → next provider
+        │   ├── OwnLimitError     LLM_<PROVIDER>_RATE        → not asked
         │   └── UsedUpError       a day's quota, the credit  → long cooldown, ERROR log
         ├── TransientError        connection, 5xx            → again, then next provider
         │   ├── TimedOutError     no answer in time          → the same, if patient
@@ -207,6 +208,16 @@ class QuotaError(ProviderError):
     trips = True
     remedy = "if this happens often, raise the provider's limit"
     reason = "quota exceeded"
+
+
+class OwnLimitError(QuotaError):
+    """The app's own limit (`LLM_<PROVIDER>_RATE`) leaves no room: nobody was asked."""
+
+    asked = False
+    trips = False
+    remedy = ""
+    reason = "our own limit"
+    severity = logging.INFO
 
 
 class UsedUpError(QuotaError):

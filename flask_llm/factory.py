@@ -34,7 +34,7 @@ from typing import (
 
 from .config.reader import Reader
 from .config.settings import LLMConfig
-from .config.state_url import store_of
+from .config.state_url import counters_of, store_of
 from .fallback.builder import ChainBuilder
 from .fallback.call import Call
 from .fallback.chain import Chain
@@ -346,6 +346,9 @@ class LLMFactory:
             fallback_on_blocked=self.config.fallback_on_blocked,
             log_content=self.config.observing.log_content,
             clock=clock,
+            counters=counters_of(self.config.state_url, clock)
+            if any(each.rate or each.token_rate for each in settings)
+            else None,
         )
         log.info("LLMFactory initialized with primary provider: %s", entries[0].name)
 

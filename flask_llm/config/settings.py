@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from ..resilience.circuit_breaker import BreakerPolicy
+from ..resilience.limits import Rate
 from ..resilience.retry import PRESETS, RetryPolicy, StreamLimits
 from .parsers import (
     Parser,
@@ -220,6 +221,9 @@ class ProviderSettings:
         options: The provider's own settings that are set, by argument name.
         labels: Where settings are written that have no configuration key of their own.
         max_answer_bytes: How much of an answer's body is read.
+        rate: The most requests in a time, by the account's own limit; None for none.
+        token_rate: The same of tokens, input and output together.
+        limit_group: Whose account it is, where several keys share one.
     """
 
     name: str
@@ -235,6 +239,9 @@ class ProviderSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     max_answer_bytes: int = MAX_ANSWER_BYTES
+    rate: Rate | None = None
+    token_rate: Rate | None = None
+    limit_group: str = ""
 
     def fingerprint(self) -> str:
         """Return what identifies this endpoint in a shared storage.
@@ -246,6 +253,13 @@ class ProviderSettings:
         plain = (each for each in self.options.items() if isinstance(each[1], _PLAIN))
         facts = (self.api_key, self.base_url, self.model, *sorted(plain))
         return fingerprint(self.name, *facts)
+
+
+def account_of(settings: ProviderSettings) -> str:
+    """Return what identifies the account whose limits count: a hash of its key."""
+    if settings.limit_group:
+        return f"group {settings.limit_group}"
+    return fingerprint(settings.name, settings.api_key, settings.base_url)
 
 
 def fingerprint(name: str, *facts: object) -> str:

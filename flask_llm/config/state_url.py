@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..resilience.clock import SYSTEM, Clock
+from ..resilience.limits import Counters, MemoryCounters, SharedCounters
 from ..resilience.storage.base import MemoryStorage, Storage
 from .parsers import is_folder, text
 
@@ -41,6 +42,25 @@ def store_of(url: str, clock: Clock = SYSTEM) -> Storage:
     """
     _, make = _SCHEMES[url.partition("://")[0]]
     return make(url, clock)
+
+
+def counters_of(url: str, clock: Clock = SYSTEM) -> Counters:
+    """Return the counters of limits beside a store; they connect on first use.
+
+    Args:
+        url: What `state_url` returned.
+        clock: The time of this process, and of a file.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == "memory":
+        return MemoryCounters(clock)
+    if scheme == "sqlite":
+        from ..resilience.storage.sqlite import SqliteCounters
+
+        return SharedCounters(SqliteCounters(_path(url), clock), "sqlite", clock)
+    from ..resilience.storage.redis import RedisCounters
+
+    return SharedCounters(RedisCounters(url), "redis", clock)
 
 
 def _check_memory(url: str) -> None:

@@ -20,6 +20,7 @@ from ..config.reader import Reader, setting_key, unknown
 from ..config.settings import LLMConfig, ProviderSettings
 from ..providers.base import BrokenProvider, LLMProvider
 from ..providers.registry import KEY, PluginError, Registry
+from ..resilience.limits import rate
 from .provider_handle import ProviderHandle
 
 log = logging.getLogger("flask_llm")
@@ -135,6 +136,7 @@ class ChainBuilder:
         limit, most = unless_none(whole(1)), provider_class.max_concurrency
         settings: dict[str, Any] = {
             "max_concurrency": reader.read(key_of("max_concurrency"), limit, most),
+            **self._limits(key_of),
             "options": self._options(key_of, provider_class),
             "labels": reader.labels(name, ("base_url", *provider_class.options)),
         }
@@ -144,6 +146,15 @@ class ChainBuilder:
             fault = f"{label} asks for {written!r}, but {name} takes no model"
             reader.faults.append(fault)
         return ProviderSettings(name, written, key, key_name, **settings)
+
+    def _limits(self, key_of: Callable[[str], str]) -> dict[str, Any]:
+        """Return how much an account may be asked for."""
+        read = self._reader.read
+        return {
+            "rate": read(key_of("rate"), unless_none(rate), None),
+            "token_rate": read(key_of("token_rate"), unless_none(rate), None),
+            "limit_group": read(key_of("limit_group"), text, ""),
+        }
 
     def _of_models(
         self,

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
-from ..errors import InvalidRequestError, ProviderError, SchemaError
+from ..errors import InvalidRequestError, OwnLimitError, ProviderError, SchemaError
 from ..filters import Filters
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE, RetryPolicy
@@ -23,6 +23,7 @@ from ..types import LLMResponse, Request
 from . import events
 from .chain import Chain
 from .logs import current_context, log
+from .rate_limits import RateLimits, Taken
 from .result import CallResult, is_truncated
 from .selection import NO_TIME, Candidate, Candidates
 
@@ -41,12 +42,14 @@ class AttemptTiming:
         limit: Seconds that it had without a queue in this process; None for no limit.
         given: Seconds that were left for the provider itself.
         settled: Whether somebody notes how it went.
+        taken: What it has taken of the app's own limit of tokens.
     """
 
     at: float
     limit: float | None = None
     given: float | None = None
     settled: bool = False
+    taken: Taken | None = None
 
 
 class BaseCall(ABC, Generic[A]):
@@ -70,6 +73,7 @@ class BaseCall(ABC, Generic[A]):
 
     streamed: ClassVar[bool] = False
     first_token_s: float | None = None
+    _taken: Taken | None = None  # of the app's own limits, by the next request
     # Whether the caller waits no longer; only that of a stream can leave.
     _is_gone: Callable[[], bool] = staticmethod(lambda: False)
 
@@ -149,6 +153,7 @@ class BaseCall(ABC, Generic[A]):
             self.result,
             self._clock,
             self._is_gone,
+            self._policy.max_retry_after,
         )
         self._queue = iter(self._candidates)
         return self._from(next(self._queue, None))
@@ -156,8 +161,6 @@ class BaseCall(ABC, Generic[A]):
     def _from(self, candidate: Candidate | None) -> A | None:
         """Ask from one candidate on."""
         while candidate is not None:
-            if self._logs_info:
-                events.asking(candidate.handle, self.tries + 1)
             self._asked_for = self.request
             answer = self._persist(candidate)
             if not isinstance(answer, ProviderError):
@@ -201,7 +204,13 @@ class BaseCall(ABC, Generic[A]):
         policy = ONCE if candidate.probe else self._policy
         self._deadline.has_cut = False
         failures = 0
+        limits = self._chain.limits
         while True:
+            refusal = limits and self._without_room(candidate, limits)
+            if refusal:
+                return refusal
+            if self._logs_info and not failures and self._asked_for is self.request:
+                events.asking(candidate.handle, self.tries + 1)
             if attempt_started.receivers:
                 # In a context of its own: what a receiver leaves there ends with it.
                 answer = copy_context().run(self._announced, candidate)
@@ -215,6 +224,29 @@ class BaseCall(ABC, Generic[A]):
             wait = policy.wait(answer, failures)
             if wait is None or not self._pause(candidate, answer, failures, wait):
                 return answer
+
+    def _without_room(
+        self, candidate: Candidate, limits: RateLimits
+    ) -> OwnLimitError | None:
+        """Take room for a request; return why it is not sent if there is none."""
+        handle = candidate.handle
+        try:
+            self._taken = limits.take(handle, self._asked_for)
+        except OwnLimitError as error:
+            refusal = error.with_traceback(None)
+        else:
+            return None
+        self.result.skipped(handle, self._clock.monotonic(), refusal)
+        self._no_room(candidate, refusal)
+        if candidate.probe:
+            self._breakers.release_probe(handle, asked=False)
+        return refusal
+
+    def _no_room(self, candidate: Candidate, error: OwnLimitError) -> None:
+        """Note when there is room for a request that was not sent."""
+        if error.retry_after is not None:
+            at = self._clock.monotonic() + error.retry_after
+            self._candidates.no_room[candidate.handle] = at
 
     def _corrects(self, error: ProviderError) -> bool:
         """Return whether the model is told what is wrong with its answer, once."""
@@ -264,7 +296,7 @@ class BaseCall(ABC, Generic[A]):
         if self._deadline.seconds is not None:
             # A share is kept back for those who may have to answer instead.
             limit = self._deadline.share(self._candidates.followers(candidate))
-        timing = AttemptTiming(self._clock.monotonic(), limit)
+        timing = AttemptTiming(self._clock.monotonic(), limit, taken=self._taken)
         self.tries += 1
         try:
             if self._deadline.seconds is not None:
@@ -273,6 +305,8 @@ class BaseCall(ABC, Generic[A]):
         except ProviderError as error:
             # Its traceback would tie it to this very frame, in a cycle.
             fault = error.with_traceback(None).copy(provider=candidate.handle.name)
+            if isinstance(fault, OwnLimitError):
+                self._no_room(candidate, fault)
         except BaseException:  # somebody ends the caller: the probe shows nothing
             if candidate.probe:
                 self._breakers.release_probe(candidate.handle, asked=True)
@@ -319,6 +353,8 @@ class BaseCall(ABC, Generic[A]):
             begun=begun,
         )
         self._learn(candidate, answer, timing)
+        if timing.taken is not None and self._chain.limits is not None:
+            self._chain.limits.settle(timing.taken, attempt.usage)
         if attempt_made.receivers:
             events.attempt_ended(self._chain, self._asked_for, attempt)
 
@@ -373,6 +409,8 @@ class Call(BaseCall[LLMResponse]):
         handle, chain, clock = candidate.handle, self._chain, self._clock
 
         def ask(seconds: float | None) -> LLMResponse:
+            if timing.taken is not None and chain.limits is not None:
+                chain.limits.sending(handle, timing.taken)
             timing.at, timing.given = clock.monotonic(), seconds
             request = self._asked_for
             if seconds is not None:

@@ -7,12 +7,14 @@ from ..filters import Filters
 from ..resilience.bulkhead import Bulkhead
 from ..resilience.circuit_breaker import BreakerPolicy
 from ..resilience.clock import Clock
+from ..resilience.limits import Counters
 from ..resilience.storage.base import MemoryStorage
 from ..resilience.thread_pool import ThreadPool
 from .health import CircuitBreakers
 from .logs import Content, log
 from .pricing import Prices
 from .provider_handle import ProviderHandle
+from .rate_limits import RateLimits
 
 
 class Chain:
@@ -27,6 +29,7 @@ class Chain:
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         clock: Where time is read and waited for.
         log_content: Whether prompts and answers are logged.
+        counters: Where the app's own limits are counted; None if there are none.
 
     Attributes:
         answered: Name of the provider that answered last in this process; empty before.
@@ -46,6 +49,7 @@ class Chain:
         clock: Clock,
         prices: Prices,
         log_content: bool = False,
+        counters: Counters | None = None,
     ) -> None:
         self.handles = tuple(handles)
         self.breakers = breakers
@@ -57,6 +61,7 @@ class Chain:
         self.secrets = tuple(key for each in handles for key in each.secrets if key)
         self.content = Content(self.secrets) if log_content else None
         self.answered = ""
+        self.limits = RateLimits(handles, counters, clock) if counters else None
         workers = ThreadPool(clock)
         self.bulkheads = {
             each.name: Bulkhead(each.max_concurrency, workers, clock)

@@ -87,6 +87,7 @@ class ProviderHandle:
         self.name = name if name.isascii() else encodable(name)
         self.settings = settings
         self.max_concurrency = max_concurrency
+        self._connected = PerProcess(self._connect)
         self.model = model or object()
         self.model_name: str | None = None
         self.timeout = settings.timeout if settings else _USUAL_TIMEOUT_S
@@ -195,6 +196,17 @@ class ProviderHandle:
     def warm_up(self, *, full: bool) -> None:
         """Make the provider ready; whatever goes wrong is logged only."""
         self._make_ready(lambda provider: provider.warm_up(full=full))
+
+    def connect(self) -> None:
+        """Make the client ready once in a process: what is sent next leaves at once."""
+        self._connected.get()
+
+    def _connect(self) -> bool:
+        try:
+            self.provider.warm_up(full=True)
+        except Exception as exc:  # noqa: BLE001  # it will fail again where it matters
+            let_through(exc)
+        return True
 
     def prepare(self) -> None:
         """Make its SDK and its client ready; whatever goes wrong is logged only."""

@@ -9,6 +9,7 @@ from ..errors import (
     ClosedError,
     CoolingDownError,
     DeadlineError,
+    OwnLimitError,
     ProviderError,
     StreamInterrupted,
     encodable,
@@ -71,7 +72,8 @@ class CallResult:
         if any(isinstance(each, ClosedError) for each in self.errors.values()):
             return ClosedError.severity
         news = self.late or any(each.asked for each in self.errors.values())
-        cooling = any(isinstance(e, CoolingDownError) for e in self.errors.values())
+        resting = (CoolingDownError, OwnLimitError)
+        cooling = any(isinstance(each, resting) for each in self.errors.values())
         return logging.ERROR if news or not cooling else logging.WARNING
 
     def failed(self, error: ProviderError) -> None:

@@ -13,6 +13,9 @@ from .logs import log_line
 from .provider_handle import ProviderHandle
 from .result import CallResult
 
+# How often who waits looks whether anybody wants an answer.
+_GLANCE_S = 0.25
+
 NO_TIME = DeadlineError(reason="not asked, no time left")
 """Why nobody is asked any more."""
 
@@ -45,8 +48,11 @@ class Candidates:
         result: Where skipped providers are noted.
         clock: Where the time is read.
         is_gone: Tells whether nobody waits for the answer any more.
+        patience: The most seconds to wait for room in the app's own limits, where no
+            deadline says so.
 
     Attributes:
+        no_room: When there is room for another request, by who had none for this call.
         circuits: What was known of each provider when the call began, or learned since.
         rejections: By model, why it will not take this prompt.
     """
@@ -59,7 +65,10 @@ class Candidates:
         result: CallResult,
         clock: Clock,
         is_gone: Callable[[], bool],
+        patience: float = 0.0,
     ) -> None:
+        self._patience = patience
+        self.no_room: dict[ProviderHandle, float] = {}
         self._handles = handles
         self._breakers = breakers
         self._deadline = deadline
@@ -86,6 +95,7 @@ class Candidates:
                 error = self._breakers.error_of(handle, circuit)
                 self._skip(handle, error)
         yield from self._last_resort(waiting)
+        yield from self._with_room()
 
     def followers(self, candidate: Candidate) -> int:
         """Return how many may still be asked after a candidate."""
@@ -133,6 +143,25 @@ class Candidates:
             if candidate := self._after_trial(handle):
                 yield candidate
                 return
+
+    def _with_room(self) -> Iterator[Candidate]:
+        """Yield who had no room for this call, as soon as there is some."""
+        while self.no_room:
+            handle = min(self.no_room, key=lambda each: self.no_room[each])
+            wait = max(0.0, self.no_room.pop(handle) - self._clock.monotonic())
+            endless = self._deadline.seconds is None and wait > self._patience
+            if endless or not self._deadline.allows(wait):
+                return
+            if not self._can_be_asked(handle) or not self._wait(wait):
+                return
+            yield Candidate(handle, probe=False, to_come=())
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait; return whether somebody still wants an answer."""
+        end = self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0 and not self._is_gone():
+            self._clock.sleep(min(left, _GLANCE_S))
+        return not self._is_gone()
 
     def _after_trial(self, handle: ProviderHandle) -> Candidate | None:
         """Wait for another call's trial; return whom to ask then, if anybody."""

@@ -220,6 +220,8 @@ class StreamingCall(BaseCall[Opened]):
             request = replace(request, timeout=max(limit, stall) + _GRACE_S)
 
         def source(seconds: float) -> Generator[str, None, LLMResponse]:
+            if timing.taken is not None and chain.limits is not None:
+                chain.limits.sending(handle, timing.taken)
             timing.at = clock.monotonic()
             timing.limit = limit
             timing.given = seconds if seconds < default * MOST else None

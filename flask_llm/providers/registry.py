@@ -39,6 +39,7 @@ KEY = "LLM_PROVIDERS"
 
 _OWN = __name__.partition(".")[0] + "."
 _NAMES = "use letters, digits, - _ and ."
+_OF_ALL = ("max_concurrency", "rate", "token_rate", "limit_group")
 _OF_MODELS = ("model", "base_url", "timeout")
 
 log = logging.getLogger("flask_llm")
@@ -338,7 +339,7 @@ def _share_key(
 def _keys(name: str, provider_class: ProviderClass) -> dict[str, str]:
     """Return the configuration key under which each setting is looked up."""
     of_models = () if provider_class.default_model is None else _OF_MODELS
-    settings = ("max_concurrency", *of_models, *provider_class.options)
+    settings = (*_OF_ALL, *of_models, *provider_class.options)
     keys = {setting: setting_key(name, setting) for setting in settings}
     if provider_class.takes_key():
         keys["api_key"] = default_api_key_name(name)

@@ -24,6 +24,12 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 MEANINGLESS = {"LLM_LOCAL_BASE_URL"}
 
 
+GENERIC = (
+    *("model", "base_url", "timeout", "max_concurrency"),
+    *("rate", "token_rate", "limit_group"),
+)
+
+
 @pytest.mark.parametrize("text", [README, EXAMPLE], ids=["README", ".env.example"])
 def test_every_key_is_documented_and_no_other(text):
     """A key that is read stands in the text, and a key in the text is read."""
@@ -31,11 +37,7 @@ def test_every_key_is_documented_and_no_other(text):
     found = documented_keys(text)
     if text is README:
         # The table has a row for LLM_<PROVIDER>_MODEL and its like.
-        generic = {
-            setting_key(name, setting)
-            for name in OWN
-            for setting in ("model", "base_url", "timeout", "max_concurrency")
-        }
+        generic = {setting_key(name, setting) for name in OWN for setting in GENERIC}
         assert known - generic <= found
     else:
         assert known <= found

@@ -22,7 +22,7 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_PATIENCE_MS = 15_000  # on a busy machine
+_PATIENCE_MS = 60_000  # on a busy machine
 
 
 class Chromium:

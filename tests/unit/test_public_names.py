@@ -194,7 +194,7 @@ flask_llm.providers
     made(self)
   ProviderSettings(name, entry, api_key='', api_key_name='', model=None, model_key='',
         base_url=None, base_url_key='', timeout=30.0, max_concurrency=None, options=…,
-        labels=…, max_answer_bytes=33554432)
+        labels=…, max_answer_bytes=33554432, rate=None, token_rate=None, limit_group='')
     fingerprint(self)
   Retirement(on, successor=None)
   current_cancellation

@@ -150,6 +150,18 @@ def _of_uwsgi(file: Path) -> dict[str, str | None]:
         return {}
 
 
+def limits(context: CheckContext) -> Iterator[Finding]:
+    """Report limits of an account that each process would count for itself."""
+    if context.factory is None or context.factory.config.is_shared:
+        return
+    for entry in context.entries:
+        settings = entry.settings
+        if settings and (settings.rate or settings.token_rate):
+            message = f"each process counts the limits of {entry.name} for itself"
+            advice = "set LLM_STATE_URL, or give each process its part"
+            yield Finding("warning", _AREA, "LLM_STATE_URL", message, advice)
+
+
 def addresses(context: CheckContext) -> Iterator[Finding]:
     """Report which keys travel in plain text."""
     for entry in (*context.entries, *context.spare):

@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from ..circuit_breaker import CLOSED, Circuit
 from ..clock import SYSTEM, Clock, PerProcess
+from ..limits import Charge, Counters, Refused, bucket_of, gone_at, wait_for
 from .base import Change, Storage, unless_stale
 
 T = TypeVar("T")
@@ -19,7 +20,14 @@ _TABLE = """
         key TEXT PRIMARY KEY, circuit TEXT NOT NULL, stale_at REAL NOT NULL
     ) WITHOUT ROWID
 """
+_COUNTERS = """
+    CREATE TABLE IF NOT EXISTS flask_llm_counters (
+        key TEXT, bucket INTEGER, amount INTEGER NOT NULL, gone_at REAL NOT NULL,
+        PRIMARY KEY (key, bucket)
+    ) WITHOUT ROWID
+"""
 _BUSY = 1.0
+_COUNTERS_BUSY = 2.0
 _BUSY_PAUSE = 0.005
 _SWEEP = 600.0
 _FORK = 0.05
@@ -116,20 +124,82 @@ class SqliteStorage(Storage):
         return unless_stale(Circuit.loads(text), self._clock.time())
 
     def _patiently(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """Run again while another process writes.
+        return _patiently(self._file.get(), run, self._clock, _BUSY)
 
-        SQLite would wait too, but not for the switch to WAL, and under gevent the
-        whole process with it.
-        """
-        file = self._file.get()
-        give_up_at = self._clock.monotonic() + _BUSY
-        while True:
-            try:
-                return file.run(run)
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or self._clock.monotonic() > give_up_at:
-                    raise
-            self._clock.sleep(_BUSY_PAUSE)
+
+class SqliteCounters(Counters):
+    """Counters of limits in an SQLite file, which is made if it is missing.
+
+    Args:
+        path: The file; its folder must be there.
+        clock: Says when a bucket is gone.
+    """
+
+    def __init__(self, path: Path, clock: Clock = SYSTEM) -> None:
+        self._clock = clock
+        self._file = PerProcess(lambda: _File(path))
+
+    def take(self, charges: Sequence[Charge]) -> list[int]:
+        """Take from several windows, or from none, in one transaction."""
+
+        def run(db: sqlite3.Connection) -> list[int]:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                now = self._clock.time()
+                for each in charges:
+                    _require_room(db, each, now)
+                return [_add(db, each, now) for each in charges]
+
+        return _patiently(self._file.get(), run, self._clock, _COUNTERS_BUSY)
+
+    def correct(self, charge: Charge, bucket: int, more: int) -> None:
+        """Add to what was taken, or give some of it back."""
+        change = (
+            "UPDATE flask_llm_counters SET amount = max(0, amount + ?)"
+            " WHERE key = ? AND bucket = ?"
+        )
+        values = (more, charge.key, bucket)
+        file, busy = self._file.get(), _COUNTERS_BUSY
+        _patiently(file, lambda db: db.execute(change, values), self._clock, busy)
+
+
+def _require_room(db: sqlite3.Connection, charge: Charge, now: float) -> None:
+    """Raise `Refused` unless a window has room; forget what is no part of it."""
+    old = "DELETE FROM flask_llm_counters WHERE key = ? AND gone_at <= ?"
+    db.execute(old, (charge.key, now))
+    query = "SELECT bucket, amount FROM flask_llm_counters WHERE key = ?"
+    counted = dict(db.execute(query, (charge.key,)).fetchall())
+    if wait := wait_for(charge, counted, now):
+        raise Refused(charge.key, wait)
+
+
+def _add(db: sqlite3.Connection, charge: Charge, now: float) -> int:
+    bucket = bucket_of(charge.rate, now)
+    gone = gone_at(bucket, charge.rate)
+    db.execute(
+        "INSERT INTO flask_llm_counters VALUES (?, ?, ?, ?) ON CONFLICT (key, bucket)"
+        " DO UPDATE SET amount = amount + excluded.amount",
+        (charge.key, bucket, charge.amount, gone),
+    )
+    return bucket
+
+
+def _patiently(
+    file: "_File", run: Callable[[sqlite3.Connection], T], clock: Clock, seconds: float
+) -> T:
+    """Run again while another process writes, for some seconds.
+
+    SQLite would wait too, but not for the switch to WAL, and under gevent the whole
+    process with it.
+    """
+    give_up_at = clock.monotonic() + seconds
+    while True:
+        try:
+            return file.run(run)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or clock.monotonic() > give_up_at:
+                raise
+        clock.sleep(_BUSY_PAUSE)
 
 
 class _File:
@@ -188,6 +258,7 @@ class _File:
             )
             let_read(self._db)
             self._db.execute(_TABLE)
+            self._db.execute(_COUNTERS)
             self._inode = self._path.stat().st_ino
         return self._db
 

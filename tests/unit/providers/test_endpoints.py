@@ -182,7 +182,7 @@ def test_an_advice_names_the_option_of_the_endpoint(servers):
             {"x": {"provider": "claude", "modle": "m"}},
             (
                 "has an unknown setting 'modle' for 'x'; did you mean 'model'? (known:"
-                " provider, api_key, base_url, max_concurrency, model, thinking,"
+                " provider, api_key, base_url, limit_group, max_concurrency, model,"
             ),
         ),
         (

@@ -208,6 +208,23 @@ def test_uwsgi_without_threads(look, tmp_path, written, level):
         assert found[0][3] == "write enable-threads = true"
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"LLM_CLAUDE_RATE": "60/minute"}, True),
+        ({"LLM_CLAUDE_TOKEN_RATE": "1000/hour", "LLM_STATE_URL": "memory://"}, True),
+        ({"LLM_CLAUDE_RATE": "60/minute", "LLM_STATE_URL": "sqlite:///{}/x.db"}, False),
+        ({}, False),
+    ],
+)
+def test_limits_that_each_process_counts_for_itself(look, tmp_path, config, told):
+    """Together they would send several times as much."""
+    config = {key: value.format(tmp_path) for key, value in config.items()}
+    found = [each[2] for each in look("settings", **config)]
+    line = "each process counts the limits of claude for itself"
+    assert (line in found) is told
+
+
 def test_a_logger_that_is_disabled(look, monkeypatch):
     """As `logging.config` leaves it, unless it is told not to."""
     assert look("logs") == []
