@@ -335,6 +335,9 @@ class LLMFactory:
         self.prompt_filter = self.filters.prompt_filter
         self.output_filter = self.filters.output_filter
         self.sender = self if sender is None else sender
+        limited = any(each.rate or each.token_rate for each in settings)
+        limited |= self.config.retry_budget is not None
+        counters = counters_of(self.config.state_url, clock) if limited else None
         self._chain = Chain(
             entries,
             filters=self.filters,
@@ -346,9 +349,8 @@ class LLMFactory:
             fallback_on_blocked=self.config.fallback_on_blocked,
             log_content=self.config.observing.log_content,
             clock=clock,
-            counters=counters_of(self.config.state_url, clock)
-            if any(each.rate or each.token_rate for each in settings)
-            else None,
+            counters=counters,
+            retry_budget=self.config.retry_budget,
         )
         log.info("LLMFactory initialized with primary provider: %s", entries[0].name)
 

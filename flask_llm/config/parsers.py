@@ -120,6 +120,15 @@ def fraction(value: Any) -> float:
     return number
 
 
+def share(value: Any) -> float:
+    """Parse a part of a whole such as "20%"."""
+    plain = str(value).strip()
+    found = _number(plain.removesuffix("%")) / 100
+    if isinstance(value, bool) or not plain.endswith("%") or not 0 <= found <= 1:
+        raise ValueError(f"must be a share such as 20%, not {shown(value)}")
+    return found
+
+
 def _number(value: Any) -> float:
     """Return a value as a number; NaN if it is none."""
     try:

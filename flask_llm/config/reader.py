@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, encodable, hidden_in, redact
+from ..resilience.limits import Rate
 from .parsers import Parser, shown
 
 log = logging.getLogger("flask_llm")
@@ -271,7 +272,7 @@ _SECRET_NAME = re.compile(
     r"KEY|TOKEN|SECRET|PASS(WORD|WD|PHRASE)?S?(_|$)|PWD|CREDENTIAL|AUTH|HEADER|COOKIE"
     r"|SIGNATURE"
 )
-_NUMBER_NAME = re.compile(r"(TOKENS|TIMEOUT)$")
+_NUMBER_NAME = re.compile(r"(TOKENS|TIMEOUT|TOKEN_RATE)$")
 # A text that may be an address with a password in it; "name:model@date" is none.
 _ADDRESS = re.compile(r"//|:.*[:/].*@", re.DOTALL)
 _FLAGS = {True: "on", False: "off"}
@@ -298,7 +299,8 @@ class Setting:
 
         Of a plug-in's settings only the names say so; a number of tokens is no secret.
         """
-        if _NUMBER_NAME.search(self.key) and isinstance(self.value, float | int | None):
+        numbers = float | int | Rate | None
+        if _NUMBER_NAME.search(self.key) and isinstance(self.value, numbers):
             return False
         return bool(_SECRET_NAME.search(self.key))
 
@@ -343,6 +345,8 @@ def _text(value: Any) -> str:
         return _FLAGS[value]
     if isinstance(value, int | float):
         return format(value, ".12g")
+    if isinstance(value, Rate):
+        return str(value)
     if isinstance(value, str):
         return shown_address(value) if _ADDRESS.search(value) else value
     if isinstance(value, Mapping | list | tuple):

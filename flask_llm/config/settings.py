@@ -17,6 +17,7 @@ from .parsers import (
     one_provider,
     providers,
     seconds,
+    share,
     text,
     unless_none,
     url_prefix,
@@ -64,6 +65,8 @@ class LLMConfig:
         fallbacks: The providers after it.
         retry: How long to insist on one provider: the preset's numbers, as changed.
         deadline: Seconds for a whole call; None for no limit.
+        retry_budget: The most retries of a minute, as a share of the first attempts;
+            None for no limit.
         limits: How long a stream may be silent.
         heartbeat: Seconds between two signs of life of a silent `stream_response`.
         breaker: When the circuit of a provider opens, and for how long.
@@ -82,6 +85,7 @@ class LLMConfig:
     fallbacks: tuple[Any, ...] = ("claude",)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     deadline: float | None = None
+    retry_budget: float | None = None
     limits: StreamLimits = field(default_factory=StreamLimits)
     heartbeat: float = 15.0
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
@@ -129,6 +133,7 @@ SETTINGS: tuple[tuple[str, str, Parser[Any]], ...] = (
     ("LLM_RETRY_MAX_RETRY_AFTER", "retry.max_retry_after", seconds()),
     ("LLM_RETRY_TIMEOUTS", "retry.retry_timeouts", flag),
     ("LLM_DEADLINE", "deadline", _limit),
+    ("LLM_RETRY_BUDGET", "retry_budget", unless_none(share)),
     ("LLM_FIRST_TOKEN_TIMEOUT", "limits.first_token", _limit),
     ("LLM_STALL_TIMEOUT", "limits.stall", _limit),
     ("LLM_PRIMARY_PROVIDER", "primary", one_provider),

@@ -29,6 +29,8 @@ from .selection import NO_TIME, Candidate, Candidates
 
 A = TypeVar("A")
 
+_NO_RETRY = "not asked again, LLM_RETRY_BUDGET is used up"
+
 MOST = 0.9
 """A part of its time that makes no difference to an attempt."""
 
@@ -209,8 +211,11 @@ class BaseCall(ABC, Generic[A]):
             refusal = limits and self._without_room(candidate, limits)
             if refusal:
                 return refusal
-            if self._logs_info and not failures and self._asked_for is self.request:
-                events.asking(candidate.handle, self.tries + 1)
+            if not failures and self._asked_for is self.request:
+                if self._logs_info:
+                    events.asking(candidate.handle, self.tries + 1)
+                if self._chain.retry_budget is not None:
+                    self._chain.retry_budget.first(candidate.handle)
             if attempt_started.receivers:
                 # In a context of its own: what a receiver leaves there ends with it.
                 answer = copy_context().run(self._announced, candidate)
@@ -267,12 +272,23 @@ class BaseCall(ABC, Generic[A]):
             return False
         if error.at_once:
             return True
+        if self._is_over_budget(candidate, error):
+            return False
         if self._is_given_up(candidate, failures, wait):
             return False
         retry = (error, failures, wait)
         events.retried(self._chain, self._asked_for, *retry, self._latest())
         self._sleep(wait)
         return not self._is_given_up(candidate, failures)
+
+    def _is_over_budget(self, candidate: Candidate, error: ProviderError) -> bool:
+        """Return whether all calls together have made enough retries; note it then."""
+        budget, handle = self._chain.retry_budget, candidate.handle
+        if budget is None or budget.allows(handle, self._policy.max_attempts):
+            return False
+        stopped = error.copy(reason=f"{error.reason}; {_NO_RETRY}", retry_after=None)
+        self.result.skipped(handle, self._clock.monotonic(), stopped)
+        return True
 
     def _is_given_up(
         self, candidate: Candidate, failures: int, wait: float = 0.0

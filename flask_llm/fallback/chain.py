@@ -14,7 +14,7 @@ from .health import CircuitBreakers
 from .logs import Content, log
 from .pricing import Prices
 from .provider_handle import ProviderHandle
-from .rate_limits import RateLimits
+from .rate_limits import RateLimits, RetryBudget
 
 
 class Chain:
@@ -30,6 +30,7 @@ class Chain:
         clock: Where time is read and waited for.
         log_content: Whether prompts and answers are logged.
         counters: Where the app's own limits are counted; None if there are none.
+        retry_budget: The most retries, as a share of first attempts; None for any.
 
     Attributes:
         answered: Name of the provider that answered last in this process; empty before.
@@ -50,6 +51,7 @@ class Chain:
         prices: Prices,
         log_content: bool = False,
         counters: Counters | None = None,
+        retry_budget: float | None = None,
     ) -> None:
         self.handles = tuple(handles)
         self.breakers = breakers
@@ -62,6 +64,9 @@ class Chain:
         self.content = Content(self.secrets) if log_content else None
         self.answered = ""
         self.limits = RateLimits(handles, counters, clock) if counters else None
+        self.retry_budget = None
+        if counters is not None and retry_budget is not None:
+            self.retry_budget = RetryBudget(retry_budget, counters)
         workers = ThreadPool(clock)
         self.bulkheads = {
             each.name: Bulkhead(each.max_concurrency, workers, clock)

@@ -228,10 +228,8 @@ class ListedPrice:
             paid: Its tokens.
             at: When it came, in seconds since 1970.
         """
-        now, prompt = (
-            self._model.get_prices(datetime.fromtimestamp(at, UTC)),
-            paid.input,
-        )
+        now = self._model.get_prices(datetime.fromtimestamp(at, UTC))
+        prompt = paid.input
         tokens = _rate(now.input_mtok, prompt) * paid.plain
         tokens += _rate(now.output_mtok, prompt) * paid.output
         if paid.cached:

@@ -114,6 +114,45 @@ class RateLimits:
 _TOKENS = "tokens"
 
 
+_MINUTE = Rate(10**9, 60)  # nobody is refused; it is only counted
+_FLOOR = 10
+
+
+class RetryBudget:
+    """Lets so many retries through as the first attempts of a minute allow.
+
+    In an outage each call alone is entitled to its retries; all of them together would
+    ask a provider several times as often as usual, just when it is weak.
+
+    Args:
+        share: Of the first attempts.
+        counters: Where both are counted.
+    """
+
+    def __init__(self, share: float, counters: Counters) -> None:
+        self._share = share
+        self._counters = counters
+
+    def first(self, handle: ProviderHandle) -> None:
+        """Count a first attempt."""
+        self._counters.take([_charge("firsts", handle.circuit_key, _MINUTE, 1)])
+
+    def allows(self, handle: ProviderHandle, least: int) -> bool:
+        """Return whether a retry may be made, and count it if so.
+
+        Args:
+            handle: Who would be asked again.
+            least: The retries that a call alone may always make.
+        """
+        firsts = _charge("firsts", handle.circuit_key, _MINUTE, 1)
+        retries = firsts._replace(key=firsts.key.replace("firsts", "retries", 1))
+        allowed = self._share * self._counters.used(firsts.key, _MINUTE)
+        if self._counters.used(retries.key, _MINUTE) >= max(allowed, least, _FLOOR):
+            return False
+        self._counters.take([retries])
+        return True
+
+
 def _charge(what: str, account: str, rate: Rate, amount: int) -> Charge:
     # Windows of other lengths have other buckets, and are counted apart.
     return Charge(f"{what} {account} {rate.seconds}", rate, amount)

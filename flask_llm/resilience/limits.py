@@ -40,6 +40,12 @@ class Rate(NamedTuple):
     most: int
     seconds: int
 
+    def __str__(self) -> str:
+        """Return the notation, in the longest unit that fits."""
+        fitting = [each for each in _UNITS if not self.seconds % _UNITS[each]]
+        unit, count = fitting[-1], self.seconds // _UNITS[fitting[-1]]
+        return f"{self.most}/{unit}" if count == 1 else f"{self.most}/{count} {unit}s"
+
 
 def rate(value: Any) -> Rate:
     """Parse a rate such as "60/minute" or "1000 per 2 hours".
@@ -142,6 +148,10 @@ class Counters(ABC):
             more: How much more it was; negative if it was less.
         """
 
+    @abstractmethod
+    def used(self, key: str, rate: Rate) -> int:
+        """Return what was taken of a window."""
+
 
 class MemoryCounters(Counters):
     """Counters of one process; a forked one counts anew.
@@ -177,6 +187,13 @@ class MemoryCounters(Counters):
             if bucket in counted:
                 counted[bucket] = max(0, counted[bucket] + more)
 
+    def used(self, key: str, rate: Rate) -> int:
+        """Return what was taken of a window."""
+        now = self._clock.time()
+        with self._lock.get():
+            counted = self._counted.get().get(key, {})
+            return sum(counted[b] for b in counted if gone_at(b, rate) > now)
+
 
 _DOWN = "The %s store of limits does not answer (%s): each process counts for itself"
 
@@ -203,6 +220,10 @@ class SharedCounters(Counters):
     def correct(self, charge: Charge, bucket: int, more: int) -> None:
         """Add to what was taken, or give some of it back."""
         self._asked(lambda one: one.correct(charge, bucket, more))
+
+    def used(self, key: str, rate: Rate) -> int:
+        """Return what was taken of a window."""
+        return self._asked(lambda one: one.used(key, rate))
 
     def _asked(self, ask: Callable[[Counters], T]) -> T:
         down = self._is_down.get()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..circuit_breaker import CLOSED, Circuit
 from ..clock import SYSTEM, Clock, PerProcess
-from ..limits import BUCKETS, Charge, Counters, Refused
+from ..limits import BUCKETS, Charge, Counters, Rate, Refused
 from .base import Change, Storage, unless_stale
 
 if TYPE_CHECKING:
@@ -141,6 +141,19 @@ end
 """
 
 
+_USED = """
+local time = redis.call('TIME')
+local now, used, seconds = time[1] + time[2] / 1000000, 0, tonumber(ARGV[1])
+local all = redis.call('HGETALL', KEYS[1])
+for j = 1, #all, 2 do
+  if (tonumber(all[j]) + 1) * seconds / PARTS + seconds > now then
+    used = used + tonumber(all[j + 1])
+  end
+end
+return used
+""".replace("PARTS", str(BUCKETS))
+
+
 class RedisCounters(Counters):
     """Counters of limits in Redis, by the clock of its server.
 
@@ -172,3 +185,8 @@ class RedisCounters(Counters):
         """Add to what was taken, or give some of it back."""
         key = _COUNTER + charge.key
         self._client.get().eval(_CORRECT, 1, key, bucket, more)
+
+    def used(self, key: str, rate: Rate) -> int:
+        """Return what was taken of a window."""
+        found: Any = self._client.get().eval(_USED, 1, _COUNTER + key, rate.seconds)
+        return int(found)

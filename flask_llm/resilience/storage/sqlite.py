@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 from ..circuit_breaker import CLOSED, Circuit
 from ..clock import SYSTEM, Clock, PerProcess
-from ..limits import Charge, Counters, Refused, bucket_of, gone_at, wait_for
+from ..limits import Charge, Counters, Rate, Refused, bucket_of, gone_at, wait_for
 from .base import Change, Storage, unless_stale
 
 T = TypeVar("T")
@@ -161,6 +161,19 @@ class SqliteCounters(Counters):
         values = (more, charge.key, bucket)
         file, busy = self._file.get(), _COUNTERS_BUSY
         _patiently(file, lambda db: db.execute(change, values), self._clock, busy)
+
+    def used(self, key: str, rate: Rate) -> int:  # noqa: ARG002  # each row tells its end
+        """Return what was taken of a window."""
+        query = (
+            "SELECT coalesce(sum(amount), 0) FROM flask_llm_counters"
+            " WHERE key = ? AND gone_at > ?"
+        )
+        values = (key, self._clock.time())
+        file, busy = self._file.get(), _COUNTERS_BUSY
+        look: Callable[[sqlite3.Connection], int] = lambda db: db.execute(  # noqa: E731  # one look
+            query, values
+        ).fetchone()[0]
+        return _patiently(file, look, self._clock, busy)
 
 
 def _require_room(db: sqlite3.Connection, charge: Charge, now: float) -> None:

@@ -8,7 +8,7 @@ from faultserver import FaultServer, faults
 from wired import settings
 
 from flask_llm import LLMFactory
-from flask_llm.errors import ConfigurationError
+from flask_llm.errors import ConfigurationError, TransientError
 from flask_llm.testing import FakeProvider
 
 
@@ -157,3 +157,57 @@ def test_what_is_no_rate_is_told_at_the_start():
 def test_a_chain_without_limits_has_none():
     """A feature that is off costs nothing."""
     assert LLMFactory("claude", [], config={})._chain.limits is None
+
+
+class Down(FakeProvider):
+    """A provider that answers nothing but 503."""
+
+    def answer(self, request):
+        self.asked = getattr(self, "asked", 0) + 1
+        raise TransientError(status=503, provider=self.name)
+
+
+def outage(clock, **config):
+    """Return a provider that is down, and what asks it."""
+    down = Down(name="down")
+    config = {"LLM_RETRY_PRESET": "web", "LLM_BREAKER_FAILURES": 0} | config
+    others = [FakeProvider(lambda _: "instead")]
+    factory = LLMFactory(down, others, config=config, clock=clock)
+    return down, lambda **more: factory.generate_content("hello", **more)
+
+
+def test_retries_of_all_calls_have_a_budget(clock):
+    """Each alone would make two; all together make ten, or a fifth of the calls."""
+    down, call = outage(clock, LLM_RETRY_BUDGET="20%", LLM_MAX_RETRIES=3)
+    responses = [call() for _ in range(30)]
+    assert all(each.provider_name == "fake" for each in responses)
+    assert down.asked == 30 + 10
+    stopped = responses[-1].attempts[1]
+    assert (stopped.provider, stopped.skipped) == ("down", True)
+    assert stopped.error.endswith("not asked again, LLM_RETRY_BUDGET is used up")
+    clock.sleep(120)
+    assert down.asked == 40
+    call()
+    assert down.asked == 43
+
+
+def test_a_call_alone_may_make_its_retries(clock):
+    """The budget is never below what is documented for one call."""
+    down, call = outage(clock, LLM_RETRY_BUDGET="0%", LLM_MAX_RETRIES=15)
+    call(deadline=10_000)
+    assert down.asked == 15
+
+
+def test_without_a_budget_all_are_made(clock):
+    """As ever."""
+    down, call = outage(clock, LLM_MAX_RETRIES=3)
+    for _ in range(30):
+        call()
+    assert down.asked == 90
+
+
+@pytest.mark.parametrize("odd", ["20", "120%", 0.2, "x%", True])
+def test_a_budget_is_a_share(odd):
+    """With its sign, so that nobody takes it for a number of retries."""
+    with pytest.raises(ConfigurationError, match="LLM_RETRY_BUDGET must be a share"):
+        LLMFactory("claude", [], config={"LLM_RETRY_BUDGET": odd})
