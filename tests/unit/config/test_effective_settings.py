@@ -8,6 +8,7 @@ from flask import Flask
 from flask_llm import FlaskLLM, LLMFactory
 from flask_llm.config.reader import Setting, shown_address
 from flask_llm.providers.base import LLMProvider
+from flask_llm.resilience.limits import Rate
 from flask_llm.testing import FakeProvider
 
 CANARY = "sk-canary-0123456789abcdef"
@@ -178,7 +179,12 @@ def test_a_name_that_sounds_secret_hides_its_value(name):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MAX_TOKENS", 512), ("FIRST_TOKEN_TIMEOUT", 2.5), ("PASSAGE", "on")],
+    [
+        ("MAX_TOKENS", 512),
+        ("FIRST_TOKEN_TIMEOUT", 2.5),
+        ("TOKEN_RATE", Rate(9, 60)),
+        ("PASSAGE", "on"),
+    ],
 )
 def test_numbers_of_tokens_are_no_secret(name, value):
     """Nor is every word in which one is hidden."""

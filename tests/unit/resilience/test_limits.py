@@ -62,6 +62,16 @@ def counters(request, tmp_path):
     return RedisCounters(request.getfixturevalue("redis_server").url)
 
 
+@pytest.mark.parametrize(
+    ("most", "seconds", "shown"),
+    [(60, 60, "60/minute"), (9, 7200, "9/2 hours"), (5, 90, "5/90 seconds")],
+)
+def test_a_rate_is_shown_as_it_is_written(most, seconds, shown):
+    """So that a page shows what to change."""
+    assert str(Rate(most, seconds)) == shown
+    assert rate(shown) == Rate(most, seconds)
+
+
 def taken(counters, charge):
     """Take; return the seconds to wait if there is no room."""
     try:
@@ -106,6 +116,15 @@ def test_a_correction(counters):
     counters.correct(charge, bucket - 70, 5)  # of a time that is gone
     counters.correct(charge, bucket, -1000)
     assert taken(counters, charge._replace(amount=40)) == 0
+
+
+def test_what_is_used(counters):
+    """Of a window that nobody has used it is nothing."""
+    charge = Charge("a", MINUTE, 7)
+    assert counters.used("a", MINUTE) == 0
+    counters.take([charge])
+    counters.take([charge._replace(amount=1)])
+    assert counters.used("a", MINUTE) == 8
 
 
 def test_a_short_window_passes(counters):
