@@ -32,6 +32,7 @@ from typing import (
     TypeVar,
 )
 
+from .config.parsers import tags
 from .config.reader import Reader
 from .config.settings import LLMConfig
 from .config.state_url import counters_of, store_of
@@ -237,6 +238,21 @@ async def _in_thread(function: Callable[[], T]) -> T:
 _LONGEST_S = 86_400.0 * 30
 
 
+def tags_of(only: str | Sequence[str]) -> frozenset[str]:
+    """Return the tags of an argument that may be a single one.
+
+    Raises:
+        TypeError: It is neither a text nor a list of texts.
+    """
+    require("only", only, str, list, tuple, set, frozenset)
+    for each in () if isinstance(only, str) else only:
+        require("only", each, str)
+    try:
+        return tags(only)
+    except ValueError as fault:
+        raise TypeError(f"only {fault}") from None
+
+
 def stops_of(stop: str | Sequence[str]) -> tuple[str, ...]:
     """Return the stop texts of an argument that may be a single one.
 
@@ -381,6 +397,7 @@ class LLMFactory:
         stop: str | Sequence[str] = (),
         schema: type | Mapping[str, Any] | None = None,
         purpose: str | None = None,
+        only: str | Sequence[str] = (),
     ) -> LLMResponse:
         """Answer a prompt; whatever a provider does, this returns a response.
 
@@ -410,6 +427,8 @@ class LLMFactory:
             purpose: What the answer is wanted for, such as "classify_email": a name
                 of a few that the app has, for logs, costs and metrics. Default, and of
                 None or "": in a request the name of its endpoint.
+            only: A tag, or some, that a provider must have to be asked, besides those
+                of the purpose in LLM_PURPOSES. Nobody else ever sees the prompt.
 
         Returns:
             The answer with ``success=True``, or ``success=False`` and the `error`.
@@ -417,6 +436,9 @@ class LLMFactory:
         Raises:
             TypeError: An argument has the wrong type.
         """
+        origin = self._context_of(purpose)
+        if self.config.purposes:
+            only, deadline = self._of_purpose(origin.purpose, only, deadline)
         request = Request(
             prompt,  # type: ignore[arg-type]  # becomes messages
             temperature,
@@ -424,7 +446,8 @@ class LLMFactory:
             system=system,
             stop=() if stop == () else stops_of(stop),
             schema=None if schema is None else Schema(schema),
-            origin=self._context_of(purpose),
+            only=frozenset() if only == () else tags_of(only),
+            origin=origin,
         )
         policy = self.config.retry
         if max_retries is not None or retry_delay is not None:
@@ -446,6 +469,7 @@ class LLMFactory:
         on_interrupt: OnInterrupt = "raise",
         is_gone: Callable[[], bool] | None = None,
         purpose: str | None = None,
+        only: str | Sequence[str] = (),
     ) -> LLMStream:
         """Answer a prompt piece by piece; returns when the first text is there.
 
@@ -469,6 +493,7 @@ class LLMFactory:
             is_gone: Asked four times a second, while the first text is awaited,
                 whether nobody wants it any more; then the call ends.
             purpose: As for `generate_content`.
+            only: As for `generate_content`.
 
         Returns:
             An iterator over the texts, to be used in a `with` block or closed.
@@ -481,13 +506,17 @@ class LLMFactory:
             raise ValueError(
                 f'on_interrupt must be "raise" or "restart", not {on_interrupt!r}'
             )
+        origin = self._context_of(purpose)
+        if self.config.purposes:
+            only, deadline = self._of_purpose(origin.purpose, only, deadline)
         request = Request(
             prompt,  # type: ignore[arg-type]  # becomes messages
             temperature,
             max_tokens,
             system=system,
             stop=() if stop == () else stops_of(stop),
-            origin=self._context_of(purpose),
+            only=frozenset() if only == () else tags_of(only),
+            origin=origin,
         )
         policy = self._policy_of(max_retries, retry_delay)
         time, limits = self._deadline_of(deadline), self.config.limits
@@ -632,6 +661,16 @@ class LLMFactory:
         if self.request_context is not None:
             endpoint, request_id = self.request_context()
         return CallContext.new(purpose or endpoint, request_id, self._clock.time())
+
+    def _of_purpose(
+        self, purpose: str, only: str | Sequence[str], deadline: float | None
+    ) -> tuple[Sequence[str], float | None]:
+        """Return a call's tags and deadline, with those that its purpose gets."""
+        own = self.config.purposes.get(purpose)
+        if own is None:
+            return only, deadline
+        both = tuple(own.only | tags_of(only))
+        return both, own.deadline if deadline is None else deadline
 
     def _policy_of(
         self, max_retries: int | None, retry_delay: float | None

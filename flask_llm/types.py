@@ -267,6 +267,7 @@ class Request:
         stop: Texts before which the answer ends.
         schema: What the answer must be, if it must be JSON.
         origin: Where the call comes from; makes no difference to a provider.
+        only: Tags that a provider must have to be asked.
 
     Raises:
         TypeError: An argument has the wrong type: a programming error of the caller.
@@ -280,6 +281,7 @@ class Request:
     stop: tuple[str, ...] = ()
     schema: Schema | None = None
     origin: CallContext = field(default=NOWHERE, compare=False, repr=False)
+    only: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         kinds = (type(self.prompt), type(self.temperature), type(self.max_tokens))
@@ -346,6 +348,7 @@ class Request:
             self.stop,
             self.schema,
             self.origin,
+            self.only,
         )
 
     def corrected(self, answer: str, fault: str) -> Self:

@@ -190,6 +190,18 @@ def one_provider(value: Any) -> Any:
     return provider(value)
 
 
+def tags(value: Any) -> frozenset[str]:
+    """Parse tags: words separated by commas, or a list of them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Iterable) or isinstance(parts, Mapping | bytes):
+        raise ValueError("must be words separated by commas, or a list of them")
+    found = [text(each).lower() for each in parts]
+    for each in found:
+        if each and not re.fullmatch(r"[\w.-]+", each):
+            raise ValueError(f"must be words separated by commas, not {shown(each)}")
+    return frozenset(filter(None, found))
+
+
 def providers(value: Any) -> tuple[Any, ...]:
     """Parse the fallbacks: names separated by commas, or a list of them."""
     if isinstance(value, str | bool):

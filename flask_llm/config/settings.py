@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
+from ..errors import ConfigurationError
 from ..resilience.circuit_breaker import BreakerPolicy
 from ..resilience.limits import Rate
 from ..resilience.retry import PRESETS, RetryPolicy, StreamLimits
@@ -13,11 +14,14 @@ from .parsers import (
     Parser,
     flag,
     fraction,
+    mapping,
     one_of,
     one_provider,
     providers,
     seconds,
     share,
+    shown,
+    tags,
     text,
     unless_none,
     url_prefix,
@@ -57,6 +61,55 @@ class Observing:
 
 
 @dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a purpose gets.
+
+    Attributes:
+        only: The tags that a provider must have to be asked; a call may add some.
+        deadline: Seconds for a whole call, unless that says otherwise.
+    """
+
+    only: frozenset[str] = frozenset()
+    deadline: float | None = None
+
+
+_OF_PURPOSE: Mapping[str, Parser[Any]] = {
+    "only": tags,
+    "deadline": seconds(above_zero=True),
+}
+
+
+def purposes(value: Any) -> Mapping[str, Purpose]:
+    """Parse what purposes get, by their names.
+
+    Raises:
+        ConfigurationError: With each fault as the second half of a sentence.
+        ValueError: It is no mapping, nor the JSON of one.
+    """
+    written = mapping("settings by purpose")(value)
+    found, faults = {}, []
+    for name, own in written.items():
+        if not isinstance(own, Mapping):
+            faults.append(f"must have a dict of settings for {shown(name)}")
+            continue
+        faults += [
+            f"has an unknown setting {shown(each)} for {shown(name)}"
+            f" (known: {', '.join(_OF_PURPOSE)})"
+            for each in own.keys() - _OF_PURPOSE.keys()
+        ]
+        known: dict[str, Any] = {}
+        for each in own.keys() & _OF_PURPOSE.keys():
+            try:
+                known[each] = _OF_PURPOSE[each](own[each])
+            except ValueError as fault:
+                faults.append(f"[{name!r}][{each!r}] {fault}")
+        found[str(name)] = Purpose(**known)
+    if faults:
+        raise ConfigurationError(faults)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class LLMConfig:
     """The settings of one app that concern no single provider.
 
@@ -77,6 +130,7 @@ class LLMConfig:
         max_answer_bytes: How much of an answer's body is read.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         url_prefix: Path under which the blueprint is registered.
+        purposes: What calls get by their purpose.
         observing: Which observers are on.
         prices: The app's own prices of tokens, by model, "name:model" or provider.
     """
@@ -95,6 +149,7 @@ class LLMConfig:
     max_answer_bytes: int = MAX_ANSWER_BYTES
     fallback_on_blocked: bool = False
     url_prefix: str = "/llm"
+    purposes: Mapping[str, Purpose] = field(default_factory=dict)
     observing: Observing = field(default_factory=Observing)
     prices: Mapping[str, TokenPrice] = field(default_factory=dict)
 
@@ -150,6 +205,7 @@ SETTINGS: tuple[tuple[str, str, Parser[Any]], ...] = (
     ("LLM_MAX_ANSWER_BYTES", "max_answer_bytes", whole(1)),
     ("LLM_FALLBACK_ON_BLOCKED", "fallback_on_blocked", flag),
     ("LLM_URL_PREFIX", "url_prefix", url_prefix),
+    ("LLM_PURPOSES", "purposes", purposes),
     ("LLM_USAGE_URL", "observing.usage_url", text),
     ("LLM_METRICS_REGISTRY", "observing.metrics_registry", lambda value: value),
     ("LLM_LOG_CONTENT", "observing.log_content", flag),
@@ -229,6 +285,7 @@ class ProviderSettings:
         rate: The most requests in a time, by the account's own limit; None for none.
         token_rate: The same of tokens, input and output together.
         limit_group: Whose account it is, where several keys share one.
+        tags: What the app says of it, such as "eu".
     """
 
     name: str
@@ -247,6 +304,7 @@ class ProviderSettings:
     rate: Rate | None = None
     token_rate: Rate | None = None
     limit_group: str = ""
+    tags: frozenset[str] = frozenset()
 
     def fingerprint(self) -> str:
         """Return what identifies this endpoint in a shared storage.

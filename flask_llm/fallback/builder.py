@@ -11,6 +11,7 @@ from ..config.parsers import (
     one_provider,
     providers,
     seconds,
+    tags,
     text,
     unless_none,
     url,
@@ -27,6 +28,9 @@ log = logging.getLogger("flask_llm")
 
 Written = tuple[str, Any]
 """One of the chain, with the key or argument in which it is written before it."""
+
+
+_NO_TAGS: frozenset[str] = frozenset()
 
 
 class ChainBuilder:
@@ -148,12 +152,13 @@ class ChainBuilder:
         return ProviderSettings(name, written, key, key_name, **settings)
 
     def _limits(self, key_of: Callable[[str], str]) -> dict[str, Any]:
-        """Return how much an account may be asked for."""
+        """Return how much an account may be asked for, and for what."""
         read = self._reader.read
         return {
             "rate": read(key_of("rate"), unless_none(rate), None),
             "token_rate": read(key_of("token_rate"), unless_none(rate), None),
             "limit_group": read(key_of("limit_group"), text, ""),
+            "tags": read(key_of("tags"), tags, _NO_TAGS),
         }
 
     def _of_models(

@@ -2,12 +2,18 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
-from ..errors import InvalidRequestError, OwnLimitError, ProviderError, SchemaError
+from ..errors import (
+    InvalidRequestError,
+    OwnLimitError,
+    ProviderError,
+    SchemaError,
+    UnavailableError,
+)
 from ..filters import Filters
 from ..resilience.deadline import Deadline
 from ..resilience.retry import ONCE, RetryPolicy
@@ -87,6 +93,8 @@ class BaseCall(ABC, Generic[A]):
         self._clock = chain.clock
         self._policy = policy
         self._deadline = deadline
+        # Of the call, not of what filters make of it: they cannot widen it.
+        self._handles = chain.tagged(request.only) if request.only else chain.handles
         self._asked_for = request  # with a correction, if the model is to have one
         self.request = request
         self.result = CallResult(
@@ -101,6 +109,8 @@ class BaseCall(ABC, Generic[A]):
         if generation_started.receivers:
             events.started(chain, self.request)
         try:
+            if not self._handles:
+                raise UnavailableError(reason=_untagged(self.request.only))
             self.request = chain.filters.ask(self.request)
             fault = self.request.fault
             if fault is None:
@@ -147,9 +157,8 @@ class BaseCall(ABC, Generic[A]):
 
     def _from_first(self) -> A | None:
         """Ask one provider after the other; return the first answer, or None."""
-        chain = self._chain
         self._candidates = Candidates(
-            chain.handles,
+            self._handles,
             self._breakers,
             self._deadline,
             self.result,
@@ -439,6 +448,11 @@ class Call(BaseCall[LLMResponse]):
             response = _examined(response, self._asked_for, chain.filters)
         self._note(candidate, timing, response)
         return response
+
+
+def _untagged(tags: Iterable[str]) -> str:
+    names = ", ".join(map(repr, sorted(tags)))
+    return f"no provider of the chain has the tags {names}"
 
 
 def _examined(response: LLMResponse, request: Request, filters: Filters) -> LLMResponse:

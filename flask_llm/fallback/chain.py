@@ -104,6 +104,14 @@ class Chain:
         same = (each for each in self.handles if each.name == self.answered)
         return next(same, self.handles[0])
 
+    def tagged(self, tags: frozenset[str]) -> tuple[ProviderHandle, ...]:
+        """Return the providers that have all of some tags."""
+        return tuple(
+            each
+            for each in self.handles
+            if each.settings and tags <= each.settings.tags
+        )
+
     def answered_by(self, name: str) -> None:
         """Note which provider answered last."""
         is_first, self.answered = not self.answered, name

@@ -201,6 +201,7 @@ class AppFactory(LLMFactory):
         stop: str | Sequence[str] = (),
         on_interrupt: OnInterrupt = "raise",
         purpose: str | None = None,
+        only: str | Sequence[str] = (),
     ) -> Response:
         """Answer a prompt by a response of server-sent events, for a view to return.
 
@@ -222,6 +223,7 @@ class AppFactory(LLMFactory):
             on_interrupt: As for `stream_content`: what broke off ends with `error` if
                 it is "raise", or goes on with `restart` if it is "restart".
             purpose: As for `generate_content`.
+            only: As for `generate_content`.
 
         Returns:
             A response of the events `start`, `delta`, `restart`, `done` and `error`.
@@ -242,6 +244,7 @@ class AppFactory(LLMFactory):
             on_interrupt=on_interrupt,
             is_gone=Client(request.environ).is_gone,
             purpose=purpose,
+            only=only,
         )
         return event_stream(stream)
 

@@ -46,10 +46,10 @@ flask_llm
     expect_first_answer(self)
     generate_content(self, prompt, temperature=0.0, max_tokens=1024, max_retries=None,
         retry_delay=None, deadline=None, *, system='', stop=(), schema=None,
-        purpose=None)
+        purpose=None, only=())
     generate_content_async(self, prompt, temperature=0.0, max_tokens=1024,
         max_retries=None, retry_delay=None, deadline=None, *, system='', stop=(),
-        schema=None, purpose=None)
+        schema=None, purpose=None, only=())
     get_provider_status(self, *, detail=False)
     prepare(self, goes_on=…)
     register_provider(name, provider_class)
@@ -58,10 +58,10 @@ flask_llm
     settings
     stream_content(self, prompt, temperature=0.0, max_tokens=1024, max_retries=None,
         retry_delay=None, deadline=None, *, system='', stop=(), on_interrupt='raise',
-        is_gone=None, purpose=None)
+        is_gone=None, purpose=None, only=())
     stream_content_async(self, prompt, temperature=0.0, max_tokens=1024,
         max_retries=None, retry_delay=None, deadline=None, *, system='', stop=(),
-        on_interrupt='raise', is_gone=None, purpose=None)
+        on_interrupt='raise', is_gone=None, purpose=None, only=())
     test(self, name, deadline=30.0)
     warm_up(self, *, full=True)
   LLMProvider
@@ -112,7 +112,7 @@ flask_llm
     images
     text
   Request(prompt, temperature=0.0, max_tokens=1024, timeout=None, system='', stop=(),
-        schema=None, origin=…)
+        schema=None, origin=…, only=…)
     corrected(self, answer, fault)
     fault
     images
@@ -194,7 +194,8 @@ flask_llm.providers
     made(self)
   ProviderSettings(name, entry, api_key='', api_key_name='', model=None, model_key='',
         base_url=None, base_url_key='', timeout=30.0, max_concurrency=None, options=…,
-        labels=…, max_answer_bytes=33554432, rate=None, token_rate=None, limit_group='')
+        labels=…, max_answer_bytes=33554432, rate=None, token_rate=None, limit_group='',
+        tags=…)
     fingerprint(self)
   Retirement(on, successor=None)
   current_cancellation
