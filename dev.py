@@ -67,7 +67,7 @@ INTRUDERS = {
 
 # What can be installed, the later with all of the earlier: a file in requirements
 # each, and the extras of setup.cfg that it is made from.
-LEVELS = {"demo": ("gemini", "local"), "test": ("test",), "check": ("dev",)}
+LEVELS = {"demo": ("gemini", "local"), "test": ("test", "beside"), "check": ("dev",)}
 
 # What the installation itself takes, beside the packages: it builds ours, and is quick.
 TOOLS = ("setuptools>=77", "uv")

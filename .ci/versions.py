@@ -139,9 +139,9 @@ def promised() -> Iterator[tuple[str, str]]:
     config.read(ROOT / "setup.cfg")
     extras = config["options.extras_require"]
     wanted = (config["options"]["install_requires"], extras["local"], extras["test"])
-    lines = chain.from_iterable(each.split() for each in wanted)
-    for line in sorted(set(lines)):
-        name, _, oldest = line.partition(">=")
+    lines = chain.from_iterable(each.split("\n") for each in wanted)
+    for line in sorted(filter(None, set(lines))):
+        name, _, oldest = line.partition(";")[0].strip().partition(">=")
         if name.partition("[")[0] not in TOOLS:
             yield name, oldest
 

@@ -457,6 +457,7 @@ class Usage:
         total_tokens: What the provider adds up, hidden thinking included.
         cached_tokens: Those of the input that were read from the provider's cache.
         cache_write_tokens: Those of the input that were written to it.
+        cache_write_1h_tokens: Those of the written ones that are kept for an hour.
         reasoning_tokens: Those of the output that are hidden thinking.
         billed_input_tokens: Those of the input that are paid for, if these are others.
         billed_output_tokens: The same of the output.
@@ -470,6 +471,7 @@ class Usage:
     reasoning_tokens: int | None = None
     billed_input_tokens: int | None = None
     billed_output_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
 
     @classmethod
     def of(cls, told: object) -> Self | None:
@@ -481,7 +483,7 @@ _TOKENS = {"input_tokens", "output_tokens", "total_tokens"}
 
 DETAILS = (
     *("cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-    *("billed_input_tokens", "billed_output_tokens"),
+    *("billed_input_tokens", "billed_output_tokens", "cache_write_1h_tokens"),
 )
 """What a `usage` may tell besides; left out where a provider does not."""
 

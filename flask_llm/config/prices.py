@@ -24,12 +24,14 @@ class PaidTokens(NamedTuple):
         output: Those of the answer, thinking included.
         cached: Those of the prompt that were read from the provider's cache.
         written: Those of the prompt that were written to it.
+        for_an_hour: Those of the written ones that are kept for an hour.
     """
 
     input: int
     output: int
     cached: int = 0
     written: int = 0
+    for_an_hour: int = 0
 
     @property
     def plain(self) -> int:

@@ -133,6 +133,7 @@ def _paid(usage: Mapping[str, int]) -> PaidTokens:
         told("billed_output_tokens", given),
         told("cached_tokens", 0),
         told("cache_write_tokens", 0),
+        told("cache_write_1h_tokens", 0),
     )
 
 
@@ -234,8 +235,11 @@ class ListedPrice:
         tokens += _rate(now.output_mtok, prompt) * paid.output
         if paid.cached:
             tokens += _rate(_or_input(now, "cache_read_mtok"), prompt) * paid.cached
-        if paid.written:
-            tokens += _rate(_or_input(now, "cache_write_mtok"), prompt) * paid.written
+        for name, count in (
+            ("cache_write_mtok", paid.written - paid.for_an_hour),
+            ("cache_write_1h_mtok", paid.for_an_hour),
+        ):
+            tokens += _rate(_or_input(now, name), prompt) * count if count else 0
         each = _rate(now.requests_kcount or Decimal(0), prompt)
         return float(tokens / 1_000_000 + each / 1000)
 

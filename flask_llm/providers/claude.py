@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Generator, Mapping
 from typing import Any
 
+from ..config.parsers import one_of
 from ..errors import (
     BadAnswerError,
     ContentBlockedError,
@@ -45,11 +46,12 @@ _THOUGHTS = {"thinking", "redacted_thinking"}
 _TAKEN = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _GIVEN = "output_tokens"
 _COUNTS = (*_TAKEN, _GIVEN)
-_THOUGHT = "thinking_tokens"
+_THOUGHT, _HOUR = "thinking_tokens", "ephemeral_1h_input_tokens"
 _DETAILS = {
     "cache_read_input_tokens": "cached_tokens",
     "cache_creation_input_tokens": "cache_write_tokens",
     _THOUGHT: "reasoning_tokens",
+    _HOUR: "cache_write_1h_tokens",
 }
 _PLAIN = 2  # nothing but tokens of the prompt and of the answer
 
@@ -88,6 +90,9 @@ class Answer:
             tokens = getattr(usage, name, None)
             if tokens is not None:
                 self._tokens[name] = tokens
+        written = getattr(usage, "cache_creation", None)
+        if written is not None and getattr(written, _HOUR, None):
+            self._tokens[_HOUR] = written.ephemeral_1h_input_tokens
         details = getattr(usage, "output_tokens_details", None)
         if details is not None:
             thought = getattr(details, _THOUGHT, None)
@@ -232,6 +237,7 @@ _STRICT = re.compile(r"claude-(?:sonnet|haiku)-5-5(?!\d)")
 _SENT_ALONG = "headers of ANTHROPIC_CUSTOM_HEADERS are sent along"
 
 
+_parse_cache = one_of("off", "5m", "1h")
 _parse_thinking = words_or_tokens("off", "auto", "adaptive", least=_LEAST_BUDGET)
 
 
@@ -253,10 +259,12 @@ class ClaudeProvider(ChatProvider):
             the most tokens to think with, from 1024. Which of them a model takes is
             learned from its refusals. Sonnet 5.5 and Haiku 5.5 take no budget: theirs
             is "adaptive".
+        prompt_cache: For how long Anthropic keeps what the system says, which the next
+            prompts then read from there: "off", "5m" or "1h".
 
     Raises:
-        ValueError: The key holds what no HTTP header can carry, or `thinking` is none
-            of these.
+        ValueError: The key holds what no HTTP header can carry, or `thinking` or
+            `prompt_cache` is none of these.
     """
 
     name = "claude"
@@ -268,7 +276,10 @@ class ClaudeProvider(ChatProvider):
     address = "https://api.anthropic.com"
     schema_parameter = "output_config"
     _can_rehearse = True
-    options = {"thinking": _parse_thinking}  # noqa: RUF012  # never changed
+    options = {  # noqa: RUF012  # never changed
+        "thinking": _parse_thinking,
+        "prompt_cache": _parse_cache,
+    }
 
     def __init__(
         self,
@@ -278,9 +289,11 @@ class ClaudeProvider(ChatProvider):
         base_url: str | None = None,
         timeout: float = 30.0,
         thinking: str | int = "auto",
+        prompt_cache: str = "off",
     ) -> None:
         super().__init__(api_key, model=model, base_url=base_url, timeout=timeout)
         self.thinking = _parse_thinking(thinking)
+        self.prompt_cache = _parse_cache(prompt_cache)
         self._is_strict = _STRICT.match(self.model) is not None
         self._off = {"type": "between_tools" if self._is_strict else "disabled"}
         self._thinking_parameter = "thinking", f"thinking.{self._off['type']}"
@@ -389,6 +402,10 @@ class ClaudeProvider(ChatProvider):
         }
         if request.system and request.system.strip():
             asked["system"] = request.system
+            if self.prompt_cache != "off":
+                kept = {"type": "ephemeral", "ttl": self.prompt_cache}
+                said = {"type": "text", "text": request.system, "cache_control": kept}
+                asked["system"] = [said]
         return asked
 
     def _read(self, answer: Any) -> LLMResponse:

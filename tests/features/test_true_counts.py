@@ -150,7 +150,7 @@ def test_the_app_s_own_prices(shape):
 def test_the_listed_prices(shape, url, model):
     """They are those of genai-prices, by its own arithmetic."""
     response, counts = asked(shape)
-    handle = LLMFactory(SHAPES[shape][0], [], config={}).entries[0]
+    handle = priced_handle(SHAPES[shape][0])
     usage = response.attempts[0].usage
     cost, note = Prices().cost(handle, model, usage)
     theirs = genai_prices.calc_price(
@@ -165,6 +165,49 @@ def test_the_listed_prices(shape, url, model):
     )
     assert note is None
     assert cost == pytest.approx(float(theirs.total_price))
+
+
+def test_what_is_kept_for_an_hour_costs_more():
+    """Anthropic tells it apart, and genai-prices has a price of its own for it."""
+    hour = {"ephemeral_1h_input_tokens": 1000, "ephemeral_5m_input_tokens": 0}
+    with StubServer(reply(message(ANTHROPIC | {"cache_creation": hour}))) as server:
+        factory = LLMFactory("claude", [], config=settings("claude", server.url))
+        response = factory.generate_content("Hi")
+    usage = response.attempts[0].usage
+    assert usage["cache_write_1h_tokens"] == usage["cache_write_tokens"] == 1000
+    cost, _ = Prices().cost(priced_handle("claude"), "claude-sonnet-5-5", usage)
+    theirs = genai_prices.calc_price(
+        genai_prices.Usage(
+            input_tokens=10_000,
+            output_tokens=500,
+            cache_read_tokens=6000,
+            cache_write_tokens=1000,
+            cache_write_1h_tokens=1000,
+        ),
+        "claude-sonnet-5-5",
+        provider_api_url="https://api.anthropic.com",
+    )
+    assert cost == pytest.approx(float(theirs.total_price))
+
+
+def priced_handle(name):
+    """Return a provider at its own address, which the list of prices knows."""
+    return LLMFactory(name, [], config={}).entries[0]
+
+
+@pytest.mark.parametrize("setting", ["off", "5m", "1h"])
+def test_claude_keeps_what_the_system_says(setting):
+    """Marked as the API wants it; what it says is the same."""
+    with StubServer(reply(message(ANTHROPIC))) as server:
+        config = settings("claude", server.url) | {"LLM_CLAUDE_PROMPT_CACHE": setting}
+        factory = LLMFactory("claude", [], config=config)
+        factory.generate_content("Hi", system="Be brief.")
+        factory.generate_content("Hi")
+        first, second = (each.json for each in server.received)
+    kept = {"type": "ephemeral", "ttl": setting}
+    block = {"type": "text", "text": "Be brief.", "cache_control": kept}
+    assert first["system"] == ("Be brief." if setting == "off" else [block])
+    assert "system" not in second
 
 
 @pytest.mark.parametrize("shape", ["claude", "openai", "genai"])

@@ -126,7 +126,7 @@ flask_llm
   StreamInterrupted(text, error, attempts=())
   Usage(input_tokens, output_tokens, total_tokens, cached_tokens=None,
         cache_write_tokens=None, reasoning_tokens=None, billed_input_tokens=None,
-        billed_output_tokens=None)
+        billed_output_tokens=None, cache_write_1h_tokens=None)
     of(told)
   current_llm
 flask_llm.errors

@@ -16,6 +16,7 @@ from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.tables import LATER, metadata
 from flask_llm.observe.usage.writer import write
 from flask_llm.testing import FakeProvider
+from flask_llm.types import DETAILS
 
 NOW = 1_700_000_000.0
 PLAIN = {"input_tokens": 100, "output_tokens": 50, "total_tokens": 150}
@@ -123,7 +124,9 @@ def test_the_command_adds_them(app_of, old):
 
     printed = run("print")
     assert printed.exit_code == 0, printed.output
-    assert printed.stdout.count("ALTER TABLE flask_llm_attempts ADD COLUMN") == 5
+    assert printed.stdout.count("ALTER TABLE flask_llm_attempts ADD COLUMN") == len(
+        DETAILS
+    )
     assert columns(old)[0] == set()
     assert run("run").stdout == printed.stdout
     assert columns(old)[0] == columns(old)[1]
