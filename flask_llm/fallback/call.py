@@ -73,6 +73,7 @@ class BaseCall(ABC, Generic[A]):
 
     Attributes:
         request: What is asked, as the filters have left it.
+        handles: The providers that may be asked.
         streamed: Whether the answers come piece by piece.
         result: How it went so far.
         tries: How often a provider has been asked.
@@ -94,7 +95,7 @@ class BaseCall(ABC, Generic[A]):
         self._policy = policy
         self._deadline = deadline
         # Of the call, not of what filters make of it: they cannot widen it.
-        self._handles = chain.tagged(request.only) if request.only else chain.handles
+        self.handles = chain.tagged(request.only) if request.only else chain.handles
         self._asked_for = request  # with a correction, if the model is to have one
         self.request = request
         self.result = CallResult(
@@ -109,7 +110,7 @@ class BaseCall(ABC, Generic[A]):
         if generation_started.receivers:
             events.started(chain, self.request)
         try:
-            if not self._handles:
+            if not self.handles:
                 raise UnavailableError(reason=_untagged(self.request.only))
             self.request = chain.filters.ask(self.request)
             fault = self.request.fault
@@ -158,7 +159,7 @@ class BaseCall(ABC, Generic[A]):
     def _from_first(self) -> A | None:
         """Ask one provider after the other; return the first answer, or None."""
         self._candidates = Candidates(
-            self._handles,
+            self.handles,
             self._breakers,
             self._deadline,
             self.result,

@@ -109,7 +109,7 @@ class StreamingCall(BaseCall[Opened]):
     def _whole(self) -> LLMResponse:
         """Return an answer in one piece, for filters that have to see all of it."""
         call = Call(self._chain, self.request, self._policy, self._deadline)
-        call.result = self.result
+        call.result, call.handles = self.result, self.handles
         return call.answered()
 
     def first(self) -> Opened | None:

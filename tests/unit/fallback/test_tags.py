@@ -119,11 +119,21 @@ def test_a_purpose_has_a_deadline(server):
     assert factory._of_purpose("else", "eu", None) == ("eu", None)
 
 
-def test_a_filter_cannot_widen_it(server):
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("output", [False, True])
+def test_a_filter_cannot_widen_it(server, streamed, output):
     """What it returns is asked of the same providers."""
     factory = factory_of(server, EU)
     factory.prompt_filter(lambda request: Request(request.prompt + "!"))
-    assert factory.generate_content("hello", only="us").provider_name == "two"
+    if output:
+        factory.output_filter(lambda response: response)
+    if streamed:
+        with factory.stream_content("hello", only="us") as stream:
+            assert "".join(stream)
+        response = stream.response
+    else:
+        response = factory.generate_content("hello", only="us")
+    assert response.provider_name == "two"
     assert asked(server) == {"two"}
 
 
