@@ -27,6 +27,7 @@ from typing import (
     Any,
     ClassVar,
     Concatenate,
+    Literal,
     ParamSpec,
     Self,
     TypeVar,
@@ -43,6 +44,7 @@ from .fallback.health import CircuitBreakers, detailed, plain
 from .fallback.pricing import Prices
 from .fallback.probe import tried
 from .fallback.provider_handle import ProviderHandle
+from .fallback.routing import ROUTINGS
 from .fallback.stream import LLMStream, OnInterrupt, StreamingCall
 from .filters import Filters
 from .providers.base import LLMProvider
@@ -238,6 +240,12 @@ async def _in_thread(function: Callable[[], T]) -> T:
 _LONGEST_S = 86_400.0 * 30
 
 
+def _checked(routing: str) -> str:
+    if routing not in ROUTINGS:
+        raise ValueError(f"routing must be {' or '.join(ROUTINGS)}, not {routing!r}")
+    return routing
+
+
 def tags_of(only: str | Sequence[str]) -> frozenset[str]:
     """Return the tags of an argument that may be a single one.
 
@@ -276,6 +284,9 @@ def _limit(deadline: float) -> float | None:
 
 RequestContext = Callable[[], tuple[str, str | None]]
 """Returns the name and the number of the HTTP request that is being served."""
+
+Routing = Literal["order", "cheapest", "spread"]
+"""Who is asked first."""
 
 Prompt = str | Sequence[Mapping[str, Any] | Message]
 """A text, or the messages of a conversation."""
@@ -398,6 +409,7 @@ class LLMFactory:
         schema: type | Mapping[str, Any] | None = None,
         purpose: str | None = None,
         only: str | Sequence[str] = (),
+        routing: Routing | None = None,
     ) -> LLMResponse:
         """Answer a prompt; whatever a provider does, this returns a response.
 
@@ -429,6 +441,8 @@ class LLMFactory:
                 None or "": in a request the name of its endpoint.
             only: A tag, or some, that a provider must have to be asked, besides those
                 of the purpose in LLM_PURPOSES. Nobody else ever sees the prompt.
+            routing: Who is asked first: "order", "cheapest" or "spread". Default:
+                LLM_ROUTING.
 
         Returns:
             The answer with ``success=True``, or ``success=False`` and the `error`.
@@ -453,7 +467,8 @@ class LLMFactory:
         if max_retries is not None or retry_delay is not None:
             policy = self._policy_of(max_retries, retry_delay)
         time = self._deadline_of(deadline)
-        return Call(self._chain, request, policy, time).run()
+        way = self.config.routing if routing is None else _checked(routing)
+        return Call(self._chain, request, policy, time, way).run()
 
     def stream_content(  # noqa: PLR0913  # what a call may ask for
         self,
@@ -470,6 +485,7 @@ class LLMFactory:
         is_gone: Callable[[], bool] | None = None,
         purpose: str | None = None,
         only: str | Sequence[str] = (),
+        routing: Routing | None = None,
     ) -> LLMStream:
         """Answer a prompt piece by piece; returns when the first text is there.
 
@@ -494,6 +510,7 @@ class LLMFactory:
                 whether nobody wants it any more; then the call ends.
             purpose: As for `generate_content`.
             only: As for `generate_content`.
+            routing: As for `generate_content`.
 
         Returns:
             An iterator over the texts, to be used in a `with` block or closed.
@@ -520,7 +537,9 @@ class LLMFactory:
         )
         policy = self._policy_of(max_retries, retry_delay)
         time, limits = self._deadline_of(deadline), self.config.limits
-        call = StreamingCall(self._chain, request, policy, time, limits, is_gone)
+        way = self.config.routing if routing is None else _checked(routing)
+        shape = (policy, time, limits, is_gone, way)
+        call = StreamingCall(self._chain, request, *shape)
         return call.open(restarts=on_interrupt == "restart")
 
     generate_content_async = awaited(generate_content)

@@ -120,6 +120,13 @@ def fraction(value: Any) -> float:
     return number
 
 
+def weight(value: Any) -> float:
+    """Parse a weight: a number from 0 up."""
+    if not 0 <= (number := _number(value)) < math.inf:
+        raise ValueError(f"must be a number, 0 or more, not {shown(value)}")
+    return number
+
+
 def share(value: Any) -> float:
     """Parse a part of a whole such as "20%"."""
     plain = str(value).strip()

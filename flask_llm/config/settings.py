@@ -130,6 +130,7 @@ class LLMConfig:
         max_answer_bytes: How much of an answer's body is read.
         fallback_on_blocked: Whether a refusal is taken to the next provider.
         url_prefix: Path under which the blueprint is registered.
+        routing: Who is asked first.
         purposes: What calls get by their purpose.
         observing: Which observers are on.
         prices: The app's own prices of tokens, by model, "name:model" or provider.
@@ -149,6 +150,7 @@ class LLMConfig:
     max_answer_bytes: int = MAX_ANSWER_BYTES
     fallback_on_blocked: bool = False
     url_prefix: str = "/llm"
+    routing: str = "order"
     purposes: Mapping[str, Purpose] = field(default_factory=dict)
     observing: Observing = field(default_factory=Observing)
     prices: Mapping[str, TokenPrice] = field(default_factory=dict)
@@ -205,6 +207,7 @@ SETTINGS: tuple[tuple[str, str, Parser[Any]], ...] = (
     ("LLM_MAX_ANSWER_BYTES", "max_answer_bytes", whole(1)),
     ("LLM_FALLBACK_ON_BLOCKED", "fallback_on_blocked", flag),
     ("LLM_URL_PREFIX", "url_prefix", url_prefix),
+    ("LLM_ROUTING", "routing", one_of("order", "cheapest", "spread")),
     ("LLM_PURPOSES", "purposes", purposes),
     ("LLM_USAGE_URL", "observing.usage_url", text),
     ("LLM_METRICS_REGISTRY", "observing.metrics_registry", lambda value: value),
@@ -286,6 +289,7 @@ class ProviderSettings:
         token_rate: The same of tokens, input and output together.
         limit_group: Whose account it is, where several keys share one.
         tags: What the app says of it, such as "eu".
+        weight: Its part of the calls where they are spread.
     """
 
     name: str
@@ -305,6 +309,7 @@ class ProviderSettings:
     token_rate: Rate | None = None
     limit_group: str = ""
     tags: frozenset[str] = frozenset()
+    weight: float = 1.0
 
     def fingerprint(self) -> str:
         """Return what identifies this endpoint in a shared storage.

@@ -15,6 +15,7 @@ from ..config.parsers import (
     text,
     unless_none,
     url,
+    weight,
     whole,
 )
 from ..config.reader import Reader, setting_key, unknown
@@ -159,6 +160,7 @@ class ChainBuilder:
             "token_rate": read(key_of("token_rate"), unless_none(rate), None),
             "limit_group": read(key_of("limit_group"), text, ""),
             "tags": read(key_of("tags"), tags, _NO_TAGS),
+            "weight": read(key_of("weight"), weight, 1.0),
         }
 
     def _of_models(

@@ -31,6 +31,7 @@ from .chain import Chain
 from .logs import current_context, log
 from .rate_limits import RateLimits, Taken
 from .result import CallResult, is_truncated
+from .routing import ORDER, route
 from .selection import NO_TIME, Candidate, Candidates
 
 A = TypeVar("A")
@@ -70,10 +71,12 @@ class BaseCall(ABC, Generic[A]):
         request: What to ask.
         policy: When to ask the same provider again.
         deadline: The time for all of it.
+        routing: Who is asked first.
 
     Attributes:
         request: What is asked, as the filters have left it.
-        handles: The providers that may be asked.
+        handles: The providers that may be asked, in their order.
+        route: Why the first of them is the first; None by the configured order.
         streamed: Whether the answers come piece by piece.
         result: How it went so far.
         tries: How often a provider has been asked.
@@ -82,12 +85,18 @@ class BaseCall(ABC, Generic[A]):
 
     streamed: ClassVar[bool] = False
     first_token_s: float | None = None
+    route: str | None = None
     _taken: Taken | None = None  # of the app's own limits, by the next request
     # Whether the caller waits no longer; only that of a stream can leave.
     _is_gone: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(
-        self, chain: Chain, request: Request, policy: RetryPolicy, deadline: Deadline
+        self,
+        chain: Chain,
+        request: Request,
+        policy: RetryPolicy,
+        deadline: Deadline,
+        routing: str = ORDER,
     ) -> None:
         self._chain = chain
         self._breakers = chain.breakers
@@ -96,6 +105,9 @@ class BaseCall(ABC, Generic[A]):
         self._deadline = deadline
         # Of the call, not of what filters make of it: they cannot widen it.
         self.handles = chain.tagged(request.only) if request.only else chain.handles
+        if routing != ORDER:
+            found = route(routing, self.handles, request, chain.prices)
+            self.handles, self.route = found
         self._asked_for = request  # with a correction, if the model is to have one
         self.request = request
         self.result = CallResult(
@@ -144,6 +156,8 @@ class BaseCall(ABC, Generic[A]):
             whole = latency if response.success else None
             first = self.first_token_s
             metadata["first_token_s"] = whole if first is None else first
+        if self.route is not None:
+            metadata["route"] = self.route
         metadata["call_id"] = origin.call_id
         metadata["purpose"] = origin.purpose
         if response.success:

@@ -95,6 +95,21 @@ class Prices:
             let_through(exc)
             return None, _reason(handle, model, exc)
 
+    def expected(self, handle: ProviderHandle, paid: PaidTokens) -> float | None:
+        """Return what some tokens would cost at a provider; None if that is not known.
+
+        Args:
+            handle: The provider.
+            paid: The tokens.
+        """
+        now = self._clock.time()
+        price = self._find(handle, handle.model_name, now // _FRESH_S)
+        try:
+            return None if isinstance(price, str) else price.cost(paid, now)
+        except Exception as exc:  # noqa: BLE001  # a third party's list
+            let_through(exc)
+            return None
+
     def look_up(self, handle: ProviderHandle) -> None:
         """Find the price of a provider's model ahead, so that no call waits for it."""
         self._find(handle, handle.model_name, self._clock.time() // _FRESH_S)

@@ -25,6 +25,7 @@ from ..types import NOWHERE, Attempt, LLMResponse, Request
 from .call import MOST, AttemptTiming, BaseCall, Call
 from .chain import Chain
 from .logs import log_line, within_its_call
+from .routing import ORDER
 from .selection import Candidate
 
 # What a provider's own limit gets more than ours, so that ours ends a stream.
@@ -68,6 +69,7 @@ class StreamingCall(BaseCall[Opened]):
         limits: How long a stream may be silent.
         is_gone: Tells whether nobody waits for the first text any more; None if the
             caller cannot leave.
+        routing: Who is asked first.
     """
 
     streamed = True
@@ -80,8 +82,9 @@ class StreamingCall(BaseCall[Opened]):
         deadline: Deadline,
         limits: StreamLimits,
         is_gone: Callable[[], bool] | None = None,
+        routing: str = ORDER,
     ) -> None:
-        super().__init__(chain, request, policy, deadline)
+        super().__init__(chain, request, policy, deadline, routing)
         self._limits = limits
         self._caller = Caller(is_gone)
         self._is_gone = self._caller.has_left

@@ -39,7 +39,7 @@ KEY = "LLM_PROVIDERS"
 
 _OWN = __name__.partition(".")[0] + "."
 _NAMES = "use letters, digits, - _ and ."
-_OF_ALL = ("max_concurrency", "rate", "token_rate", "limit_group", "tags")
+_OF_ALL = ("max_concurrency", "rate", "token_rate", "limit_group", "tags", "weight")
 _OF_MODELS = ("model", "base_url", "timeout")
 
 log = logging.getLogger("flask_llm")

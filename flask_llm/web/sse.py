@@ -23,7 +23,7 @@ from flask import (
 )
 
 from ..errors import BY_KIND, ProviderError, StreamInterrupted
-from ..factory import LLMFactory, Prompt
+from ..factory import LLMFactory, Prompt, Routing
 from ..fallback.logs import log, within
 from ..fallback.stream import LLMStream, OnInterrupt, Restart
 from ..types import Attempt, LLMResponse
@@ -202,6 +202,7 @@ class AppFactory(LLMFactory):
         on_interrupt: OnInterrupt = "raise",
         purpose: str | None = None,
         only: str | Sequence[str] = (),
+        routing: Routing | None = None,
     ) -> Response:
         """Answer a prompt by a response of server-sent events, for a view to return.
 
@@ -224,6 +225,7 @@ class AppFactory(LLMFactory):
                 it is "raise", or goes on with `restart` if it is "restart".
             purpose: As for `generate_content`.
             only: As for `generate_content`.
+            routing: As for `generate_content`.
 
         Returns:
             A response of the events `start`, `delta`, `restart`, `done` and `error`.
@@ -245,6 +247,7 @@ class AppFactory(LLMFactory):
             is_gone=Client(request.environ).is_gone,
             purpose=purpose,
             only=only,
+            routing=routing,
         )
         return event_stream(stream)
 

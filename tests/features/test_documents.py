@@ -26,7 +26,7 @@ MEANINGLESS = {"LLM_LOCAL_BASE_URL"}
 
 GENERIC = (
     *("model", "base_url", "timeout", "max_concurrency"),
-    *("rate", "token_rate", "limit_group", "tags"),
+    *("rate", "token_rate", "limit_group", "tags", "weight"),
 )
 
 

@@ -46,10 +46,10 @@ flask_llm
     expect_first_answer(self)
     generate_content(self, prompt, temperature=0.0, max_tokens=1024, max_retries=None,
         retry_delay=None, deadline=None, *, system='', stop=(), schema=None,
-        purpose=None, only=())
+        purpose=None, only=(), routing=None)
     generate_content_async(self, prompt, temperature=0.0, max_tokens=1024,
         max_retries=None, retry_delay=None, deadline=None, *, system='', stop=(),
-        schema=None, purpose=None, only=())
+        schema=None, purpose=None, only=(), routing=None)
     get_provider_status(self, *, detail=False)
     prepare(self, goes_on=…)
     register_provider(name, provider_class)
@@ -58,10 +58,10 @@ flask_llm
     settings
     stream_content(self, prompt, temperature=0.0, max_tokens=1024, max_retries=None,
         retry_delay=None, deadline=None, *, system='', stop=(), on_interrupt='raise',
-        is_gone=None, purpose=None, only=())
+        is_gone=None, purpose=None, only=(), routing=None)
     stream_content_async(self, prompt, temperature=0.0, max_tokens=1024,
         max_retries=None, retry_delay=None, deadline=None, *, system='', stop=(),
-        on_interrupt='raise', is_gone=None, purpose=None, only=())
+        on_interrupt='raise', is_gone=None, purpose=None, only=(), routing=None)
     test(self, name, deadline=30.0)
     warm_up(self, *, full=True)
   LLMProvider
@@ -195,7 +195,7 @@ flask_llm.providers
   ProviderSettings(name, entry, api_key='', api_key_name='', model=None, model_key='',
         base_url=None, base_url_key='', timeout=30.0, max_concurrency=None, options=…,
         labels=…, max_answer_bytes=33554432, rate=None, token_rate=None, limit_group='',
-        tags=…)
+        tags=…, weight=1.0)
     fingerprint(self)
   Retirement(on, successor=None)
   current_cancellation
