@@ -47,13 +47,13 @@ _TAKEN = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_token
 _GIVEN = "output_tokens"
 _COUNTS = (*_TAKEN, _GIVEN)
 _THOUGHT, _HOUR = "thinking_tokens", "ephemeral_1h_input_tokens"
-_DETAILS = {
-    "cache_read_input_tokens": "cached_tokens",
-    "cache_creation_input_tokens": "cache_write_tokens",
-    _THOUGHT: "reasoning_tokens",
-    _HOUR: "cache_write_1h_tokens",
-}
-_PLAIN = 2  # nothing but tokens of the prompt and of the answer
+_DETAILS = (
+    ("cache_read_input_tokens", "cached_tokens"),
+    ("cache_creation_input_tokens", "cache_write_tokens"),
+    (_THOUGHT, "reasoning_tokens"),
+    (_HOUR, "cache_write_1h_tokens"),
+)
+_WRITTEN = _TAKEN[1]
 
 
 class Answer:
@@ -90,15 +90,19 @@ class Answer:
             tokens = getattr(usage, name, None)
             if tokens is not None:
                 self._tokens[name] = tokens
-        written = getattr(usage, "cache_creation", None)
-        if written is not None and getattr(written, _HOUR, None):
-            self._tokens[_HOUR] = written.ephemeral_1h_input_tokens
+        if self._tokens.get(_WRITTEN):
+            self._count_hour(getattr(usage, "cache_creation", None))
         details = getattr(usage, "output_tokens_details", None)
         if details is not None:
             thought = getattr(details, _THOUGHT, None)
             if thought is not None:
                 self._tokens[_THOUGHT] = thought
                 self._has_thought |= bool(thought)
+
+    def _count_hour(self, written: Any) -> None:
+        tokens = getattr(written, _HOUR, None)
+        if tokens is not None:
+            self._tokens[_HOUR] = tokens
 
     def parsed(self, text: str) -> ParsedResponse:
         """Return the answer, now that it has come to its end.
@@ -134,11 +138,15 @@ class Answer:
         tokens = self._tokens
         if _TAKEN[0] not in tokens:
             return None
-        if len(tokens) == _PLAIN:
-            return counted(tokens[_TAKEN[0]], tokens.get(_GIVEN))
-        told = {name: tokens[key] for key, name in _DETAILS.items() if key in tokens}
-        taken = sum(tokens.get(name, 0) for name in _TAKEN)
-        return counted(taken, tokens.get(_GIVEN), None, told)
+        given = tokens[_GIVEN] if _GIVEN in tokens else None  # noqa: SIM401  # no call
+        taken, told = 0, {}
+        for name in _TAKEN:
+            if name in tokens:
+                taken += tokens[name]
+        for key, name in _DETAILS:
+            if key in tokens:
+                told[name] = tokens[key]
+        return counted(taken, given, None, told)
 
 
 def whole(message: Any) -> ParsedResponse:
