@@ -149,8 +149,9 @@ class Candidates:
         while self.no_room:
             handle = min(self.no_room, key=lambda each: self.no_room[each])
             wait = max(0.0, self.no_room.pop(handle) - self._clock.monotonic())
-            endless = self._deadline.seconds is None and wait > self._patience
-            if endless or not self._deadline.allows(wait):
+            limited = self._deadline.seconds is not None
+            # It is no fault of the deadline's if that is too long.
+            if wait > (self._deadline.left() if limited else self._patience):
                 return
             if not self._can_be_asked(handle) or not self._wait(wait):
                 return
