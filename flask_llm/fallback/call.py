@@ -296,9 +296,9 @@ class BaseCall(ABC, Generic[A]):
             return False
         if error.at_once:
             return True
-        if self._is_over_budget(candidate, error):
-            return False
         if self._is_given_up(candidate, failures, wait):
+            return False
+        if self._is_over_budget(candidate, error):
             return False
         retry = (error, failures, wait)
         events.retried(self._chain, self._asked_for, *retry, self._latest())

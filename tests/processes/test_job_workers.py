@@ -64,7 +64,7 @@ def test_celery(jobs, redis_server):  # noqa: F811  # a fixture
     )
     subprocess.run([sys.executable, "-c", send], cwd=jobs, check=True, timeout=SOON)
     with running(jobs, "celery", "-A", "tasks:queue", "worker", "-c", "1"):
-        assert soon(lambda: told(jobs)) == ["SoftTimeLimitExceeded"] * 2
+        assert soon(lambda: told(jobs), SOON) == ["SoftTimeLimitExceeded"] * 2
 
 
 def test_rq(jobs, redis_server):  # noqa: F811  # a fixture
@@ -77,7 +77,7 @@ def test_rq(jobs, redis_server):  # noqa: F811  # a fixture
     )
     subprocess.run([sys.executable, "-c", send], cwd=jobs, check=True, timeout=SOON)
     with running(jobs, "rq.cli", "worker", "--burst", "--url", redis_server.url):
-        assert soon(lambda: told(jobs)) == ["JobTimeoutException"] * 2
+        assert soon(lambda: told(jobs), SOON) == ["JobTimeoutException"] * 2
 
 
 def told(folder):

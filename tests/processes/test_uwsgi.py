@@ -63,7 +63,7 @@ def test_the_usage_log(tmp_path, options, before, told):
     with serving(tmp_path, *options) as url:
         with urlopen(url, timeout=SOON) as answer:
             assert answer.read() == b"hello"
-        assert told or soon(lambda: written(tmp_path) == 1 + before), output.read_text()
+        assert told or soon(lambda: written(tmp_path) == 1 + before, SOON)
     lines = [each for each in output.read_text().splitlines() if "flask_llm" in each]
     assert len(lines) == (told is not None)
     assert (told or "") in "".join(lines)
@@ -79,7 +79,7 @@ def serving(folder, *options):
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     bound = lambda: re.search(r"TCP address (\S+) \(port auto", output.read_text())  # noqa: E731  # twice
     try:
-        assert soon(bound), output.read_text()
+        assert soon(bound, SOON), output.read_text()
         yield f"http://{bound()[1]}/"
     finally:
         server.terminate()

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from faultserver import FaultServer
+from hasty_clock import HastyClock
 from usage_calls import soon
 from wired import WIRES, loaded, settings
 
@@ -195,22 +196,29 @@ def test_a_call_whose_time_goes_by_before_its_sdk_is_loaded(
     """It is no silence of the provider's, and its prompt is not sent any more."""
     go_on, connect = threading.Event(), registered(name)._connect
 
+    begun, clock = threading.Event(), HastyClock()
+
     def slowly(provider):
+        begun.set()
         assert go_on.wait(60)
         return connect(provider)
 
     with loaded([name]), FaultServer() as server:
         config = settings(name, server.url) | {"LLM_BREAKER_FAILURES": 1}
-        factory = LLMFactory(name, [FakeProvider("instead")], config=config)
+        others = [FakeProvider("instead")]
+        factory = LLMFactory(name, others, config=config, clock=clock)
+        clock.is_meant = begun.is_set
         with monkeypatch.context() as patch:
             patch.setattr(registered(name), "_connect", slowly)
-            response = asked(factory, "the first", streamed, deadline=0.2)
+            response = asked(factory, "the first", streamed, deadline=600)
             go_on.set()
             entry = factory.entries[0]
             assert soon(entry.provider._client.made)
         assert [each.outcome for each in response.attempts] == ["busy", "success"]
         assert "its SDK is still being loaded" in response.attempts[0].error
-        assert asked(factory, "the second", streamed, deadline=20).provider_name == name
+        assert (
+            asked(factory, "the second", streamed, deadline=600).provider_name == name
+        )
         sent = [each.body for each in server.attempts(WIRES[name])]
         assert not [each for each in sent if b"the first" in each]
 

@@ -145,6 +145,7 @@ def test_flask_migrate(tmp_path, set_up, drops):
 
 
 SERVED = """
+import time
 from a2wsgi import WSGIMiddleware
 from asgiref.wsgi import WsgiToAsgi
 from flask import Flask
@@ -157,7 +158,7 @@ class Slow(FakeProvider):
             print("said", number, flush=True)
             yield f"text {number}"
             while number == 0 and not open("go").read():
-                pass
+                time.sleep(0.01)
         return LLMResponse(success=True, content="", provider_name="slow")
 
 app = Flask(__name__)
@@ -190,7 +191,7 @@ def test_adapters_from_asgi(tmp_path, adapter):
         with urlopen(url, timeout=SOON) as response:
             next(line for line in response if b"text" in line)
         go.write_text("on")
-        assert soon(lambda: output.read_text().count("said 2") == 2)
+        assert soon(lambda: output.read_text().count("said 2") == 2, SOON)
 
 
 @contextmanager
@@ -202,7 +203,7 @@ def uvicorn(folder, adapter):
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     found = lambda: re.search(r"running on (http://\S+)", output.read_text())  # noqa: E731  # used twice
     try:
-        soon(found)
+        soon(found, SOON)
         yield found()[1]
     finally:
         server.terminate()
