@@ -239,26 +239,28 @@ def make_ready(connection: Connection) -> None:
         connection.execute(insert(schema).values(version=VERSION))
 
 
-_MISSING = "flask_llm.missing"
+_COMPLETE = "flask_llm.complete"
 
 
 def missing(connection: Connection) -> frozenset[Column[Any]]:
     """Return which columns the tables lack, since an older Flask-LLM has made them.
 
     Args:
-        connection: In a transaction; asked once for each connection.
+        connection: In a transaction. Asked until nothing is missing: another process
+            may add the columns at any time.
     """
-    known: frozenset[Column[Any]] | None = connection.info.get(_MISSING)
-    if known is None:
-        found = inspect(connection)
-        known = frozenset(
-            column
-            for table, columns in LATER.items()
-            for column in columns
-            if column.name not in {each["name"] for each in found.get_columns(table)}
-        )
-        connection.info[_MISSING] = known
-    return known
+    if _COMPLETE in connection.info:
+        return frozenset()
+    found = inspect(connection)
+    lacks = frozenset(
+        column
+        for table, columns in LATER.items()
+        for column in columns
+        if column.name not in {each["name"] for each in found.get_columns(table)}
+    )
+    if not lacks:
+        connection.info[_COMPLETE] = True
+    return lacks
 
 
 def there(connection: Connection, table: Table) -> list[Column[Any]]:
@@ -286,7 +288,6 @@ def migrate(connection: Connection) -> None:
     """
     for statement in migration(connection):
         connection.exec_driver_sql(statement)
-    del connection.info[_MISSING]
 
 
 def statements(url: DatabaseURL, patience_s: float, *, runs: bool) -> list[str]:
@@ -449,7 +450,6 @@ class Database:
                 self._dialect.lock_tables(connection)
                 migrate(connection)
         except DBAPIError as error:
-            connection.info.pop(_MISSING, None)
             with connection.begin():
                 if missing(connection):  # nobody else has just done so
                     _tell_missing(type(error.orig).__name__)

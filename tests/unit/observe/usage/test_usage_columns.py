@@ -10,7 +10,7 @@ from usage_calls import answer, ask, attempt, call, database_at, disagreements
 
 from flask_llm.cli import llm_commands
 from flask_llm.observe.aggregates import ATTEMPTS, Range, Span
-from flask_llm.observe.usage import database, flush
+from flask_llm.observe.usage import database, flush, writer
 from flask_llm.observe.usage.queries import UsageSource
 from flask_llm.observe.usage.settings import database_url_of
 from flask_llm.observe.usage.tables import LATER, metadata
@@ -59,14 +59,16 @@ def app_with_cache(app_of, url):
     return app_of(url, FakeProvider(*[answer(usage=USAGE)] * 3))
 
 
-def test_one_process_adds_them(app_of, old, lines):
+def test_one_process_adds_them(app_of, old, lines, monkeypatch):
     """What was written before, and by older workers meanwhile, stays right."""
     app = app_with_cache(app_of, old)
     ask(app, 1)
     assert flush(app, 20)
     there, wanted = columns(old)
     assert there == wanted
-    write_as_before(old, call(2, NOW))
+    with monkeypatch.context() as patch:  # an older worker knows no new columns
+        patch.setattr(writer, "missing", lambda _: frozenset().union(*LATER.values()))
+        database_at(old).run(lambda one: write(one, [call(2, NOW)], []))
     ask(app, 1)
     assert flush(app, 20)
 
@@ -82,16 +84,6 @@ def sums(source):
     """Return the sums of all hours there ever were, by the hour."""
     whole = Span(0, int(time.time()) + 3600, Range(3600, 3600, 3600))
     return source.sums(ATTEMPTS, ("at",), whole)
-
-
-def write_as_before(url, record):
-    """Write a call by the statements of an older worker, which knows no new columns."""
-
-    def work(connection):
-        connection.info[database._MISSING] = frozenset().union(*LATER.values())
-        write(connection, [record], [])
-
-    database_at(url).run(work)
 
 
 def test_the_log_goes_on_without_them(app_of, old, lines, monkeypatch):
@@ -112,6 +104,17 @@ def test_the_log_goes_on_without_them(app_of, old, lines, monkeypatch):
     assert [each["cached_tokens"] for each in sums(source)] == [0, 0]
     (warning,) = lines("WARNING.*cannot be added")
     assert "flask llm usage --migrate print" in warning
+
+
+def test_who_reads_already_sees_them_too(app_of, old):
+    """A page that is open when another process adds them."""
+    source = UsageSource(database_url_of(old, ""), patience_s=20)
+    assert len(source.recent(9)) == 1
+    app = app_with_cache(app_of, old)
+    ask(app, 1)
+    assert flush(app, 20)
+    assert source.recent(1)[0].attempts[0].usage == USAGE
+    assert sum(each["cached_tokens"] for each in sums(source)) == 60
 
 
 def test_the_command_adds_them(app_of, old):
