@@ -170,7 +170,7 @@ def _only_one(
     help="Print or run the SQL that adds what older tables lack; nothing else is done.",
 )
 @with_appcontext
-def usage(  # an option each
+def usage(
     by: "By | None",
     since: float | None,
     until: float | None,
